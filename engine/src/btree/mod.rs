@@ -1,0 +1,1 @@
+//! B-link trees over pages.

@@ -1,0 +1,1 @@
+//! The page cache: one mapped arena of frames, bounded in bytes.

@@ -1,0 +1,1 @@
+//! The catalog, kept in tables.

@@ -1,0 +1,1 @@
+//! Mini-transactions: pages latched, changes staged, appended to the log as one.

@@ -1,0 +1,1 @@
+//! A client session: transaction block, prepared statements, portals, settings, COPY.

@@ -1,0 +1,1 @@
+//! Page allocation inside the volume.

@@ -1,0 +1,1 @@
+//! Parser, binder, planner, executor.

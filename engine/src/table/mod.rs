@@ -1,0 +1,1 @@
+//! Tables and indexes: versioned rows in B+trees.

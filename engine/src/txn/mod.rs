@@ -1,0 +1,1 @@
+//! Transactions: identifiers, snapshots, commit table, versions, row locks.

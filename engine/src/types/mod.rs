@@ -1,0 +1,1 @@
+//! PostgreSQL's types: values, text and binary forms, order.

@@ -1,0 +1,76 @@
+//! What can go wrong with a volume, and what the caller can do about it.
+
+use sextant_redo::{PageId, PgId, VolumeEpoch};
+
+/// An error of the storage driver.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum VolumeError {
+    /// A newer writer has opened the volume. Nothing that was not acknowledged before is known to be durable; this
+    /// instance must stop.
+    #[error(
+        "fenced: the volume was opened under epoch {current} and this writer has epoch {ours}; it must stop. \
+         Acknowledged commits are safe; reconnect to the current writer"
+    )]
+    Fenced {
+        /// This writer's epoch.
+        ours: VolumeEpoch,
+        /// The epoch that storage or metadata reported.
+        current: VolumeEpoch,
+    },
+    /// Another writer holds the lease.
+    #[error(
+        "the volume is open at {holder}, whose lease runs for another {remaining_ms} ms at most; try again then"
+    )]
+    LeaseHeld {
+        /// Who.
+        holder: String,
+        /// How long at most, in milliseconds.
+        remaining_ms: u64,
+    },
+    /// Too few copies answer. Nothing is lost; it works again when nodes return.
+    #[error(
+        "{pg:?} has {answered} of {needed} copies needed to {what}; it goes on when storage nodes return"
+    )]
+    NoQuorum {
+        /// The protection group.
+        pg: PgId,
+        /// "write", "open" ...
+        what: &'static str,
+        /// Copies that answered.
+        answered: usize,
+        /// Copies needed.
+        needed: usize,
+    },
+    /// No copy could serve a page in time.
+    #[error("{page:?} could not be read from any copy: {last}")]
+    Unreadable {
+        /// The page.
+        page: PageId,
+        /// The last copy's answer.
+        last: String,
+    },
+    /// The metadata service cannot be reached or refuses.
+    #[error("metadata service: {0}")]
+    Meta(String),
+    /// The driver was closed.
+    #[error("the volume is closed")]
+    Closed,
+    /// A rule of the protocol was broken: a bug here, or damage that must not be hidden.
+    #[error("protocol violation: {0}")]
+    Protocol(String),
+}
+
+impl VolumeError {
+    /// True when the same call may succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self,
+            VolumeError::LeaseHeld { .. }
+                | VolumeError::NoQuorum { .. }
+                | VolumeError::Unreadable { .. }
+                | VolumeError::Meta(_)
+        )
+    }
+}
