@@ -31,23 +31,25 @@ pub enum PeerKind {
 pub struct Append {
     /// For whom.
     pub segment: SegmentId,
-    /// Membership epoch; the volume epoch is in the batch.
-    pub membership: MembershipEpoch,
+    /// Epochs of the sender, checked against the segment's. The batch's header names the volume epoch under which its
+    /// records were written, which is lower when a later writer brings a copy up to date from another one.
+    pub epochs: Epochs,
     /// An encoded [`crate::Batch`], unchecked.
     pub batch: Bytes,
 }
 
 impl Append {
     /// Bytes of the payload in front of the batch.
-    pub const PREFIX: usize = 20;
+    pub const PREFIX: usize = 28;
 
     /// The payload's bytes in front of the batch, for vectored writes: `[prefix, batch]` is the payload.
     #[must_use]
-    pub fn prefix(segment: SegmentId, membership: MembershipEpoch) -> [u8; Self::PREFIX] {
+    pub fn prefix(segment: SegmentId, epochs: Epochs) -> [u8; Self::PREFIX] {
         let mut out = [0; Self::PREFIX];
         out[0..8].copy_from_slice(&segment.volume.0.to_le_bytes());
         out[8..12].copy_from_slice(&segment.pg.0.to_le_bytes());
-        out[12..20].copy_from_slice(&membership.0.to_le_bytes());
+        out[12..20].copy_from_slice(&epochs.volume.0.to_le_bytes());
+        out[20..28].copy_from_slice(&epochs.membership.0.to_le_bytes());
         out
     }
 }
@@ -179,7 +181,7 @@ impl Request {
                 });
             }
             Request::Append(append) => {
-                out.extend_from_slice(&Append::prefix(append.segment, append.membership));
+                out.extend_from_slice(&Append::prefix(append.segment, append.epochs));
                 out.extend_from_slice(&append.batch);
             }
             Request::ReadPage {
@@ -243,10 +245,10 @@ impl Request {
                 peer: peer_kind(r)?,
             },
             APPEND => {
-                let (segment, membership) = (segment(r)?, MembershipEpoch(r.u64()?));
+                let (segment, epochs) = (segment(r)?, epochs(r)?);
                 return Ok(Request::Append(Append {
                     segment,
-                    membership,
+                    epochs,
                     batch: payload.slice(Append::PREFIX..),
                 }));
             }
@@ -342,7 +344,7 @@ mod tests {
         });
         round_trip(Request::Append(Append {
             segment,
-            membership: MembershipEpoch(7),
+            epochs,
             batch: Bytes::from_static(b"bytes"),
         }));
         let (page, read_point, required_scl) = (PageId(1), Lsn(2), Lsn(3));
