@@ -37,17 +37,10 @@ pub fn apply(record: &Record<'_>, target: &mut [u8; PAGE_SIZE]) -> Result<(), Ap
     let page_lsn = page::lsn(target);
     let lsn = record.links.lsn;
     if page_lsn >= lsn {
-        return Err(ApplyError::AlreadyApplied {
-            page_lsn,
-            record: lsn,
-        });
+        return Err(ApplyError::AlreadyApplied { page_lsn, record: lsn });
     }
     if page_lsn != record.prev_page {
-        return Err(ApplyError::Gap {
-            page_lsn,
-            expected: record.prev_page,
-            record: lsn,
-        });
+        return Err(ApplyError::Gap { page_lsn, expected: record.prev_page, record: lsn });
     }
     for patch in record.patches() {
         patch?;
@@ -69,26 +62,14 @@ mod tests {
     use crate::{Page, PageId};
 
     fn record(lsn: u64, prev_page: u64, patches: &[u8]) -> Record<'_> {
-        let links = RecordLinks {
-            lsn: Lsn(lsn),
-            ..RecordLinks::default()
-        };
-        Record {
-            links,
-            prev_page: Lsn(prev_page),
-            page: PageId(3),
-            patches,
-        }
+        let links = RecordLinks { lsn: Lsn(lsn), ..RecordLinks::default() };
+        Record { links, prev_page: Lsn(prev_page), page: PageId(3), patches }
     }
 
     #[test]
     fn the_page_chain_is_followed() {
         let mut patches = Vec::new();
-        Patch::Set {
-            offset: 40,
-            bytes: b"hi",
-        }
-        .encode(&mut patches);
+        Patch::Set { offset: 40, bytes: b"hi" }.encode(&mut patches);
         let mut page = Page::zero();
         assert_eq!(apply(&record(10, 0, &patches), &mut page.0), Ok(()));
         assert_eq!((page.lsn(), page::id(&page.0)), (Lsn(10), PageId(3)));
@@ -96,10 +77,7 @@ mod tests {
             apply(&record(10, 0, &patches), &mut page.0),
             Err(ApplyError::AlreadyApplied { .. })
         ));
-        assert!(matches!(
-            apply(&record(30, 20, &patches), &mut page.0),
-            Err(ApplyError::Gap { .. })
-        ));
+        assert!(matches!(apply(&record(30, 20, &patches), &mut page.0), Err(ApplyError::Gap { .. })));
         assert_eq!(apply(&record(30, 10, &patches), &mut page.0), Ok(()));
     }
 

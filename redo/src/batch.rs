@@ -98,17 +98,12 @@ impl BatchHeader {
         let mut reader = Reader::new(bytes);
         let magic = reader.bytes(4)?;
         if magic != BATCH_MAGIC {
-            return Err(BatchError::Magic {
-                found: [magic[0], magic[1], magic[2], magic[3]],
-            });
+            return Err(BatchError::Magic { found: [magic[0], magic[1], magic[2], magic[3]] });
         }
         let body_len = reader.u32()?;
         let header = BatchHeader {
             body_len,
-            segment: SegmentId {
-                volume: VolumeId(reader.u64()?),
-                pg: PgId(reader.u32()?),
-            },
+            segment: SegmentId { volume: VolumeId(reader.u64()?), pg: PgId(reader.u32()?) },
             records: reader.u32()?,
             epoch: VolumeEpoch(reader.u64()?),
             prev_pg: Lsn(reader.u64()?),
@@ -131,14 +126,7 @@ impl BatchHeader {
         out[8..16].copy_from_slice(&self.segment.volume.0.to_le_bytes());
         out[16..20].copy_from_slice(&self.segment.pg.0.to_le_bytes());
         out[20..24].copy_from_slice(&self.records.to_le_bytes());
-        let numbers = [
-            self.epoch.0,
-            self.prev_pg.0,
-            self.first.0,
-            self.last.0,
-            self.vdl.0,
-            self.pgmrpl.0,
-        ];
+        let numbers = [self.epoch.0, self.prev_pg.0, self.first.0, self.last.0, self.vdl.0, self.pgmrpl.0];
         for (slot, number) in out[24..72].chunks_exact_mut(8).zip(numbers) {
             slot.copy_from_slice(&number.to_le_bytes());
         }
@@ -282,15 +270,7 @@ impl BatchBuilder {
     #[must_use]
     pub fn new(segment: SegmentId, epoch: VolumeEpoch) -> BatchBuilder {
         let (bytes, zero) = (vec![0; BATCH_HEADER], Lsn::ZERO);
-        BatchBuilder {
-            segment,
-            epoch,
-            bytes,
-            records: 0,
-            prev_pg: zero,
-            first: zero,
-            last: zero,
-        }
+        BatchBuilder { segment, epoch, bytes, records: 0, prev_pg: zero, first: zero, last: zero }
     }
 
     /// True before the first record.
@@ -355,12 +335,7 @@ pub fn cut_after(batch: &Batch, last: Lsn) -> Option<Bytes> {
     }
     let (end, last) = end?;
     let body_len = u32::try_from(end - BATCH_HEADER).ok()?;
-    let header = BatchHeader {
-        records,
-        last,
-        body_len,
-        ..*batch.header()
-    };
+    let header = BatchHeader { records, last, body_len, ..*batch.header() };
     let mut bytes = BytesMut::from(&batch.bytes()[..end]);
     bytes[..BATCH_HEADER].copy_from_slice(&header.encode());
     let crc = checksum(&bytes);
@@ -376,10 +351,7 @@ mod tests {
     use crate::{Mtr, PageId, patch::Patch};
 
     fn segment() -> SegmentId {
-        SegmentId {
-            volume: VolumeId(1),
-            pg: PgId(2),
-        }
+        SegmentId { volume: VolumeId(1), pg: PgId(2) }
     }
 
     fn build(sizes: &[usize]) -> Bytes {
@@ -389,19 +361,8 @@ mod tests {
         for (n, size) in sizes.iter().enumerate() {
             mtr.clear();
             let at = mtr.add_page(PageId(n as u64), Lsn::ZERO);
-            mtr.patch(
-                at,
-                Patch::Set {
-                    offset: 24,
-                    bytes: &vec![7; *size],
-                },
-            );
-            let links = RecordLinks {
-                lsn,
-                prev_volume: prev,
-                prev_pg: prev,
-                is_cpl: true,
-            };
+            mtr.patch(at, Patch::Set { offset: 24, bytes: &vec![7; *size] });
+            let links = RecordLinks { lsn, prev_volume: prev, prev_pg: prev, is_cpl: true };
             let len = builder.push(links, &mtr.changes()[0]);
             (prev, lsn) = (lsn, lsn.advance(len as u64));
         }

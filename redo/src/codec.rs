@@ -116,10 +116,7 @@ impl<'a> Reader<'a> {
     /// A varint that must fit `usize` and be at most `limit`.
     pub fn varint_at_most(&mut self, limit: usize, what: &'static str) -> Result<usize, DecodeError> {
         let value = self.varint()?;
-        usize::try_from(value)
-            .ok()
-            .filter(|v| *v <= limit)
-            .ok_or(DecodeError::OutOfRange { what })
+        usize::try_from(value).ok().filter(|v| *v <= limit).ok_or(DecodeError::OutOfRange { what })
     }
 
     /// A byte string behind its varint length, at most `limit` long.

@@ -91,11 +91,7 @@ pub fn header(kind: u8, request: u64, parts: &[&[u8]]) -> [u8; FRAME_HEADER] {
 pub fn decode(buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
     if buffer.len() < FRAME_HEADER {
         let known = buffer.len().min(4);
-        return if buffer[..known] == FRAME_MAGIC[..known] {
-            Ok(None)
-        } else {
-            Err(bad_magic(buffer))
-        };
+        return if buffer[..known] == FRAME_MAGIC[..known] { Ok(None) } else { Err(bad_magic(buffer)) };
     }
     let mut reader = Reader::new(&buffer[..FRAME_HEADER]);
     if reader.bytes(4)? != FRAME_MAGIC {
@@ -117,11 +113,7 @@ pub fn decode(buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
     buffer.advance(FRAME_HEADER);
     let payload = buffer.split_to(len).freeze();
     check("payload", stored, crc32c::crc32c(&payload))?;
-    Ok(Some(Frame {
-        kind,
-        request,
-        payload,
-    }))
+    Ok(Some(Frame { kind, request, payload }))
 }
 
 fn bad_magic(buffer: &[u8]) -> FrameError {
@@ -132,15 +124,7 @@ fn bad_magic(buffer: &[u8]) -> FrameError {
 }
 
 fn check(part: &'static str, stored: u32, computed: u32) -> Result<(), FrameError> {
-    if stored == computed {
-        Ok(())
-    } else {
-        Err(FrameError::Checksum {
-            part,
-            stored,
-            computed,
-        })
-    }
+    if stored == computed { Ok(()) } else { Err(FrameError::Checksum { part, stored, computed }) }
 }
 
 #[cfg(test)]
@@ -163,10 +147,7 @@ mod tests {
             }
         }
         assert_eq!(frames.len(), 2);
-        assert_eq!(
-            (frames[0].kind, frames[0].request, &frames[0].payload[..]),
-            (3, 77, &b"hello"[..])
-        );
+        assert_eq!((frames[0].kind, frames[0].request, &frames[0].payload[..]), (3, 77, &b"hello"[..]));
         assert!(buffer.is_empty());
     }
 

@@ -87,9 +87,7 @@ impl Serialize for ClusterId {
 impl<'de> Deserialize<'de> for ClusterId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        u128::from_str_radix(&text, 16)
-            .map(ClusterId)
-            .map_err(serde::de::Error::custom)
+        u128::from_str_radix(&text, 16).map(ClusterId).map_err(serde::de::Error::custom)
     }
 }
 
@@ -131,9 +129,8 @@ pub struct Geometry {
 
 impl Geometry {
     /// 10 GiB of 8 KiB pages.
-    pub const DEFAULT: Geometry = Geometry {
-        pages_per_pg: 10 * 1024 * 1024 * 1024 / crate::PAGE_SIZE as u64,
-    };
+    pub const DEFAULT: Geometry =
+        Geometry { pages_per_pg: 10 * 1024 * 1024 * 1024 / crate::PAGE_SIZE as u64 };
 
     /// The protection group that holds `page`.
     #[must_use]

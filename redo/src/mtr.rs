@@ -79,10 +79,7 @@ impl Mtr {
     /// Upper bound of the log bytes that this MTR takes.
     #[must_use]
     pub fn max_log_bytes(&self) -> usize {
-        self.changes()
-            .iter()
-            .map(|c| c.patches.len() + crate::record::MAX_RECORD_OVERHEAD)
-            .sum()
+        self.changes().iter().map(|c| c.patches.len() + crate::record::MAX_RECORD_OVERHEAD).sum()
     }
 }
 
@@ -94,13 +91,7 @@ mod tests {
     fn buffers_are_reused_without_leaking_old_changes() {
         let mut mtr = Mtr::new();
         let a = mtr.add_page(PageId(1), Lsn(5));
-        mtr.patch(
-            a,
-            Patch::Set {
-                offset: 30,
-                bytes: b"abc",
-            },
-        );
+        mtr.patch(a, Patch::Set { offset: 30, bytes: b"abc" });
         mtr.clear();
         assert!(mtr.is_empty());
         mtr.add_page(PageId(2), Lsn(6));

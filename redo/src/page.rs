@@ -145,18 +145,12 @@ mod tests {
         assert_eq!(verify(&page.0, PageId(7)), Ok(()));
         assert_eq!(
             verify(&page.0, PageId(8)),
-            Err(PageError::WrongPage {
-                wanted: PageId(8),
-                found: PageId(7)
-            })
+            Err(PageError::WrongPage { wanted: PageId(8), found: PageId(7) })
         );
         for at in [0, 9, 17, 22, 8191] {
             let mut bad = page.clone();
             bad.0[at] ^= 0x10;
-            assert!(
-                matches!(verify(&bad.0, PageId(7)), Err(PageError::Checksum { .. })),
-                "byte {at}"
-            );
+            assert!(matches!(verify(&bad.0, PageId(7)), Err(PageError::Checksum { .. })), "byte {at}");
         }
     }
 

@@ -65,11 +65,7 @@ pub enum Patch<'a> {
 /// A range is inside the body, or it is an error.
 fn in_body(offset: usize, len: usize) -> Result<(), DecodeError> {
     let fits = offset >= PAGE_HEADER && len <= PAGE_SIZE && offset + len <= PAGE_SIZE;
-    if fits {
-        Ok(())
-    } else {
-        Err(DecodeError::OutOfRange { what: "patch range" })
-    }
+    if fits { Ok(()) } else { Err(DecodeError::OutOfRange { what: "patch range" }) }
 }
 
 impl<'a> Patch<'a> {
@@ -107,10 +103,7 @@ impl<'a> Patch<'a> {
             .filter(|o| *o < PAGE_SIZE)
             .ok_or(DecodeError::OutOfRange { what: "patch offset" })?;
         let patch = match head & 7 {
-            SET => Patch::Set {
-                offset,
-                bytes: reader.byte_string(PAGE_BODY, "patch length")?,
-            },
+            SET => Patch::Set { offset, bytes: reader.byte_string(PAGE_BODY, "patch length")? },
             MOVE => Patch::Move {
                 offset,
                 source: reader.varint_at_most(PAGE_SIZE, "move source")?,
@@ -121,9 +114,7 @@ impl<'a> Patch<'a> {
                 len: reader.varint_at_most(PAGE_BODY, "fill length")?,
                 byte: reader.u8()?,
             },
-            IMAGE => Patch::Image {
-                body: reader.byte_string(PAGE_BODY, "image length")?,
-            },
+            IMAGE => Patch::Image { body: reader.byte_string(PAGE_BODY, "image length")? },
             STAMP => Patch::Stamp { offset },
             tag => return Err(DecodeError::UnknownTag { what: "patch", tag }),
         };
@@ -173,10 +164,7 @@ impl<'a> Patches<'a> {
     /// Over the patches encoded in `bytes`.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
-        Patches {
-            reader: Reader::new(bytes),
-            failed: false,
-        }
+        Patches { reader: Reader::new(bytes), failed: false }
     }
 }
 
@@ -209,20 +197,9 @@ mod tests {
 
     #[test]
     fn every_patch_round_trips() {
-        round_trip(Patch::Set {
-            offset: 100,
-            bytes: b"abc",
-        });
-        round_trip(Patch::Move {
-            offset: 24,
-            source: 8000,
-            len: 192,
-        });
-        round_trip(Patch::Fill {
-            offset: 8191,
-            len: 1,
-            byte: 7,
-        });
+        round_trip(Patch::Set { offset: 100, bytes: b"abc" });
+        round_trip(Patch::Move { offset: 24, source: 8000, len: 192 });
+        round_trip(Patch::Fill { offset: 8191, len: 1, byte: 7 });
         round_trip(Patch::Image { body: &[1, 2, 3] });
         round_trip(Patch::Stamp { offset: 8184 });
     }
@@ -230,19 +207,9 @@ mod tests {
     #[test]
     fn a_patch_outside_the_body_is_refused() {
         for bad in [
-            Patch::Set {
-                offset: 23,
-                bytes: b"x",
-            },
-            Patch::Set {
-                offset: 8190,
-                bytes: b"abc",
-            },
-            Patch::Move {
-                offset: 24,
-                source: 23,
-                len: 1,
-            },
+            Patch::Set { offset: 23, bytes: b"x" },
+            Patch::Set { offset: 8190, bytes: b"abc" },
+            Patch::Move { offset: 24, source: 23, len: 1 },
             Patch::Stamp { offset: 8185 },
         ] {
             let mut out = Vec::new();
@@ -254,17 +221,8 @@ mod tests {
     #[test]
     fn patches_do_what_they_say() {
         let mut page = Page::zero();
-        Patch::Set {
-            offset: 100,
-            bytes: b"hello",
-        }
-        .apply(&mut page.0, Lsn(1));
-        Patch::Move {
-            offset: 102,
-            source: 100,
-            len: 5,
-        }
-        .apply(&mut page.0, Lsn(1));
+        Patch::Set { offset: 100, bytes: b"hello" }.apply(&mut page.0, Lsn(1));
+        Patch::Move { offset: 102, source: 100, len: 5 }.apply(&mut page.0, Lsn(1));
         assert_eq!(&page.0[100..107], b"hehello");
         Patch::Stamp { offset: 200 }.apply(&mut page.0, Lsn(0x0102));
         assert_eq!(&page.0[200..208], &[2, 1, 0, 0, 0, 0, 0, 0]);

@@ -56,19 +56,12 @@ impl<'a> Record<'a> {
         let mut body = Reader::new(reader.byte_string(MAX_RECORD, "record length")?);
         let flags = body.u8()?;
         if flags & !FLAG_CPL != 0 {
-            return Err(DecodeError::UnknownTag {
-                what: "record flags",
-                tag: u64::from(flags),
-            });
+            return Err(DecodeError::UnknownTag { what: "record flags", tag: u64::from(flags) });
         }
-        let lsn = before
-            .0
-            .checked_add(body.varint()?)
-            .ok_or(DecodeError::OutOfRange { what: "record LSN" })?;
+        let lsn =
+            before.0.checked_add(body.varint()?).ok_or(DecodeError::OutOfRange { what: "record LSN" })?;
         let back = |distance: u64, what: &'static str| {
-            lsn.checked_sub(distance)
-                .map(Lsn)
-                .ok_or(DecodeError::OutOfRange { what })
+            lsn.checked_sub(distance).map(Lsn).ok_or(DecodeError::OutOfRange { what })
         };
         let prev_volume = back(body.varint()?, "volume back-link")?;
         let prev_pg = back(body.varint()?, "segment back-link")?;
@@ -82,36 +75,17 @@ impl<'a> Record<'a> {
         if lsn == Lsn::ZERO || prev_volume >= lsn || prev_pg >= lsn || prev_page >= lsn {
             return Err(DecodeError::OutOfRange { what: "back-link" });
         }
-        let links = RecordLinks {
-            lsn,
-            prev_volume,
-            prev_pg,
-            is_cpl,
-        };
-        Ok(Record {
-            links,
-            prev_page,
-            page,
-            patches: body.bytes(body.remaining())?,
-        })
+        let links = RecordLinks { lsn, prev_volume, prev_pg, is_cpl };
+        Ok(Record { links, prev_page, page, patches: body.bytes(body.remaining())? })
     }
 }
 
 /// Appends the record of `change` with these links and returns its length: by so much the volume's log has grown.
 pub(crate) fn encode(out: &mut Vec<u8>, links: RecordLinks, before: Lsn, change: &PageChange) -> usize {
     let lsn = links.lsn;
-    let prev_page = if change.prev_page == Lsn::ZERO {
-        0
-    } else {
-        lsn.since(change.prev_page)
-    };
-    let numbers = [
-        lsn.since(before),
-        lsn.since(links.prev_volume),
-        lsn.since(links.prev_pg),
-        prev_page,
-        change.page.0,
-    ];
+    let prev_page = if change.prev_page == Lsn::ZERO { 0 } else { lsn.since(change.prev_page) };
+    let numbers =
+        [lsn.since(before), lsn.since(links.prev_volume), lsn.since(links.prev_pg), prev_page, change.page.0];
     let head: usize = numbers.iter().map(|n| varint_len(*n)).sum();
     let len = 1 + head + change.patches.len();
     let start = out.len();

@@ -45,21 +45,14 @@ impl Truncations {
     /// True when a record of `epoch` at `lsn` is void.
     #[must_use]
     pub fn voids(&self, epoch: VolumeEpoch, lsn: Lsn) -> bool {
-        self.ranges
-            .iter()
-            .rev()
-            .take_while(|r| r.epoch > epoch)
-            .any(|r| r.voids(epoch, lsn))
+        self.ranges.iter().rev().take_while(|r| r.epoch > epoch).any(|r| r.voids(epoch, lsn))
     }
 
     /// Learns a range; true when it was new.
     pub fn insert(&mut self, range: TruncationRange) -> Result<bool, ConflictingRange> {
         match self.ranges.binary_search_by_key(&range.epoch, |r| r.epoch) {
             Ok(at) if self.ranges[at] == range => Ok(false),
-            Ok(at) => Err(ConflictingRange {
-                known: self.ranges[at],
-                offered: range,
-            }),
+            Ok(at) => Err(ConflictingRange { known: self.ranges[at], offered: range }),
             Err(at) => {
                 self.ranges.insert(at, range);
                 Ok(true)
@@ -79,11 +72,7 @@ mod tests {
     use super::*;
 
     fn range(epoch: u64, from: u64, to: u64) -> TruncationRange {
-        TruncationRange {
-            epoch: VolumeEpoch(epoch),
-            from: Lsn(from),
-            to: Lsn(to),
-        }
+        TruncationRange { epoch: VolumeEpoch(epoch), from: Lsn(from), to: Lsn(to) }
     }
 
     #[test]

@@ -121,12 +121,8 @@ impl SegmentError {
 
     pub(super) fn decode(r: &mut Reader<'_>) -> Result<SegmentError, DecodeError> {
         Ok(match r.u8()? {
-            1 => SegmentError::Fenced {
-                current: VolumeEpoch(r.u64()?),
-            },
-            2 => SegmentError::StaleMembership {
-                current: MembershipEpoch(r.u64()?),
-            },
+            1 => SegmentError::Fenced { current: VolumeEpoch(r.u64()?) },
+            2 => SegmentError::StaleMembership { current: MembershipEpoch(r.u64()?) },
             3 => SegmentError::UnknownSegment { segment: segment(r)? },
             4 => SegmentError::NotComplete { scl: lsn(r)? },
             5 => SegmentError::ReadPointTooOld { pgmrpl: lsn(r)? },
@@ -134,18 +130,11 @@ impl SegmentError {
             7 => SegmentError::DeviceFull,
             8 => SegmentError::Overloaded,
             9 => SegmentError::BadRequest { what: text(r)? },
-            10 => SegmentError::WrongCluster {
-                ours: ClusterId(r.u128()?),
-            },
-            11 => SegmentError::WrongNode {
-                ours: NodeId(r.u64()?),
-            },
+            10 => SegmentError::WrongCluster { ours: ClusterId(r.u128()?) },
+            11 => SegmentError::WrongNode { ours: NodeId(r.u64()?) },
             12 => SegmentError::Stopping { what: text(r)? },
             tag => {
-                return Err(DecodeError::UnknownTag {
-                    what: "segment error",
-                    tag: u64::from(tag),
-                });
+                return Err(DecodeError::UnknownTag { what: "segment error", tag: u64::from(tag) });
             }
         })
     }
@@ -153,10 +142,7 @@ impl SegmentError {
 
 fn put_text(out: &mut Vec<u8>, tag: u8, text: &str) {
     out.push(tag);
-    let end = (0..=text.len().min(MAX_TEXT))
-        .rev()
-        .find(|at| text.is_char_boundary(*at))
-        .unwrap_or(0);
+    let end = (0..=text.len().min(MAX_TEXT)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     put_byte_string(out, &text.as_bytes()[..end]);
 }
 

@@ -18,10 +18,7 @@ pub(super) fn put_segment(out: &mut Vec<u8>, segment: SegmentId) {
 }
 
 pub(super) fn segment(reader: &mut Reader<'_>) -> Result<SegmentId, DecodeError> {
-    Ok(SegmentId {
-        volume: VolumeId(reader.u64()?),
-        pg: PgId(reader.u32()?),
-    })
+    Ok(SegmentId { volume: VolumeId(reader.u64()?), pg: PgId(reader.u32()?) })
 }
 
 pub(super) fn put_epochs(out: &mut Vec<u8>, epochs: Epochs) {
@@ -30,10 +27,7 @@ pub(super) fn put_epochs(out: &mut Vec<u8>, epochs: Epochs) {
 }
 
 pub(super) fn epochs(reader: &mut Reader<'_>) -> Result<Epochs, DecodeError> {
-    Ok(Epochs {
-        volume: VolumeEpoch(reader.u64()?),
-        membership: MembershipEpoch(reader.u64()?),
-    })
+    Ok(Epochs { volume: VolumeEpoch(reader.u64()?), membership: MembershipEpoch(reader.u64()?) })
 }
 
 pub(super) fn lsn(reader: &mut Reader<'_>) -> Result<Lsn, DecodeError> {
@@ -52,16 +46,10 @@ pub(super) fn put_ranges(out: &mut Vec<u8>, ranges: &[TruncationRange]) {
 pub(super) fn ranges(reader: &mut Reader<'_>) -> Result<Vec<TruncationRange>, DecodeError> {
     let count = reader.u32()? as usize;
     if count > MAX_RANGES || count * 24 > reader.remaining() {
-        return Err(DecodeError::OutOfRange {
-            what: "number of truncation ranges",
-        });
+        return Err(DecodeError::OutOfRange { what: "number of truncation ranges" });
     }
     let range = |reader: &mut Reader<'_>| {
-        Ok(TruncationRange {
-            epoch: VolumeEpoch(reader.u64()?),
-            from: lsn(reader)?,
-            to: lsn(reader)?,
-        })
+        Ok(TruncationRange { epoch: VolumeEpoch(reader.u64()?), from: lsn(reader)?, to: lsn(reader)? })
     };
     (0..count).map(|_| range(reader)).collect()
 }

@@ -133,47 +133,29 @@ impl Reply {
         let mut reader = Reader::new(payload);
         let r = &mut reader;
         let reply = match kind {
-            HELLO => Reply::Hello {
-                cluster: ClusterId(r.u128()?),
-                node: NodeId(r.u64()?),
-            },
-            APPENDED => Reply::Appended {
-                segment: segment(r)?,
-                scl: lsn(r)?,
-            },
+            HELLO => Reply::Hello { cluster: ClusterId(r.u128()?), node: NodeId(r.u64()?) },
+            APPENDED => Reply::Appended { segment: segment(r)?, scl: lsn(r)? },
             PAGE if payload.len() == PAGE_SIZE => {
-                return Ok(Reply::Page {
-                    image: payload.clone(),
-                });
+                return Ok(Reply::Page { image: payload.clone() });
             }
             PAGE => {
-                return Err(DecodeError::OutOfRange {
-                    what: "page image length",
-                });
+                return Err(DecodeError::OutOfRange { what: "page image length" });
             }
             STATE => Reply::State(state(r)?),
             CHAIN => chain(r)?,
             LOG => {
-                return Ok(Reply::Log {
-                    last: lsn(r)?,
-                    batches: payload.slice(8..),
-                });
+                return Ok(Reply::Log { last: lsn(r)?, batches: payload.slice(8..) });
             }
             STATUS => {
                 let count = r.u32()? as usize;
                 if count > r.remaining() / MIN_STATE {
-                    return Err(DecodeError::OutOfRange {
-                        what: "number of segments",
-                    });
+                    return Err(DecodeError::OutOfRange { what: "number of segments" });
                 }
                 Reply::Status((0..count).map(|_| state(r)).collect::<Result<_, _>>()?)
             }
             ERROR => Reply::Error(SegmentError::decode(r)?),
             tag => {
-                return Err(DecodeError::UnknownTag {
-                    what: "reply",
-                    tag: u64::from(tag),
-                });
+                return Err(DecodeError::UnknownTag { what: "reply", tag: u64::from(tag) });
             }
         };
         reader.finish()?;
@@ -208,10 +190,7 @@ fn put_chain(out: &mut Vec<u8>, links: &[RecordLinks], complete: bool) {
     for link in links {
         put_varint(&mut bytes, link.lsn.0);
         put_varint(&mut bytes, link.lsn.since(link.prev_volume));
-        put_varint(
-            &mut bytes,
-            link.lsn.since(link.prev_pg) << 1 | u64::from(link.is_cpl),
-        );
+        put_varint(&mut bytes, link.lsn.since(link.prev_pg) << 1 | u64::from(link.is_cpl));
     }
     put_byte_string(out, &bytes);
 }
@@ -253,53 +232,25 @@ mod tests {
 
     #[test]
     fn every_reply_round_trips() {
-        let segment = SegmentId {
-            volume: VolumeId(4),
-            pg: PgId(5),
-        };
+        let segment = SegmentId { volume: VolumeId(4), pg: PgId(5) };
         let state = SegmentState {
             segment,
-            epochs: Epochs {
-                volume: VolumeEpoch(6),
-                membership: MembershipEpoch(7),
-            },
+            epochs: Epochs { volume: VolumeEpoch(6), membership: MembershipEpoch(7) },
             scl: Lsn(1),
             highest: Lsn(2),
             vdl: Lsn(3),
             log_start: Lsn(4),
-            truncations: vec![TruncationRange {
-                epoch: VolumeEpoch(6),
-                from: Lsn(1),
-                to: Lsn(2),
-            }],
+            truncations: vec![TruncationRange { epoch: VolumeEpoch(6), from: Lsn(1), to: Lsn(2) }],
         };
-        round_trip(Reply::Hello {
-            cluster: ClusterId(1),
-            node: NodeId(2),
-        });
+        round_trip(Reply::Hello { cluster: ClusterId(1), node: NodeId(2) });
         round_trip(Reply::Appended { segment, scl: Lsn(9) });
-        round_trip(Reply::Page {
-            image: Bytes::from(vec![1; PAGE_SIZE]),
-        });
+        round_trip(Reply::Page { image: Bytes::from(vec![1; PAGE_SIZE]) });
         round_trip(Reply::State(state.clone()));
-        let link = RecordLinks {
-            lsn: Lsn(90),
-            prev_volume: Lsn(80),
-            prev_pg: Lsn(0),
-            is_cpl: true,
-        };
-        round_trip(Reply::Chain {
-            links: vec![link],
-            complete: true,
-        });
-        round_trip(Reply::Log {
-            batches: Bytes::from_static(b"batches"),
-            last: Lsn(7),
-        });
+        let link = RecordLinks { lsn: Lsn(90), prev_volume: Lsn(80), prev_pg: Lsn(0), is_cpl: true };
+        round_trip(Reply::Chain { links: vec![link], complete: true });
+        round_trip(Reply::Log { batches: Bytes::from_static(b"batches"), last: Lsn(7) });
         round_trip(Reply::Status(vec![state.clone(), state]));
-        round_trip(Reply::Error(SegmentError::Fenced {
-            current: VolumeEpoch(8),
-        }));
+        round_trip(Reply::Error(SegmentError::Fenced { current: VolumeEpoch(8) }));
     }
 
     proptest! {

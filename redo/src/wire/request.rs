@@ -184,13 +184,7 @@ impl Request {
                 out.extend_from_slice(&Append::prefix(append.segment, append.epochs));
                 out.extend_from_slice(&append.batch);
             }
-            Request::ReadPage {
-                segment,
-                epochs,
-                page,
-                read_point,
-                required_scl,
-            } => {
+            Request::ReadPage { segment, epochs, page, read_point, required_scl } => {
                 put_target(&mut out, *segment, *epochs);
                 put_u64(&mut out, page.0);
                 put_u64(&mut out, read_point.0);
@@ -199,33 +193,18 @@ impl Request {
             Request::CreateSegment { segment, epochs } | Request::OpenSegment { segment, epochs } => {
                 put_target(&mut out, *segment, *epochs);
             }
-            Request::ReadChain {
-                segment,
-                epochs,
-                after,
-                max_records,
-            } => {
+            Request::ReadChain { segment, epochs, after, max_records } => {
                 put_target(&mut out, *segment, *epochs);
                 put_u64(&mut out, after.0);
                 out.extend_from_slice(&max_records.to_le_bytes());
             }
-            Request::ReadLog {
-                segment,
-                epochs,
-                after,
-                up_to,
-                max_bytes,
-            } => {
+            Request::ReadLog { segment, epochs, after, up_to, max_bytes } => {
                 put_target(&mut out, *segment, *epochs);
                 put_u64(&mut out, after.0);
                 put_u64(&mut out, up_to.0);
                 out.extend_from_slice(&max_bytes.to_le_bytes());
             }
-            Request::Truncate {
-                segment,
-                epochs,
-                ranges,
-            } => {
+            Request::Truncate { segment, epochs, ranges } => {
                 put_target(&mut out, *segment, *epochs);
                 put_ranges(&mut out, ranges);
             }
@@ -239,11 +218,9 @@ impl Request {
         let mut reader = Reader::new(payload);
         let r = &mut reader;
         let request = match kind {
-            HELLO => Request::Hello {
-                cluster: ClusterId(r.u128()?),
-                node: NodeId(r.u64()?),
-                peer: peer_kind(r)?,
-            },
+            HELLO => {
+                Request::Hello { cluster: ClusterId(r.u128()?), node: NodeId(r.u64()?), peer: peer_kind(r)? }
+            }
             APPEND => {
                 let (segment, epochs) = (segment(r)?, epochs(r)?);
                 return Ok(Request::Append(Append {
@@ -259,14 +236,8 @@ impl Request {
                 read_point: lsn(r)?,
                 required_scl: lsn(r)?,
             },
-            CREATE_SEGMENT => Request::CreateSegment {
-                segment: segment(r)?,
-                epochs: epochs(r)?,
-            },
-            OPEN_SEGMENT => Request::OpenSegment {
-                segment: segment(r)?,
-                epochs: epochs(r)?,
-            },
+            CREATE_SEGMENT => Request::CreateSegment { segment: segment(r)?, epochs: epochs(r)? },
+            OPEN_SEGMENT => Request::OpenSegment { segment: segment(r)?, epochs: epochs(r)? },
             READ_CHAIN => Request::ReadChain {
                 segment: segment(r)?,
                 epochs: epochs(r)?,
@@ -280,17 +251,10 @@ impl Request {
                 up_to: lsn(r)?,
                 max_bytes: r.u32()?,
             },
-            TRUNCATE => Request::Truncate {
-                segment: segment(r)?,
-                epochs: epochs(r)?,
-                ranges: ranges(r)?,
-            },
+            TRUNCATE => Request::Truncate { segment: segment(r)?, epochs: epochs(r)?, ranges: ranges(r)? },
             STATUS => Request::Status,
             tag => {
-                return Err(DecodeError::UnknownTag {
-                    what: "request",
-                    tag: u64::from(tag),
-                });
+                return Err(DecodeError::UnknownTag { what: "request", tag: u64::from(tag) });
             }
         };
         reader.finish()?;
@@ -308,10 +272,7 @@ fn peer_kind(reader: &mut Reader<'_>) -> Result<PeerKind, DecodeError> {
         0 => Ok(PeerKind::Engine),
         1 => Ok(PeerKind::Storage),
         2 => Ok(PeerKind::Admin),
-        tag => Err(DecodeError::UnknownTag {
-            what: "peer kind",
-            tag: u64::from(tag),
-        }),
+        tag => Err(DecodeError::UnknownTag { what: "peer kind", tag: u64::from(tag) }),
     }
 }
 
@@ -329,57 +290,18 @@ mod tests {
 
     #[test]
     fn every_request_round_trips() {
-        let segment = SegmentId {
-            volume: VolumeId(4),
-            pg: PgId(5),
-        };
-        let epochs = Epochs {
-            volume: VolumeEpoch(6),
-            membership: MembershipEpoch(7),
-        };
-        round_trip(Request::Hello {
-            cluster: ClusterId(9),
-            node: NodeId(3),
-            peer: PeerKind::Admin,
-        });
-        round_trip(Request::Append(Append {
-            segment,
-            epochs,
-            batch: Bytes::from_static(b"bytes"),
-        }));
+        let segment = SegmentId { volume: VolumeId(4), pg: PgId(5) };
+        let epochs = Epochs { volume: VolumeEpoch(6), membership: MembershipEpoch(7) };
+        round_trip(Request::Hello { cluster: ClusterId(9), node: NodeId(3), peer: PeerKind::Admin });
+        round_trip(Request::Append(Append { segment, epochs, batch: Bytes::from_static(b"bytes") }));
         let (page, read_point, required_scl) = (PageId(1), Lsn(2), Lsn(3));
-        round_trip(Request::ReadPage {
-            segment,
-            epochs,
-            page,
-            read_point,
-            required_scl,
-        });
+        round_trip(Request::ReadPage { segment, epochs, page, read_point, required_scl });
         round_trip(Request::CreateSegment { segment, epochs });
         round_trip(Request::OpenSegment { segment, epochs });
-        round_trip(Request::ReadChain {
-            segment,
-            epochs,
-            after: Lsn(8),
-            max_records: 9,
-        });
-        round_trip(Request::ReadLog {
-            segment,
-            epochs,
-            after: Lsn(8),
-            up_to: Lsn(10),
-            max_bytes: 9,
-        });
-        let range = TruncationRange {
-            epoch: VolumeEpoch(6),
-            from: Lsn(1),
-            to: Lsn(2),
-        };
-        round_trip(Request::Truncate {
-            segment,
-            epochs,
-            ranges: vec![range],
-        });
+        round_trip(Request::ReadChain { segment, epochs, after: Lsn(8), max_records: 9 });
+        round_trip(Request::ReadLog { segment, epochs, after: Lsn(8), up_to: Lsn(10), max_bytes: 9 });
+        let range = TruncationRange { epoch: VolumeEpoch(6), from: Lsn(1), to: Lsn(2) };
+        round_trip(Request::Truncate { segment, epochs, ranges: vec![range] });
         round_trip(Request::Status);
     }
 

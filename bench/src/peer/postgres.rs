@@ -1,0 +1,175 @@
+//! PostgreSQL from Debian's packages: alone, or a primary and five standbys with `ANY 3`, so that a commit waits until
+//! four of six copies have it: the same durability as ours.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::{Peer, free_ports};
+use crate::command::{self, BenchError};
+use crate::pgbench::Target;
+
+const PACKAGE: &str = "postgresql-15";
+const STANDBYS: u16 = 5;
+
+/// How many copies a commit waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replication {
+    /// One copy, default durability.
+    Alone,
+    /// Four of six.
+    Quorum,
+}
+
+/// A running PostgreSQL.
+#[derive(Debug)]
+pub struct Postgres {
+    bin: PathBuf,
+    folder: TempDir,
+    port: u16,
+    replication: Replication,
+    clusters: Vec<PathBuf>,
+}
+
+impl Postgres {
+    /// Starts one and waits until it is ready.
+    pub fn start(replication: Replication) -> Result<Postgres, BenchError> {
+        let initdb = command::find("initdb", PACKAGE)?;
+        let bin = initdb.parent().map(Path::to_path_buf).unwrap_or_default();
+        let folder = tempfile::tempdir().map_err(BenchError::io("cannot make a temporary folder"))?;
+        let port = free_ports(STANDBYS + 1)?;
+        let mut postgres = Postgres { bin, folder, port, replication, clusters: Vec::new() };
+        postgres.own_folder()?;
+        postgres.start_primary()?;
+        if replication == Replication::Quorum {
+            (1..=STANDBYS).try_for_each(|n| postgres.start_standby(n))?;
+            postgres.require_quorum()?;
+        }
+        Ok(postgres)
+    }
+
+    /// PostgreSQL refuses to run as root; Debian's user for it is `postgres`.
+    fn as_user(&self, program: &str) -> Command {
+        let program = self.bin.join(program);
+        if !is_root() {
+            return Command::new(program);
+        }
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]).arg(program);
+        command
+    }
+
+    fn own_folder(&self) -> Result<(), BenchError> {
+        if !is_root() {
+            return Ok(());
+        }
+        command::output(Command::new("chown").arg("postgres:").arg(self.folder.path())).map(|_| ())
+    }
+
+    fn start_primary(&mut self) -> Result<(), BenchError> {
+        let data = self.folder.path().join("primary");
+        let mut initdb = self.as_user("initdb");
+        command::output(initdb.arg("-D").arg(&data).args(["-A", "trust", "-U", "postgres"]))?;
+        let settings = format!(
+            "port={}\nlisten_addresses='127.0.0.1'\nunix_socket_directories=''\nmax_connections=400\n\
+             shared_buffers=1GB\nmax_wal_size=8GB\nmax_wal_senders=20\nwal_level=replica\nhot_standby=on\n",
+            self.port
+        );
+        append(&data.join("postgresql.conf"), &settings)?;
+        self.start_server(data)
+    }
+
+    fn start_standby(&mut self, n: u16) -> Result<(), BenchError> {
+        let data = self.folder.path().join(format!("s{n}"));
+        let mut backup = self.as_user("pg_basebackup");
+        backup.args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &self.port.to_string(),
+            "-U",
+            "postgres",
+            "-R",
+            "-X",
+            "stream",
+            "-D",
+        ]);
+        command::output(backup.arg(&data))?;
+        append(&data.join("postgresql.conf"), &format!("port={}\nshared_buffers=128MB\n", self.port + n))?;
+        let auto = format!(
+            "primary_conninfo = 'application_name=s{n} host=127.0.0.1 port={} user=postgres'\n",
+            self.port
+        );
+        append(&data.join("postgresql.auto.conf"), &auto)?;
+        self.start_server(data)
+    }
+
+    fn start_server(&mut self, data: PathBuf) -> Result<(), BenchError> {
+        let log = data.with_extension("log");
+        let mut start = self.as_user("pg_ctl");
+        start.arg("-D").arg(&data).arg("-l").arg(&log).args(["-w", "-t", "60", "start"]);
+        self.clusters.push(data);
+        command::output(&mut start).map(|_| ())
+    }
+
+    fn require_quorum(&self) -> Result<(), BenchError> {
+        let names = (1..=STANDBYS).map(|n| format!("s{n}")).collect::<Vec<_>>().join(",");
+        self.sql(&format!("alter system set synchronous_standby_names = 'ANY 3 ({names})'"))?;
+        self.sql("select pg_reload_conf()").map(|_| ())
+    }
+
+    /// Runs one statement and returns its rows as text.
+    pub fn sql(&self, statement: &str) -> Result<String, BenchError> {
+        let mut psql = Command::new(command::find("psql", "postgresql-client-15")?);
+        psql.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres", "-qAtc", statement]);
+        command::output(&mut psql)
+    }
+}
+
+impl Peer for Postgres {
+    fn name(&self) -> &'static str {
+        match self.replication {
+            Replication::Alone => "PostgreSQL alone",
+            Replication::Quorum => "PostgreSQL quorum 4/6",
+        }
+    }
+
+    fn configuration(&self) -> String {
+        let version = self.sql("show server_version").unwrap_or_default();
+        let copies = match self.replication {
+            Replication::Alone => "one copy",
+            Replication::Quorum => "primary and 5 standbys, synchronous_standby_names = ANY 3 (s1..s5)",
+        };
+        format!("PostgreSQL {}: {copies}, fsync on, shared_buffers 1GB, max_wal_size 8GB", version.trim())
+    }
+
+    fn target(&self) -> Target {
+        Target { port: self.port, user: "postgres".into(), database: "postgres".into() }
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        for data in self.clusters.iter().rev() {
+            let mut stop = self.as_user("pg_ctl");
+            stop.arg("-D").arg(data).args(["-m", "immediate", "-w", "-t", "20", "stop"]);
+            if let Err(error) = command::output(&mut stop) {
+                eprintln!("cannot stop {}: {error}", data.display());
+            }
+        }
+    }
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
+}
+
+fn append(file: &Path, text: &str) -> Result<(), BenchError> {
+    use std::io::Write;
+    let what = || format!("cannot write {}", file.display());
+    let mut open = fs::OpenOptions::new().append(true).open(file).map_err(BenchError::io(what()))?;
+    open.write_all(text.as_bytes()).map_err(BenchError::io(what()))
+}
