@@ -77,11 +77,11 @@ fn shown(command: &Command) -> String {
     words.map(|w| w.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
-/// Finds a program on PATH or among Debian's versioned PostgreSQL folders.
+/// Finds a program among Debian's versioned PostgreSQL folders or on PATH.
 pub(crate) fn find(program: &str, package: &'static str) -> Result<std::path::PathBuf, BenchError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let debian = ["/usr/lib/postgresql/15/bin", "/usr/lib/postgresql/16/bin", "/usr/lib/postgresql/17/bin"];
-    let folders = std::env::split_paths(&path).chain(debian.map(Into::into));
+    let folders = debian.map(Into::into).into_iter().chain(std::env::split_paths(&path));
     folders
         .map(|folder| folder.join(program))
         .find(|candidate| candidate.is_file())

@@ -26,7 +26,6 @@ pub enum Replication {
 /// A running PostgreSQL.
 #[derive(Debug)]
 pub struct Postgres {
-    bin: PathBuf,
     folder: TempDir,
     port: u16,
     replication: Replication,
@@ -36,11 +35,9 @@ pub struct Postgres {
 impl Postgres {
     /// Starts one and waits until it is ready.
     pub fn start(replication: Replication) -> Result<Postgres, BenchError> {
-        let initdb = command::find("initdb", PACKAGE)?;
-        let bin = initdb.parent().map(Path::to_path_buf).unwrap_or_default();
         let folder = tempfile::tempdir().map_err(BenchError::io("cannot make a temporary folder"))?;
         let port = free_ports(STANDBYS + 1)?;
-        let mut postgres = Postgres { bin, folder, port, replication, clusters: Vec::new() };
+        let mut postgres = Postgres { folder, port, replication, clusters: Vec::new() };
         postgres.own_folder()?;
         postgres.start_primary()?;
         if replication == Replication::Quorum {
@@ -51,14 +48,14 @@ impl Postgres {
     }
 
     /// PostgreSQL refuses to run as root; Debian's user for it is `postgres`.
-    fn as_user(&self, program: &str) -> Command {
-        let program = self.bin.join(program);
-        if !is_root() {
-            return Command::new(program);
+    fn as_user(&self, program: &str) -> Result<Command, BenchError> {
+        let program = command::find(program, PACKAGE)?;
+        let mut command = if is_root() { Command::new("setpriv") } else { Command::new(&program) };
+        if is_root() {
+            command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]).arg(program);
         }
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]).arg(program);
-        command
+        command.current_dir(self.folder.path());
+        Ok(command)
     }
 
     fn own_folder(&self) -> Result<(), BenchError> {
@@ -70,7 +67,7 @@ impl Postgres {
 
     fn start_primary(&mut self) -> Result<(), BenchError> {
         let data = self.folder.path().join("primary");
-        let mut initdb = self.as_user("initdb");
+        let mut initdb = self.as_user("initdb")?;
         command::output(initdb.arg("-D").arg(&data).args(["-A", "trust", "-U", "postgres"]))?;
         let settings = format!(
             "port={}\nlisten_addresses='127.0.0.1'\nunix_socket_directories=''\nmax_connections=400\n\
@@ -83,7 +80,7 @@ impl Postgres {
 
     fn start_standby(&mut self, n: u16) -> Result<(), BenchError> {
         let data = self.folder.path().join(format!("s{n}"));
-        let mut backup = self.as_user("pg_basebackup");
+        let mut backup = self.as_user("pg_basebackup")?;
         backup.args([
             "-h",
             "127.0.0.1",
@@ -108,10 +105,16 @@ impl Postgres {
 
     fn start_server(&mut self, data: PathBuf) -> Result<(), BenchError> {
         let log = data.with_extension("log");
-        let mut start = self.as_user("pg_ctl");
+        let mut start = self.as_user("pg_ctl")?;
         start.arg("-D").arg(&data).arg("-l").arg(&log).args(["-w", "-t", "60", "start"]);
         self.clusters.push(data);
         command::output(&mut start).map(|_| ())
+    }
+
+    fn stop_server(&self, data: &Path) -> Result<(), BenchError> {
+        let mut stop = self.as_user("pg_ctl")?;
+        stop.arg("-D").arg(data).args(["-m", "immediate", "-w", "-t", "20", "stop"]);
+        command::output(&mut stop).map(|_| ())
     }
 
     fn require_quorum(&self) -> Result<(), BenchError> {
@@ -153,9 +156,7 @@ impl Peer for Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         for data in self.clusters.iter().rev() {
-            let mut stop = self.as_user("pg_ctl");
-            stop.arg("-D").arg(data).args(["-m", "immediate", "-w", "-t", "20", "stop"]);
-            if let Err(error) = command::output(&mut stop) {
+            if let Err(error) = self.stop_server(data) {
                 eprintln!("cannot stop {}: {error}", data.display());
             }
         }
