@@ -1,0 +1,120 @@
+//! What the metadata service knows, as clients see it.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use sextant_redo::{
+    AzId, ClusterId, Geometry, GeometryEpoch, MembershipEpoch, NodeId, PgId, VolumeEpoch, VolumeId,
+};
+
+/// A storage node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeInfo {
+    /// Its id in the cluster: the Raft log index of its registration, never reused.
+    pub id: NodeId,
+    /// The identity of its data folder. A wiped machine has another uuid, so it is another node.
+    pub uuid: String,
+    /// Where it stands.
+    pub az: AzId,
+    /// Where its segments are served.
+    pub addr: SocketAddr,
+    /// Its `/metrics` and `/health`.
+    pub http: SocketAddr,
+    /// Whether the leader heard its heartbeat within the last three seconds. A hint, never a reason to fence.
+    pub alive: bool,
+}
+
+/// One of the six places of a protection group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The storage node.
+    pub node: NodeId,
+    /// Its availability zone.
+    pub az: AzId,
+    /// Its address now.
+    pub addr: SocketAddr,
+    /// Whether a writer has reported that the segment exists there.
+    pub created: bool,
+}
+
+/// A protection group and where it lies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PgInfo {
+    /// Its number in the volume.
+    pub pg: PgId,
+    /// Raised by each step of a membership change.
+    pub membership: MembershipEpoch,
+    /// Six members, two in each availability zone, on distinct nodes.
+    pub members: Vec<Member>,
+}
+
+/// Who was granted the right to write.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriterInfo {
+    /// The engine's own name.
+    pub instance: String,
+    /// `host:port` of its SQL front.
+    pub advertise: String,
+    /// `host:port` of its `/metrics` and `/health`.
+    pub http: String,
+    /// The volume epoch it was granted.
+    pub epoch: VolumeEpoch,
+}
+
+/// A volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeInfo {
+    /// Its id: the Raft log index of its creation, never reused.
+    pub id: VolumeId,
+    /// Its name, unique in the cluster.
+    pub name: String,
+    /// How pages map to protection groups.
+    pub geometry: Geometry,
+    /// Raised by each added protection group.
+    pub geometry_epoch: GeometryEpoch,
+    /// The newest granted epoch; 0 before the first opening.
+    pub epoch: VolumeEpoch,
+    /// The last writer, unless it released its lease. Its lease may have lapsed.
+    pub writer: Option<WriterInfo>,
+    /// Its protection groups, in order.
+    pub pgs: Vec<PgInfo>,
+}
+
+/// A member of the metadata group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetaMember {
+    /// Its id.
+    pub id: u64,
+    /// Where it answers.
+    pub addr: SocketAddr,
+    /// The identity of its data folder, once it has joined.
+    pub uuid: Option<String>,
+}
+
+/// Everything, at one point of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterView {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The member that answered, which led at that moment.
+    pub leader: Option<u64>,
+    /// Its Raft term.
+    pub term: u64,
+    /// The metadata group.
+    pub members: Vec<MetaMember>,
+    /// Storage nodes by id.
+    pub nodes: Vec<NodeInfo>,
+    /// Volumes by id.
+    pub volumes: Vec<VolumeInfo>,
+}
+
+/// The right to open a volume for write.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The new volume epoch; to be recorded at a write quorum of every protection group before anything else.
+    pub epoch: VolumeEpoch,
+    /// Renew well within this many milliseconds, or another instance may be granted the next epoch.
+    pub lease_ms: u64,
+    /// The volume as it is under that epoch.
+    pub volume: VolumeInfo,
+}
