@@ -60,6 +60,13 @@ impl Truncations {
         }
     }
 
+    /// The ranges of `list`, which may name an epoch only once.
+    pub fn from_list(list: &[TruncationRange]) -> Result<Truncations, ConflictingRange> {
+        let mut known = Truncations::default();
+        list.iter().try_for_each(|range| known.insert(*range).map(|_| ()))?;
+        Ok(known)
+    }
+
     /// The ranges in epoch order.
     #[must_use]
     pub fn ranges(&self) -> &[TruncationRange] {

@@ -123,7 +123,9 @@ pub enum Request {
         /// Stop behind the batch that reaches so many bytes.
         max_bytes: u32,
     },
-    /// Records truncation ranges durably. Reply: `State`.
+    /// Makes `ranges` the segment's truncation ranges, durably. Reply: `State`. The list replaces the one there: a range
+    /// that the opener did not learn of belongs to an opening that never completed, so its VDL does not hold, and the
+    /// segment must forget it (and may then be given records that the range had voided).
     Truncate {
         /// Which.
         segment: SegmentId,
