@@ -1,0 +1,226 @@
+//! The append side: one short lock under which LSNs are allocated, records are encoded into the open batch of their
+//! protection group, and the three chains are linked. Nobody waits here.
+//!
+//! A batch is submitted at its first record and keeps filling until the sender takes it. Taking takes everything that
+//! was logged, so what has been taken is always a prefix of the volume's log that ends at a consistency point: whole
+//! mini-transactions are appended under the lock.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+
+use parking_lot::Mutex;
+use sextant_redo::{BatchBuilder, Geometry, Lsn, Mtr, RecordLinks, SegmentId, VolumeEpoch};
+use tokio::sync::Notify;
+
+use crate::Reservation;
+use crate::metrics::METRICS;
+use crate::space::Space;
+
+/// A batch over this size is closed and another one opened. Well below what a segment accepts.
+const BATCH_BYTES: usize = 512 * 1024;
+
+pub(crate) struct Log {
+    inner: Mutex<Inner>,
+    pub(crate) space: Arc<Space>,
+    /// Copy of the next LSN, for those who only look.
+    next: AtomicU64,
+    epoch: VolumeEpoch,
+    geometry: Geometry,
+    wake: Wake,
+}
+
+/// Wakes the sender at most once between two takes.
+#[derive(Default)]
+struct Wake {
+    pending: AtomicBool,
+    notify: Notify,
+}
+
+struct Inner {
+    next: Lsn,
+    last: Lsn,
+    groups: Vec<Group>,
+    /// Groups with an open batch, in the order of its first LSN.
+    open: Vec<usize>,
+    full: Vec<Filled>,
+}
+
+struct Group {
+    segment: SegmentId,
+    last: Lsn,
+    start: Start,
+    builder: BatchBuilder,
+}
+
+/// Where a batch begins in the volume.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Start {
+    pub(crate) first: Lsn,
+    /// Volume predecessor of `first`.
+    pub(crate) prev_volume: Lsn,
+    /// Last consistency point below `first`.
+    pub(crate) cpl_before: Lsn,
+    /// Segment chain link of `first`.
+    pub(crate) prev_pg: Lsn,
+}
+
+/// A batch that gets no more records; not sealed yet.
+pub(crate) struct Filled {
+    pub(crate) group: usize,
+    pub(crate) start: Start,
+    pub(crate) builder: BatchBuilder,
+}
+
+/// Everything logged since the round before.
+pub(crate) struct Round {
+    /// In the order of first LSNs.
+    pub(crate) batches: Vec<Filled>,
+    /// Last record of the volume's log; a consistency point.
+    pub(crate) last: Lsn,
+}
+
+impl Log {
+    /// A log whose newest record is `last` and whose next LSN is `next`; LSNs are limited by `base` + `lal`.
+    pub(crate) fn new(epoch: VolumeEpoch, geometry: Geometry, last: Lsn, next: Lsn, base: Lsn, lal: u64) -> Log {
+        Log {
+            inner: Mutex::new(Inner {
+                next,
+                last,
+                groups: Vec::new(),
+                open: Vec::new(),
+                full: Vec::new(),
+            }),
+            space: Space::new(next, base, lal),
+            next: AtomicU64::new(next.0),
+            epoch,
+            geometry,
+            wake: Wake::default(),
+        }
+    }
+
+    /// Adds the next protection group; its newest record is `last`.
+    pub(crate) fn add_group(&self, segment: SegmentId, last: Lsn) {
+        let mut inner = self.inner.lock();
+        debug_assert_eq!(inner.groups.len(), segment.pg.0 as usize);
+        inner.groups.push(Group {
+            segment,
+            last,
+            start: Start::default(),
+            builder: BatchBuilder::new(segment, self.epoch),
+        });
+    }
+
+    /// How many protection groups can be written.
+    pub(crate) fn groups(&self) -> usize {
+        self.inner.lock().groups.len()
+    }
+
+    pub(crate) fn next_lsn(&self) -> Lsn {
+        Lsn(self.next.load(SeqCst))
+    }
+
+    /// Last record so far.
+    pub(crate) fn last(&self) -> Lsn {
+        self.inner.lock().last
+    }
+
+    /// See [`crate::LogStore::append`].
+    pub(crate) fn append(&self, reservation: Reservation, mtr: &mut Mtr, on_lsn: &mut dyn FnMut(Lsn)) -> Lsn {
+        assert!(
+            !mtr.is_empty() && mtr.max_log_bytes() as u64 <= reservation.bytes,
+            "the reservation covers the mini-transaction"
+        );
+        let (lsn, bytes) = {
+            let mut inner = self.inner.lock();
+            let before = inner.next;
+            inner.append(self.geometry, self.epoch, mtr);
+            self.next.store(inner.next.0, SeqCst);
+            let lsn = inner.last;
+            on_lsn(lsn);
+            (lsn, inner.next.since(before))
+        };
+        self.space.settle(&reservation, bytes);
+        METRICS.log_bytes.inc_by(bytes);
+        METRICS.mtrs.inc();
+        self.wake_sender();
+        lsn
+    }
+
+    fn wake_sender(&self) {
+        if !self.wake.pending.swap(true, SeqCst) {
+            self.wake.notify.notify_one();
+        }
+    }
+
+    /// Resolves when something was logged since the last take.
+    pub(crate) async fn logged(&self) {
+        self.wake.notify.notified().await;
+    }
+
+    /// Takes everything that was logged; `None` when there is nothing.
+    pub(crate) fn take(&self) -> Option<Round> {
+        self.wake.pending.store(false, SeqCst);
+        let mut inner = self.inner.lock();
+        let inner = &mut *inner;
+        for group in std::mem::take(&mut inner.open) {
+            inner.full.push(inner.groups[group].close(group, self.epoch));
+        }
+        let mut batches = std::mem::take(&mut inner.full);
+        batches.sort_unstable_by_key(|b| b.start.first);
+        (!batches.is_empty()).then_some(Round {
+            batches,
+            last: inner.last,
+        })
+    }
+}
+
+impl Inner {
+    fn append(&mut self, geometry: Geometry, epoch: VolumeEpoch, mtr: &mut Mtr) {
+        let cpl_before = self.last;
+        let count = mtr.changes().len();
+        let groups = self.groups.len();
+        assert!(
+            mtr.changes().iter().all(|c| (geometry.pg_of(c.page).0 as usize) < groups),
+            "every page of a mini-transaction has a protection group: ensure_pages comes first"
+        );
+        for (n, change) in mtr.changes_mut().iter_mut().enumerate() {
+            let index = geometry.pg_of(change.page).0 as usize;
+            let group = &mut self.groups[index];
+            change.lsn = self.next;
+            let links = RecordLinks {
+                lsn: self.next,
+                prev_volume: self.last,
+                prev_pg: group.last,
+                is_cpl: n + 1 == count,
+            };
+            if group.builder.is_empty() {
+                group.start = Start {
+                    first: links.lsn,
+                    prev_volume: links.prev_volume,
+                    cpl_before,
+                    prev_pg: links.prev_pg,
+                };
+                self.open.push(index);
+            }
+            let len = group.builder.push(links, change);
+            (group.last, self.last) = (links.lsn, links.lsn);
+            self.next = links.lsn.advance(len as u64);
+            if group.builder.len() >= BATCH_BYTES {
+                self.full.push(group.close(index, epoch));
+                self.open.retain(|open| *open != index);
+            }
+        }
+    }
+}
+
+impl Group {
+    /// Not sealed here: that checksums the batch, which is not for under the lock.
+    fn close(&mut self, index: usize, epoch: VolumeEpoch) -> Filled {
+        let empty = BatchBuilder::new(self.segment, epoch);
+        Filled {
+            group: index,
+            start: self.start,
+            builder: std::mem::replace(&mut self.builder, empty),
+        }
+    }
+}
