@@ -1,1 +1,27 @@
-//! Parser, binder, planner, executor.
+//! The language: text to statements, statements to plans, plans to rows.
+//!
+//! | step | module |
+//! | --- | --- |
+//! | text to syntax trees | [`parse()`] |
+//! | names and types bound | `bind` |
+//! | plans: how rows are found and made | `plan` |
+//! | running them | `exec` |
+//!
+//! What must hold: a prepared plan is immutable and shared; it names the catalog version that it was made for and is
+//! made again when that changed. A statement sees one snapshot, and either all of it happens or its transaction fails.
+
+mod context;
+mod database;
+mod names;
+mod parse;
+mod prepare;
+mod statement;
+
+pub use context::{SessionContext, SessionInfo};
+pub use database::Database;
+pub use parse::parse;
+pub use prepare::{CopyIn, Execution, Prepared, execute, prepare, vacuum};
+pub use statement::{
+    Column, CopyFormat, CopySpec, IsolationLevel, Notice, ParsedStatement, RowBatch, StatementKind,
+    TransactionModes, VacuumSpec,
+};

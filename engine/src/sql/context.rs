@@ -1,0 +1,78 @@
+//! What a statement may know about its session.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::types::{TimeZone, now_micros};
+
+/// The session as SQL sees it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct SessionContext {
+    session: Arc<SessionInfo>,
+    /// `now()`: when the transaction started, microseconds since 2000-01-01 UTC.
+    pub transaction_start: i64,
+    /// `statement_timestamp()`: when the statement came.
+    pub statement_start: i64,
+}
+
+/// What seldom changes in a session.
+#[derive(Debug, Clone)]
+pub struct SessionInfo {
+    /// The user's name.
+    pub user: String,
+    /// The database's name.
+    pub database: String,
+    /// `search_path` without pg_catalog, `"$user"` resolved.
+    pub search_path: Vec<String>,
+    /// `TimeZone`.
+    pub timezone: TimeZone,
+    /// For `current_setting()`, by lower-case name.
+    pub settings: BTreeMap<String, String>,
+    /// For `pg_backend_pid()`.
+    pub backend_pid: i32,
+    /// `default_transaction_read_only` or READ ONLY: writes are refused (25006).
+    pub read_only: bool,
+}
+
+impl SessionContext {
+    /// A session with default settings.
+    #[must_use]
+    pub fn new(user: &str, database: &str) -> SessionContext {
+        let now = now_micros();
+        SessionContext {
+            session: Arc::new(SessionInfo {
+                user: user.to_owned(),
+                database: database.to_owned(),
+                search_path: vec!["public".to_owned()],
+                timezone: TimeZone::default(),
+                settings: BTreeMap::new(),
+                backend_pid: 0,
+                read_only: false,
+            }),
+            transaction_start: now,
+            statement_start: now,
+        }
+    }
+
+    /// The session.
+    #[must_use]
+    pub fn session(&self) -> &SessionInfo {
+        &self.session
+    }
+
+    /// Changes the session's part.
+    pub fn change(&mut self, change: impl FnOnce(&mut SessionInfo)) {
+        change(Arc::make_mut(&mut self.session));
+    }
+
+    /// A transaction starts now, and with it a statement.
+    pub fn start_transaction(&mut self) {
+        self.statement_start = now_micros();
+        self.transaction_start = self.statement_start;
+    }
+
+    /// A statement starts now.
+    pub fn start_statement(&mut self) {
+        self.statement_start = now_micros();
+    }
+}

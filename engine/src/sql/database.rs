@@ -1,0 +1,38 @@
+//! The database: transactions and catalog of one volume.
+
+use std::sync::Arc;
+
+use sextant_volume::LogStore;
+
+use crate::buffer::BufferPool;
+use crate::space;
+use crate::txn::TransactionSystem;
+use crate::types::{SqlError, SqlResult};
+
+/// One open database.
+pub struct Database {
+    /// Its transactions.
+    pub txns: Arc<TransactionSystem>,
+}
+
+impl Database {
+    /// Opens the database on a volume; formats a new one. `cache_bytes` bounds the page cache.
+    pub async fn open(store: Arc<dyn LogStore>, cache_bytes: usize) -> SqlResult<Arc<Database>> {
+        let pool = BufferPool::new(store, cache_bytes)?;
+        space::format_if_new(&pool).await?;
+        let txns = TransactionSystem::open(pool).await?;
+        Ok(Arc::new(Database { txns }))
+    }
+}
+
+impl From<crate::buffer::StorageError> for SqlError {
+    fn from(error: crate::buffer::StorageError) -> SqlError {
+        crate::txn::TxnError::Storage(error).into()
+    }
+}
+
+impl From<crate::txn::TxnError> for SqlError {
+    fn from(error: crate::txn::TxnError) -> SqlError {
+        SqlError::new(error.sqlstate(), error.to_string())
+    }
+}

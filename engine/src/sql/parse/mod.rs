@@ -1,0 +1,161 @@
+//! Text to syntax trees: session statements by a cursor over tokens, the rest by `sqlparser`'s PostgreSQL grammar.
+//!
+//! What must hold: no input panics or recurses without bound; a syntax error is 42601 in PostgreSQL's words, with a
+//! position in characters.
+
+mod copy;
+mod cursor;
+mod session;
+mod split;
+
+use std::sync::Arc;
+
+use sqlparser::ast::Statement;
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
+
+use super::names;
+use super::statement::{Body, ParsedStatement, StatementKind};
+use crate::types::{SqlError, SqlResult, sqlstate};
+
+/// How deep expressions and subqueries may nest. The grammar descends on the stack.
+const DEPTH_MAX: usize = 50;
+
+/// Parses a query string: its statements in order, none when it is empty. An error in any of them refuses all, as
+/// PostgreSQL does.
+pub fn parse(sql: &str) -> SqlResult<Vec<ParsedStatement>> {
+    let parts = split::split(sql);
+    let mut statements = Vec::with_capacity(parts.len());
+    for (from, to) in parts {
+        let lead = sql[from..to].len() - sql[from..to].trim_start().len();
+        let text = sql[from..to].trim();
+        let before = sql[..from + lead].chars().count();
+        statements.push(parse_one(text).map_err(|e| match e.position {
+            Some(at) => e.position(before + at),
+            None => e,
+        })?);
+    }
+    Ok(statements)
+}
+
+/// Parses one statement without its semicolon.
+pub(super) fn parse_one(text: &str) -> SqlResult<ParsedStatement> {
+    if split::is_blank(text) {
+        return Ok(ParsedStatement { text: text.into(), kind: StatementKind::Empty, body: Body::None });
+    }
+    let tokens = tokens(text)?;
+    let mut cursor = cursor::Cursor::new(text, &tokens);
+    if let Some(kind) = session::parse(&mut cursor)? {
+        let body = match &kind {
+            StatementKind::CopyTo(spec) => Body::Sql(Arc::new(grammar(&copy::source(spec), None)?)),
+            _ => Body::None,
+        };
+        return Ok(ParsedStatement { text: text.into(), kind, body });
+    }
+    let statement = grammar(text, Some(tokens))?;
+    Ok(ParsedStatement {
+        text: text.into(),
+        kind: kind_of(&statement)?,
+        body: Body::Sql(Arc::new(statement)),
+    })
+}
+
+/// An expression alone: a column's DEFAULT as the catalog keeps it.
+pub(super) fn parse_expression(text: &str) -> SqlResult<sqlparser::ast::Expr> {
+    parser(text, tokens(text)?).parse_expr().map_err(|e| from_parser(text, &e))
+}
+
+fn tokens(text: &str) -> SqlResult<Vec<TokenWithSpan>> {
+    let mut tokens = Tokenizer::new(&PostgreSqlDialect {}, text)
+        .tokenize_with_location()
+        .map_err(|e| SqlError::syntax(e.message.clone()).position(position(text, e.location)))?;
+    tokens.retain(|t| !matches!(t.token, Token::Whitespace(_)));
+    Ok(tokens)
+}
+
+fn parser(_text: &str, tokens: Vec<TokenWithSpan>) -> Parser<'static> {
+    Parser::new(&PostgreSqlDialect {}).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens)
+}
+
+fn grammar(text: &str, known: Option<Vec<TokenWithSpan>>) -> SqlResult<Statement> {
+    let tokens = match known {
+        Some(tokens) => tokens,
+        None => tokens(text)?,
+    };
+    let mut parser = parser(text, tokens);
+    let statement = parser.parse_statement().map_err(|e| from_parser(text, &e))?;
+    let next = parser.peek_token();
+    if next.token == Token::EOF {
+        Ok(statement)
+    } else {
+        Err(near(text, &next.token.to_string(), next.span.start))
+    }
+}
+
+/// `syntax error at or near "x"`.
+fn near(text: &str, token: &str, at: Location) -> SqlError {
+    SqlError::syntax(format!("syntax error at or near \"{token}\"")).position(position(text, at))
+}
+
+fn at_end_of_input(text: &str) -> SqlError {
+    SqlError::syntax("syntax error at end of input").position(text.chars().count() + 1)
+}
+
+/// A location as a count of characters from 1.
+fn position(text: &str, at: Location) -> usize {
+    cursor::byte_offset(text, at).map_or(1, |bytes| text[..bytes].chars().count() + 1)
+}
+
+/// sqlparser says "Expected: something, found: token at Line: 1, Column: 8"; PostgreSQL names the token alone.
+fn from_parser(text: &str, error: &ParserError) -> SqlError {
+    let message = match error {
+        ParserError::RecursionLimitExceeded => {
+            let message = "the statement is nested too deeply";
+            return SqlError::new(sqlstate::STATEMENT_TOO_COMPLEX, message);
+        }
+        ParserError::TokenizerError(m) | ParserError::ParserError(m) => m,
+    };
+    let Some((_, found)) = message.rsplit_once("found: ") else {
+        return SqlError::syntax(message.clone());
+    };
+    if found.starts_with("EOF") {
+        return at_end_of_input(text);
+    }
+    match found.rsplit_once(" at Line: ").and_then(|(token, at)| Some((token, location(at)?))) {
+        Some((token, at)) => near(text, token, at),
+        None => SqlError::syntax(format!("syntax error at or near \"{found}\"")),
+    }
+}
+
+/// "1, Column: 8".
+fn location(text: &str) -> Option<Location> {
+    let (line, column) = text.split_once(", Column: ")?;
+    Some(Location::new(line.trim().parse().ok()?, column.trim().parse().ok()?))
+}
+
+fn kind_of(statement: &Statement) -> SqlResult<StatementKind> {
+    Ok(match statement {
+        Statement::Query(_) => StatementKind::Query,
+        Statement::Insert(_) => StatementKind::Insert,
+        Statement::Update(_) => StatementKind::Update,
+        Statement::Delete(_) => StatementKind::Delete,
+        Statement::Explain { .. } => StatementKind::Explain,
+        Statement::Lock(_) => StatementKind::Lock,
+        Statement::CreateTable(_)
+        | Statement::CreateIndex(_)
+        | Statement::CreateSequence { .. }
+        | Statement::CreateSchema { .. }
+        | Statement::AlterTable(_)
+        | Statement::Drop { .. }
+        | Statement::Truncate(_) => StatementKind::Ddl,
+        other => {
+            let text = other.to_string();
+            let words: Vec<&str> = text.split_whitespace().take(2).collect();
+            return Err(SqlError::unsupported(words.join(" ").to_uppercase()));
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;
