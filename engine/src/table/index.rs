@@ -1,0 +1,111 @@
+//! Indexes, and entering rows into them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::unique::Conflict;
+use super::{RowId, Table};
+use crate::btree::{Edit, Tree};
+use crate::txn::{LockWait, Transaction, TransactionSystem, TxnError};
+
+/// An index's key of one row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexKey {
+    /// The encoded columns, in memcmp order and free of prefixes: no full key begins with another.
+    pub bytes: Vec<u8>,
+    /// True when it must differ from other rows' in a unique index; false when a column is NULL, which differs from all.
+    pub distinct: bool,
+}
+
+/// The key of a row, from the row's bytes; `None` when the row is not in the index (partial indexes).
+pub type KeyOf = Arc<dyn Fn(&[u8]) -> Option<IndexKey> + Send + Sync>;
+
+/// An index of a table.
+#[derive(Clone)]
+pub struct Index {
+    /// Its oid.
+    pub oid: u32,
+    /// Its entries.
+    pub tree: Tree,
+    /// Whether no two live rows may have the same key.
+    pub unique: bool,
+    /// What its keys are made from.
+    pub key_of: KeyOf,
+}
+
+impl fmt::Debug for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Index")
+            .field("oid", &self.oid)
+            .field("tree", &self.tree)
+            .field("unique", &self.unique)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Index {
+    /// Whether `row` has this key.
+    pub(super) fn has_key(&self, row: &[u8], key: &[u8]) -> bool {
+        (self.key_of)(row).is_some_and(|k| k.bytes == key)
+    }
+}
+
+/// An entry's key in the index's tree.
+pub(super) fn entry_key(key: &[u8], row: RowId) -> Vec<u8> {
+    let mut entry = Vec::with_capacity(key.len() + 8);
+    entry.extend_from_slice(key);
+    entry.extend_from_slice(&row.0.to_be_bytes());
+    entry
+}
+
+/// Splits an entry into key and row.
+pub(super) fn split_entry(entry: &[u8]) -> Option<(&[u8], RowId)> {
+    let (key, row) = entry.split_last_chunk()?;
+    Some((key, RowId(u64::from_be_bytes(*row))))
+}
+
+impl TransactionSystem {
+    /// Enters a row that was just inserted, or updated to this key. Without effect when the entry is there already.
+    ///
+    /// With `unique_check`, in a unique index: waits for the end of a transaction that is about to make, delete or
+    /// change a row with this key, and fails with [`TxnError::UniqueViolation`] when there is a live one. Leave it out
+    /// for keys with NULLs.
+    pub async fn index_insert(
+        &self,
+        txn: &mut Transaction,
+        index: &Index,
+        table: &Table,
+        key: &[u8],
+        row: RowId,
+        unique_check: bool,
+    ) -> Result<(), TxnError> {
+        let entry = entry_key(key, row);
+        if !(index.unique && unique_check) {
+            return self.put_entry(index, &entry).await;
+        }
+        loop {
+            let gate = self.unique_gate(index.oid, key).await;
+            match self.unique_conflict(txn, index, table, key, row).await? {
+                None => return self.put_entry(index, &entry).await,
+                Some(Conflict::Live(other)) => {
+                    return Err(TxnError::UniqueViolation { index: index.oid, row: other.0 });
+                }
+                Some(Conflict::Undecided(by)) => {
+                    drop(gate);
+                    self.wait_for(txn, by, LockWait::Block).await?;
+                }
+            }
+        }
+    }
+
+    pub(super) async fn put_entry(&self, index: &Index, entry: &[u8]) -> Result<(), TxnError> {
+        let step = |mtr: &mut crate::mtr::MiniTxn<'_>| {
+            index.tree.edit(mtr, entry, |found, _| {
+                let edit = if found.is_some() { Edit::Keep } else { Edit::Put(Vec::new()) };
+                Ok((edit, ()))
+            })
+        };
+        self.pool().write(step).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,114 @@
+//! Reading a range of an index.
+
+use std::ops::{Bound, ControlFlow};
+
+use super::index::split_entry;
+use super::{Index, RowBatch};
+use crate::btree::{Direction, Resume, Tree};
+use crate::txn::{TransactionSystem, TxnError};
+
+/// Entries of an index whose keys lie in a range, in the order of the index or against it. They are hints: fetch each
+/// row with a snapshot taken *before* the scan began, and check its key again.
+pub struct IndexScan {
+    tree: Tree,
+    direction: Direction,
+    from: Option<Bound<Vec<u8>>>,
+    /// Where it ends: an entry on the far side is not taken.
+    until: Bound<Vec<u8>>,
+}
+
+/// The least byte string above everything that begins with `prefix`; unbounded when there is none.
+fn behind(mut prefix: Vec<u8>, bound: fn(Vec<u8>) -> Bound<Vec<u8>>) -> Bound<Vec<u8>> {
+    while let Some(last) = prefix.pop() {
+        if last < u8::MAX {
+            prefix.push(last + 1);
+            return bound(prefix);
+        }
+    }
+    Bound::Unbounded
+}
+
+impl IndexScan {
+    /// Bounds are *prefixes* of keys: an upper `Included(p)` takes everything that begins with `p`, a lower
+    /// `Excluded(p)` nothing that does; so a range over the first columns of a longer key is said with these alone.
+    #[must_use]
+    pub fn new(
+        index: &Index,
+        lower: Bound<Vec<u8>>,
+        upper: Bound<Vec<u8>>,
+        direction: Direction,
+    ) -> IndexScan {
+        let mut empty = false;
+        let lower = match lower {
+            Bound::Excluded(prefix) => {
+                let start = behind(prefix, Bound::Included);
+                empty = start == Bound::Unbounded;
+                start
+            }
+            other => other,
+        };
+        let upper = match upper {
+            Bound::Included(prefix) => behind(prefix, Bound::Excluded),
+            other => other,
+        };
+        let (from, until) = match direction {
+            Direction::Forward => (lower, upper),
+            Direction::Backward => (upper, lower),
+        };
+        IndexScan { tree: index.tree, direction, from: (!empty).then_some(from), until }
+    }
+
+    /// The next entries into `out`, those of one leaf: rows, each with its key. False at the end; a batch may be empty
+    /// before it.
+    pub async fn next_batch(
+        &mut self,
+        system: &TransactionSystem,
+        out: &mut RowBatch,
+    ) -> Result<bool, TxnError> {
+        let Some(from) = self.from.take() else {
+            out.clear();
+            return Ok(false);
+        };
+        let (tree, direction, until) = (self.tree, self.direction, &self.until);
+        let within = |entry: &[u8]| match (until, direction) {
+            (Bound::Unbounded, _) => true,
+            (Bound::Excluded(end), Direction::Forward) => entry < end.as_slice(),
+            (Bound::Included(end), Direction::Forward) => entry <= end.as_slice(),
+            (Bound::Included(end), Direction::Backward) => entry >= end.as_slice(),
+            (Bound::Excluded(end), Direction::Backward) => entry > end.as_slice(),
+        };
+        let resume = system
+            .pool()
+            .run(|| {
+                out.clear();
+                let from = from.as_ref().map(Vec::as_slice);
+                tree.scan_leaf(system.pool(), from, direction, &mut |entry, _| {
+                    if !within(entry) {
+                        return ControlFlow::Break(());
+                    }
+                    if let Some((key, row)) = split_entry(entry) {
+                        out.push(row, key);
+                    }
+                    ControlFlow::Continue(())
+                })
+            })
+            .await?;
+        if let Resume::Continue(next) = resume {
+            self.from = Some(next);
+        }
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behind_a_prefix_is_above_all_that_begin_with_it() {
+        assert_eq!(behind(vec![1, 2], Bound::Excluded), Bound::Excluded(vec![1, 3]));
+        assert_eq!(behind(vec![1, 255, 255], Bound::Included), Bound::Included(vec![2]));
+        assert_eq!(behind(vec![255, 255], Bound::Excluded), Bound::Unbounded);
+        assert_eq!(behind(vec![], Bound::Excluded), Bound::Unbounded);
+    }
+}

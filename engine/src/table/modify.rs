@@ -1,0 +1,232 @@
+//! Locking, updating and deleting rows.
+
+use sextant_redo::Lsn;
+
+use super::{RowId, Table, row_key};
+use crate::btree::Edit;
+use crate::buffer::Step;
+use crate::mtr::MiniTxn;
+use crate::txn::undo::{Newer, Slot, append, encode};
+use crate::txn::version::Header;
+use crate::txn::visibility::Current;
+use crate::txn::{Isolation, LockWait, Outcome, RowLock, Transaction, TransactionSystem, TxId, TxnError};
+
+/// What [`TransactionSystem::lock_row`] found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LockOutcome {
+    /// The row is as the snapshot sees it.
+    Locked,
+    /// Somebody changed it since and committed: the newest version is handed out; its conditions must be checked
+    /// again (READ COMMITTED only).
+    Updated,
+    /// It is deleted, or never came to be.
+    Gone,
+    /// This very command changed or deleted it before.
+    SelfModified,
+}
+
+/// What a step found at a row's head.
+enum Head {
+    None,
+    Busy(TxId),
+    Own { command: u32, deleted: bool },
+    Committed { lsn: Lsn, deleted: bool },
+}
+
+/// What became of a change.
+enum Changed {
+    Done,
+    PageFull,
+    Busy(TxId),
+    Gone,
+}
+
+struct Change<'a> {
+    table: &'a Table,
+    row: RowId,
+    /// `None` deletes.
+    new: Option<&'a [u8]>,
+    by: TxId,
+    command: u32,
+}
+
+impl TransactionSystem {
+    /// Locks a row until the end of the transaction, and hands out its newest version in `out` (unless it is gone).
+    pub async fn lock_row(
+        &self,
+        txn: &mut Transaction,
+        table: &Table,
+        row: RowId,
+        lock: RowLock,
+        wait: LockWait,
+        out: &mut Vec<u8>,
+    ) -> Result<LockOutcome, TxnError> {
+        let seen = txn.pinned().lsn;
+        txn.lock_row_key(table.oid, row.0, lock, wait).await?;
+        loop {
+            let head = self.head(txn, table, row, out).await?;
+            return match head {
+                Head::None => Ok(LockOutcome::Gone),
+                Head::Busy(by) => {
+                    self.wait_for(txn, by, wait).await?;
+                    continue;
+                }
+                Head::Own { command, .. } if command >= txn.command() => Ok(LockOutcome::SelfModified),
+                Head::Own { deleted: true, .. } => Ok(LockOutcome::Gone),
+                Head::Own { .. } => Ok(LockOutcome::Locked),
+                Head::Committed { lsn, deleted } => {
+                    txn.observe(lsn);
+                    match (lsn > seen, deleted) {
+                        (true, _) if txn.isolation() == Isolation::RepeatableRead => {
+                            Err(TxnError::Serialization)
+                        }
+                        (_, true) => Ok(LockOutcome::Gone),
+                        (true, false) => Ok(LockOutcome::Updated),
+                        (false, false) => Ok(LockOutcome::Locked),
+                    }
+                }
+            };
+        }
+    }
+
+    async fn head(
+        &self,
+        txn: &Transaction,
+        table: &Table,
+        row: RowId,
+        out: &mut Vec<u8>,
+    ) -> Result<Head, TxnError> {
+        let key = row_key(row.0);
+        let own = txn.id();
+        let mut value = Vec::new();
+        let head = self
+            .pool()
+            .run(|| {
+                let found = table.tree.lookup(self.pool(), &key, |found| {
+                    value.clear();
+                    value.extend_from_slice(found?);
+                    Some(())
+                })?;
+                if found.is_none() {
+                    return Ok(Head::None);
+                }
+                let Some(current) = self.current(&table.tree, row.0, &value)? else {
+                    return Ok(Head::None);
+                };
+                out.clear();
+                out.extend_from_slice(&current.row);
+                Ok(Head::of(&current, own))
+            })
+            .await?;
+        Ok(head)
+    }
+
+    /// Waits until another transaction has ended.
+    pub(super) async fn wait_for(&self, txn: &Transaction, id: TxId, wait: LockWait) -> Result<(), TxnError> {
+        let Some(active) = self.commits.active.get(id) else {
+            return Ok(());
+        };
+        if wait == LockWait::NoWait {
+            return Err(TxnError::LockNotAvailable);
+        }
+        self.locks.wait_for_end(txn.owner(), active.owner, active.ended(), txn.lock_timeout()).await
+    }
+
+    /// Replaces a row that this transaction has locked, in place. What it was goes to an undo page.
+    pub async fn update(
+        &self,
+        txn: &mut Transaction,
+        table: &Table,
+        row: RowId,
+        new: &[u8],
+    ) -> Result<(), TxnError> {
+        self.change(txn, table, row, Some(new)).await
+    }
+
+    /// Deletes a row that this transaction has locked ([`RowLock::Update`]).
+    pub async fn delete(&self, txn: &mut Transaction, table: &Table, row: RowId) -> Result<(), TxnError> {
+        self.change(txn, table, row, None).await
+    }
+
+    async fn change(
+        &self,
+        txn: &mut Transaction,
+        table: &Table,
+        row: RowId,
+        new: Option<&[u8]>,
+    ) -> Result<(), TxnError> {
+        let change = Change { table, row, new, by: txn.write_id().await?, command: txn.command() };
+        let mut undo = Vec::new();
+        loop {
+            let slot = txn.undo_slot().await?;
+            let (changed, _) = self
+                .pool()
+                .write_with(|mtr| self.change_step(mtr, &change, slot, &mut undo), |_| slot.appended())
+                .await?;
+            match changed {
+                Changed::Done => return Ok(()),
+                Changed::PageFull => txn.seal_undo(),
+                Changed::Busy(by) => {
+                    return Err(TxnError::NotLocked { table: table.oid, row: row.0, by });
+                }
+                Changed::Gone => {
+                    return Err(TxnError::RowGone { table: table.oid, row: row.0 });
+                }
+            }
+        }
+    }
+
+    /// Leaf, then undo page: the order in which everybody latches these two.
+    fn change_step(
+        &self,
+        mtr: &mut MiniTxn<'_>,
+        change: &Change<'_>,
+        slot: &Slot,
+        undo: &mut Vec<u8>,
+    ) -> Step<Changed> {
+        let tree = &change.table.tree;
+        tree.edit(mtr, &row_key(change.row.0), |value, mtr| {
+            let Some(value) = value else {
+                return Ok((Edit::Keep, Changed::Gone));
+            };
+            let Some(current) = self.current(tree, change.row.0, value)? else {
+                return Ok((Edit::Keep, Changed::Gone));
+            };
+            if current.outcome == Outcome::InProgress && current.header.txid != change.by {
+                return Ok((Edit::Keep, Changed::Busy(current.header.txid)));
+            }
+            if current.header.deleted {
+                return Ok((Edit::Keep, Changed::Gone));
+            }
+            let newer = Newer {
+                writer: change.by,
+                root: tree.root,
+                row: change.row.0,
+                bytes: change.new.unwrap_or(&current.row),
+            };
+            undo.clear();
+            encode(newer, &current.header, &current.row, undo);
+            let Some(at) = append(mtr, slot, undo)? else {
+                return Ok((Edit::Keep, Changed::PageFull));
+            };
+            let header = Header {
+                deleted: change.new.is_none(),
+                command: change.command,
+                txid: change.by,
+                undo: Some(at),
+            };
+            Ok((Edit::Put(header.join(newer.bytes)), Changed::Done))
+        })
+    }
+}
+
+impl Head {
+    fn of(current: &Current<'_>, own: Option<TxId>) -> Head {
+        let Header { deleted, command, txid, .. } = current.header;
+        match current.outcome {
+            Outcome::Committed(lsn) => Head::Committed { lsn, deleted },
+            _ if Some(txid) == own => Head::Own { command, deleted },
+            _ => Head::Busy(txid),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Inserting rows and reading one.
+
+use super::{RowId, Table, row_key};
+use crate::btree::Edit;
+use crate::txn::version::{HEADER, Header};
+use crate::txn::{Snapshot, Transaction, TransactionSystem, TxnError};
+
+impl TransactionSystem {
+    /// Inserts a row. Its index entries come after it ([`TransactionSystem::index_insert`]).
+    pub async fn insert(&self, txn: &mut Transaction, table: &Table, row: &[u8]) -> Result<RowId, TxnError> {
+        let header =
+            Header { deleted: false, command: txn.command(), txid: txn.write_id().await?, undo: None };
+        let id = table.row_ids.next(self.pool(), &table.tree, 1).await?;
+        self.put_new(table, id, &header.join(row)).await?;
+        Ok(RowId(id))
+    }
+
+    /// Inserts rows in order.
+    pub async fn insert_many(
+        &self,
+        txn: &mut Transaction,
+        table: &Table,
+        rows: &[impl AsRef<[u8]> + Sync],
+    ) -> Result<Vec<RowId>, TxnError> {
+        let header =
+            Header { deleted: false, command: txn.command(), txid: txn.write_id().await?, undo: None };
+        let first = table.row_ids.next(self.pool(), &table.tree, rows.len() as u64).await?;
+        let mut ids = Vec::with_capacity(rows.len());
+        for (id, row) in (first..).zip(rows) {
+            self.put_new(table, id, &header.join(row.as_ref())).await?;
+            ids.push(RowId(id));
+        }
+        Ok(ids)
+    }
+
+    async fn put_new(&self, table: &Table, id: u64, value: &[u8]) -> Result<(), TxnError> {
+        let key = row_key(id);
+        let step = |mtr: &mut crate::mtr::MiniTxn<'_>| {
+            table.tree.edit(mtr, &key, |old, _| {
+                debug_assert!(old.is_none(), "a row id is handed out once");
+                Ok((Edit::Put(value.to_vec()), ()))
+            })
+        };
+        self.pool().write(step).await?;
+        Ok(())
+    }
+
+    /// The version of a row that the snapshot sees, into `out`; false when it sees none.
+    pub async fn get(
+        &self,
+        snapshot: &Snapshot,
+        table: &Table,
+        row: RowId,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, TxnError> {
+        let key = row_key(row.0);
+        let mut value = Vec::new();
+        let seen = self
+            .pool()
+            .run(|| {
+                value.clear();
+                // Most rows are decided under the latch, and copied once.
+                let at_once = table.tree.lookup(self.pool(), &key, |found| {
+                    let found = found?;
+                    let known =
+                        Header::split(found).and_then(|(h, _)| Some((self.sees_at_once(snapshot, &h)?, h)));
+                    match known {
+                        Some((true, header)) => {
+                            out.clear();
+                            out.extend_from_slice(&found[HEADER..]);
+                            Some(Some(!header.deleted))
+                        }
+                        _ => {
+                            value.extend_from_slice(found);
+                            Some(None)
+                        }
+                    }
+                })?;
+                match at_once {
+                    None => Ok(false),
+                    Some(Some(seen)) => Ok(seen),
+                    Some(None) => self.visible(snapshot, &table.tree, row.0, &value, out),
+                }
+            })
+            .await?;
+        Ok(seen)
+    }
+
+    /// A copy of a row's stored value, header and all.
+    pub(super) async fn stored(&self, table: &Table, row: RowId) -> Result<Option<Vec<u8>>, TxnError> {
+        let key = row_key(row.0);
+        let copy = || table.tree.lookup(self.pool(), &key, |found| found.map(<[u8]>::to_vec));
+        Ok(self.pool().run(copy).await?)
+    }
+}

@@ -1,0 +1,93 @@
+//! Reading a whole table, a leaf at a time.
+
+use std::ops::{Bound, ControlFlow};
+
+use super::{RowBatch, RowId, Table};
+use crate::btree::{Direction, Resume, Tree};
+use crate::txn::version::Header;
+use crate::txn::{Snapshot, TransactionSystem, TxnError};
+
+/// A scan in the order of row ids. It sees what its snapshot sees, whatever happens meanwhile.
+pub struct TableScan {
+    tree: Tree,
+    snapshot: Snapshot,
+    from: Option<Bound<Vec<u8>>>,
+    /// Positions in the batch whose version is still to be found.
+    unsettled: Vec<usize>,
+}
+
+/// A row id from a table's key.
+pub(super) fn row_of(key: &[u8]) -> Option<RowId> {
+    key.try_into().ok().map(|raw| RowId(u64::from_be_bytes(raw)))
+}
+
+impl TableScan {
+    /// From the first row on.
+    #[must_use]
+    pub fn new(table: &Table, snapshot: Snapshot) -> TableScan {
+        TableScan { tree: table.tree, snapshot, from: Some(Bound::Unbounded), unsettled: Vec::new() }
+    }
+
+    /// The next rows into `out`, those of one leaf. False at the end; a batch may be empty before it.
+    pub async fn next_batch(
+        &mut self,
+        system: &TransactionSystem,
+        out: &mut RowBatch,
+    ) -> Result<bool, TxnError> {
+        let Some(from) = self.from.take() else {
+            out.clear();
+            return Ok(false);
+        };
+        let (tree, snapshot, unsettled) = (self.tree, &self.snapshot, &mut self.unsettled);
+        let resume = system
+            .pool()
+            .run(|| {
+                out.clear();
+                unsettled.clear();
+                let from = from.as_ref().map(Vec::as_slice);
+                tree.scan_leaf(system.pool(), from, Direction::Forward, &mut |key, value| {
+                    let (Some(row), Some((header, bytes))) = (row_of(key), Header::split(value)) else {
+                        return ControlFlow::Continue(());
+                    };
+                    match system.sees_at_once(snapshot, &header) {
+                        Some(true) if !header.deleted => out.push(row, bytes),
+                        Some(true) => {}
+                        Some(false) if header.undo.is_none() => {}
+                        _ => {
+                            unsettled.push(out.len());
+                            out.push(row, value);
+                        }
+                    }
+                    ControlFlow::Continue(())
+                })
+            })
+            .await?;
+        self.settle(system, out).await?;
+        if let Resume::Continue(next) = resume {
+            self.from = Some(next);
+        }
+        Ok(true)
+    }
+
+    /// Finds the visible versions of rows whose head is not, or not known to be: latches are no longer held.
+    async fn settle(&mut self, system: &TransactionSystem, out: &mut RowBatch) -> Result<(), TxnError> {
+        let mut gone = Vec::new();
+        let mut version = Vec::new();
+        for at in self.unsettled.drain(..) {
+            let (row, value) = out.get(at);
+            let seen = system
+                .pool()
+                .run(|| system.visible(&self.snapshot, &self.tree, row.0, value, &mut version))
+                .await?;
+            if seen {
+                out.replace(at, &version);
+            } else {
+                gone.push(at);
+            }
+        }
+        if !gone.is_empty() {
+            out.remove(&gone);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,77 @@
+//! The background pass: reclaims undo pages, repairs heads of rolled-back transactions, frees dropped trees, and tells
+//! storage how far reads may reach back. It never blocks a statement.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use sextant_redo::Lsn;
+
+use super::TransactionSystem;
+use super::metrics::METRICS;
+use super::undo::ReclaimReport;
+use crate::btree::Tree;
+use crate::buffer::StorageError;
+
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// Starts the passes; they end with the system.
+pub(super) fn spawn(system: &Arc<TransactionSystem>) {
+    let system = Arc::downgrade(system);
+    tokio::spawn(passes(system));
+}
+
+async fn passes(system: Weak<TransactionSystem>) {
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        let Some(system) = system.upgrade() else {
+            return;
+        };
+        match system.tidy().await {
+            Ok(_) => {}
+            Err(error) if error.is_retryable() => {
+                tracing::warn!(%error, "background reclaim was put off; it is tried again");
+            }
+            Err(error) => {
+                tracing::error!(%error, "background reclaim stops; space is no longer reclaimed until a restart");
+                return;
+            }
+        }
+    }
+}
+
+impl TransactionSystem {
+    /// Trees to be freed once nobody can look at them.
+    pub(super) fn doom(&self, after: Lsn, trees: Vec<Tree>) {
+        if !trees.is_empty() {
+            let mut doomed = self.doomed.lock();
+            doomed.extend(trees.into_iter().map(|tree| (after, tree)));
+        }
+    }
+
+    /// One pass.
+    pub(crate) async fn tidy(&self) -> Result<ReclaimReport, StorageError> {
+        let mut before = self.tidying.lock().await;
+        let horizon = self.horizon().lsn;
+        let store = self.pool().store();
+        METRICS.oldest_snapshot_lag.set(i64::try_from(store.vdl().since(horizon)).unwrap_or(i64::MAX));
+        // Reads that were sent before the last pass have been answered by now, or are repeated with a newer point.
+        store.set_read_floor(*before);
+        *before = horizon;
+        let report = self.reclaim_undo().await?;
+        self.free_doomed(horizon).await?;
+        Ok(report)
+    }
+
+    async fn free_doomed(&self, horizon: Lsn) -> Result<(), StorageError> {
+        let ripe: Vec<Tree> = {
+            let mut doomed = self.doomed.lock();
+            let (ripe, rest) = doomed.drain(..).partition(|(after, _)| *after <= horizon);
+            *doomed = rest;
+            ripe.into_iter().map(|(_, tree): (Lsn, Tree)| tree).collect()
+        };
+        for tree in ripe {
+            tree.free_all(self.pool()).await?;
+        }
+        Ok(())
+    }
+}

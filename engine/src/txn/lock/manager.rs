@@ -1,0 +1,245 @@
+//! The lock table: shards of queues, the graph of who waits for whom, and the wait itself.
+//!
+//! Deadlocks are found when a wait begins: under the graph's mutex the waiter is entered and the graph searched from
+//! it, so of several waits that close a cycle together exactly the last one entered sees it whole. Edges are read from
+//! the queues as they are at that moment. Order of mutexes: graph, then one shard.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::queue::{Acquired, Queue};
+use super::{LockKey, LockWait, Mode};
+use crate::txn::metrics::METRICS;
+use crate::txn::{Owner, TxnError};
+
+const SHARDS: usize = 64;
+
+/// What an owner waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WaitsFor {
+    /// A lock.
+    Lock(LockKey),
+    /// The end of a transaction.
+    End(Owner),
+}
+
+/// See the module.
+pub(crate) struct LockManager {
+    shards: Vec<Mutex<HashMap<LockKey, Queue>>>,
+    hasher: RandomState,
+    graph: Mutex<HashMap<Owner, WaitsFor>>,
+}
+
+/// Takes a waiter out of graph and queue however its wait ends, a dropped future included.
+struct Waiting<'a> {
+    manager: &'a LockManager,
+    owner: Owner,
+    lock: Option<(LockKey, Mode, u8)>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.manager.graph.lock().remove(&self.owner);
+        if let Some((key, mode, held)) = self.lock {
+            self.manager.with_queue(key, |queue| queue.give_up(self.owner, mode, held));
+        }
+    }
+}
+
+impl LockManager {
+    pub(crate) fn new() -> LockManager {
+        LockManager {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            graph: Mutex::default(),
+        }
+    }
+
+    fn shard(&self, key: LockKey) -> &Mutex<HashMap<LockKey, Queue>> {
+        &self.shards[(self.hasher.hash_one(key) % SHARDS as u64) as usize]
+    }
+
+    fn with_queue<R>(&self, key: LockKey, f: impl FnOnce(&mut Queue) -> R) -> R {
+        let mut shard = self.shard(key).lock();
+        let queue = shard.entry(key).or_default();
+        let result = f(queue);
+        if queue.is_empty() {
+            shard.remove(&key);
+        }
+        result
+    }
+
+    /// Takes the lock, waiting if need be. True when `owner` held nothing on this key before: it is to be released
+    /// at its end.
+    pub(crate) async fn acquire(
+        &self,
+        owner: Owner,
+        key: LockKey,
+        mode: Mode,
+        wait: LockWait,
+        timeout: Option<Duration>,
+    ) -> Result<bool, TxnError> {
+        let attempt = self.with_queue(key, |queue| match queue.acquire(owner, mode) {
+            Acquired::Granted(first) => Ok(first),
+            Acquired::Blocked => Err((wait == LockWait::Block).then(|| {
+                let (wake, woken) = oneshot::channel();
+                queue.wait(owner, mode, wake);
+                (woken, queue.held(owner))
+            })),
+        });
+        let (woken, held) = match attempt {
+            Ok(first) => return Ok(first),
+            Err(None) => return Err(TxnError::LockNotAvailable),
+            Err(Some(queued)) => queued,
+        };
+        let mut waiting = Waiting { manager: self, owner, lock: Some((key, mode, held)) };
+        self.enter(owner, WaitsFor::Lock(key))?;
+        // The sender lives in the queue until the lock is granted or given up by us.
+        within(timeout, woken).await?.map_err(|_| TxnError::LockNotAvailable)?;
+        waiting.lock = None;
+        Ok(held == 0)
+    }
+
+    /// Waits for another's end, which `ended` tells, with the same care for deadlocks.
+    pub(crate) async fn wait_for_end(
+        &self,
+        owner: Owner,
+        other: Owner,
+        ended: impl Future<Output = ()>,
+        timeout: Option<Duration>,
+    ) -> Result<(), TxnError> {
+        let _waiting = Waiting { manager: self, owner, lock: None };
+        self.enter(owner, WaitsFor::End(other))?;
+        within(timeout, ended).await
+    }
+
+    /// Enters a wait into the graph unless it closes a cycle.
+    fn enter(&self, owner: Owner, what: WaitsFor) -> Result<(), TxnError> {
+        METRICS.lock_waits.inc();
+        let mut graph = self.graph.lock();
+        graph.insert(owner, what);
+        let mut seen = BTreeSet::new();
+        let mut todo = self.blockers(owner, what);
+        while let Some(next) = todo.pop() {
+            if next == owner {
+                METRICS.deadlocks.inc();
+                return Err(TxnError::Deadlock);
+            }
+            if seen.insert(next)
+                && let Some(what) = graph.get(&next)
+            {
+                todo.extend(self.blockers(next, *what));
+            }
+        }
+        Ok(())
+    }
+
+    fn blockers(&self, owner: Owner, what: WaitsFor) -> Vec<Owner> {
+        match what {
+            WaitsFor::End(other) => vec![other],
+            WaitsFor::Lock(key) => {
+                self.shard(key).lock().get(&key).map(|queue| queue.blockers(owner)).unwrap_or_default()
+            }
+        }
+    }
+
+    /// Gives back every mode that `owner` holds on these keys.
+    pub(crate) fn release(&self, owner: Owner, keys: &[LockKey]) {
+        for key in keys {
+            let mut shard = self.shard(*key).lock();
+            if let Some(queue) = shard.get_mut(key) {
+                queue.remove(owner);
+                if queue.is_empty() {
+                    shard.remove(key);
+                }
+            }
+        }
+    }
+}
+
+async fn within<T>(timeout: Option<Duration>, what: impl Future<Output = T>) -> Result<T, TxnError> {
+    match timeout {
+        None => Ok(what.await),
+        Some(limit) => tokio::time::timeout(limit, what).await.map_err(|_| TxnError::LockTimeout),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::txn::RowLock;
+
+    const X: LockKey = LockKey::Row(1, 1);
+    const Y: LockKey = LockKey::Row(1, 2);
+
+    async fn take(manager: &LockManager, owner: u64, key: LockKey, lock: RowLock) -> Result<bool, TxnError> {
+        manager.acquire(Owner(owner), key, lock.into(), LockWait::Block, None).await
+    }
+
+    async fn until_waiting(manager: &LockManager, owner: u64) {
+        while !manager.graph.lock().contains_key(&Owner(owner)) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn who_closes_the_cycle_is_the_victim_and_the_other_goes_on() {
+        let manager = Arc::new(LockManager::new());
+        take(&manager, 1, X, RowLock::Update).await.unwrap();
+        take(&manager, 2, Y, RowLock::Update).await.unwrap();
+        let first = {
+            let manager = manager.clone();
+            tokio::spawn(async move { take(&manager, 1, Y, RowLock::Update).await })
+        };
+        until_waiting(&manager, 1).await;
+        let second = take(&manager, 2, X, RowLock::Update).await;
+        assert!(matches!(second, Err(TxnError::Deadlock)));
+        manager.release(Owner(2), &[Y]);
+        assert!(first.await.unwrap().unwrap());
+        assert!(manager.graph.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn waiting_for_an_end_counts_in_a_cycle() {
+        let manager = Arc::new(LockManager::new());
+        take(&manager, 1, X, RowLock::Update).await.unwrap();
+        let waits = {
+            let manager = manager.clone();
+            tokio::spawn(async move {
+                let never = std::future::pending();
+                manager.wait_for_end(Owner(1), Owner(2), never, None).await
+            })
+        };
+        until_waiting(&manager, 1).await;
+        let closes = take(&manager, 2, X, RowLock::Share).await;
+        assert!(matches!(closes, Err(TxnError::Deadlock)));
+        waits.abort();
+    }
+
+    #[tokio::test]
+    async fn a_timeout_and_a_dropped_wait_leave_nothing_behind() {
+        let manager = Arc::new(LockManager::new());
+        take(&manager, 1, X, RowLock::Update).await.unwrap();
+        let limit = Some(Duration::from_millis(10));
+        let late = manager.acquire(Owner(2), X, RowLock::Share.into(), LockWait::Block, limit).await;
+        assert!(matches!(late, Err(TxnError::LockTimeout)));
+        let dropped = {
+            let manager = manager.clone();
+            tokio::spawn(async move { take(&manager, 3, X, RowLock::Share).await })
+        };
+        until_waiting(&manager, 3).await;
+        dropped.abort();
+        assert!(dropped.await.unwrap_err().is_cancelled());
+        manager.release(Owner(1), &[X]);
+        assert!(manager.graph.lock().is_empty());
+        assert!(manager.shards.iter().all(|s| s.lock().is_empty()));
+        let busy = manager.acquire(Owner(4), X, RowLock::Update.into(), LockWait::NoWait, None);
+        assert!(busy.await.unwrap());
+    }
+}

@@ -1,0 +1,211 @@
+//! One lock: who holds it, who waits for it. Pure: waking is handed back to the caller as a list.
+
+use std::collections::VecDeque;
+
+use tokio::sync::oneshot;
+
+use super::Mode;
+use crate::txn::Owner;
+
+#[derive(Debug)]
+struct Holder {
+    owner: Owner,
+    modes: u8,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    owner: Owner,
+    mode: Mode,
+    wake: oneshot::Sender<()>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    holders: Vec<Holder>,
+    waiters: VecDeque<Waiter>,
+}
+
+/// What [`Queue::acquire`] says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Acquired {
+    /// Granted; true when this owner held nothing here before.
+    Granted(bool),
+    /// Somebody is in the way.
+    Blocked,
+}
+
+impl Queue {
+    fn modes_of(&self, owner: Owner) -> u8 {
+        self.holders.iter().find(|h| h.owner == owner).map_or(0, |h| h.modes)
+    }
+
+    fn holders_conflict(&self, owner: Owner, mode: Mode) -> bool {
+        self.holders.iter().any(|h| h.owner != owner && h.modes & mode.conflicts != 0)
+    }
+
+    /// True when this owner gained its first mode here.
+    fn grant(&mut self, owner: Owner, mode: Mode) -> bool {
+        if let Some(holder) = self.holders.iter_mut().find(|h| h.owner == owner) {
+            holder.modes |= mode.bit;
+            return false;
+        }
+        self.holders.push(Holder { owner, modes: mode.bit });
+        true
+    }
+
+    /// Takes the lock if nobody is in the way. Whoever holds it already passes those that wait: they wait for it.
+    pub(super) fn acquire(&mut self, owner: Owner, mode: Mode) -> Acquired {
+        let held = self.modes_of(owner);
+        if held & mode.implied_by != 0 {
+            return Acquired::Granted(false);
+        }
+        let overtakes = |w: &Waiter| w.owner != owner && w.mode.bit & mode.conflicts != 0;
+        if self.holders_conflict(owner, mode) || (held == 0 && self.waiters.iter().any(overtakes)) {
+            return Acquired::Blocked;
+        }
+        Acquired::Granted(self.grant(owner, mode))
+    }
+
+    /// Joins the queue; holders that want more go before those that hold nothing.
+    pub(super) fn wait(&mut self, owner: Owner, mode: Mode, wake: oneshot::Sender<()>) {
+        let waiter = Waiter { owner, mode, wake };
+        if self.modes_of(owner) == 0 {
+            self.waiters.push_back(waiter);
+            return;
+        }
+        let at = self.waiters.iter().position(|w| self.modes_of(w.owner) == 0).unwrap_or(self.waiters.len());
+        self.waiters.insert(at, waiter);
+    }
+
+    /// Whom `owner` waits for here.
+    pub(super) fn blockers(&self, owner: Owner) -> Vec<Owner> {
+        let Some(at) = self.waiters.iter().position(|w| w.owner == owner) else {
+            return Vec::new();
+        };
+        let conflicts = self.waiters[at].mode.conflicts;
+        let holders = self.holders.iter().filter(|h| h.modes & conflicts != 0).map(|h| h.owner);
+        let ahead = self.waiters.iter().take(at).filter(|w| w.mode.bit & conflicts != 0).map(|w| w.owner);
+        holders.chain(ahead).filter(|o| *o != owner).collect()
+    }
+
+    /// Takes `owner` out, as holder and as waiter.
+    pub(super) fn remove(&mut self, owner: Owner) {
+        self.holders.retain(|h| h.owner != owner);
+        self.waiters.retain(|w| w.owner != owner);
+        self.wake();
+    }
+
+    /// `owner` no longer waits for `mode`. When it was granted in the meantime, it is taken back, unless `held` before.
+    pub(super) fn give_up(&mut self, owner: Owner, mode: Mode, held: u8) {
+        let waiting = self.waiters.len();
+        self.waiters.retain(|w| w.owner != owner);
+        if waiting == self.waiters.len()
+            && let Some(at) = self.holders.iter().position(|h| h.owner == owner)
+        {
+            self.holders[at].modes = (self.holders[at].modes & !mode.bit) | held;
+            if self.holders[at].modes == 0 {
+                self.holders.swap_remove(at);
+            }
+        }
+        self.wake();
+    }
+
+    /// What `owner` holds here.
+    pub(super) fn held(&self, owner: Owner) -> u8 {
+        self.modes_of(owner)
+    }
+
+    /// Grants what can be granted, in order: nobody passes one that it conflicts with.
+    fn wake(&mut self) {
+        let mut blocked = 0u8;
+        let mut at = 0;
+        while at < self.waiters.len() {
+            let (owner, mode) = (self.waiters[at].owner, self.waiters[at].mode);
+            if blocked & mode.conflicts != 0 || self.holders_conflict(owner, mode) {
+                blocked |= mode.bit;
+                at += 1;
+                continue;
+            }
+            self.grant(owner, mode);
+            if let Some(waiter) = self.waiters.remove(at) {
+                // A receiver that is gone gives the lock up by itself (`give_up`).
+                let _ = waiter.wake.send(());
+            }
+        }
+    }
+
+    /// True when it can be forgotten.
+    pub(super) fn is_empty(&self) -> bool {
+        self.holders.is_empty() && self.waiters.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::txn::RowLock;
+
+    const A: Owner = Owner(1);
+    const B: Owner = Owner(2);
+    const C: Owner = Owner(3);
+
+    fn wait(queue: &mut Queue, owner: Owner, lock: RowLock) -> oneshot::Receiver<()> {
+        let (wake, woken) = oneshot::channel();
+        assert_eq!(queue.acquire(owner, lock.into()), Acquired::Blocked);
+        queue.wait(owner, lock.into(), wake);
+        woken
+    }
+
+    #[test]
+    fn waiters_are_served_in_order_and_sharers_together() {
+        let mut queue = Queue::default();
+        assert_eq!(queue.acquire(A, RowLock::Update.into()), Acquired::Granted(true));
+        assert_eq!(queue.acquire(A, RowLock::Share.into()), Acquired::Granted(false));
+        let mut b = wait(&mut queue, B, RowLock::Share);
+        let mut c = wait(&mut queue, C, RowLock::KeyShare);
+        assert!(b.try_recv().is_err());
+        queue.remove(A);
+        assert!(b.try_recv().is_ok() && c.try_recv().is_ok());
+        queue.remove(B);
+        queue.remove(C);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_newcomer_does_not_overtake_one_that_it_would_block() {
+        let mut queue = Queue::default();
+        queue.acquire(A, RowLock::Share.into());
+        let mut b = wait(&mut queue, B, RowLock::Update);
+        let mut c = wait(&mut queue, C, RowLock::Share);
+        assert_eq!(queue.blockers(C), vec![B]);
+        queue.remove(A);
+        assert!(b.try_recv().is_ok() && c.try_recv().is_err());
+        queue.remove(B);
+        assert!(c.try_recv().is_ok());
+    }
+
+    #[test]
+    fn giving_up_lets_those_behind_through() {
+        let mut queue = Queue::default();
+        queue.acquire(A, RowLock::Share.into());
+        let _b = wait(&mut queue, B, RowLock::Update);
+        let mut c = wait(&mut queue, C, RowLock::Share);
+        queue.give_up(B, RowLock::Update.into(), 0);
+        assert!(c.try_recv().is_ok());
+        assert_eq!(queue.held(B), 0);
+    }
+
+    #[test]
+    fn an_upgrade_waits_for_the_other_holder_only() {
+        let mut queue = Queue::default();
+        queue.acquire(A, RowLock::KeyShare.into());
+        queue.acquire(B, RowLock::KeyShare.into());
+        let _c = wait(&mut queue, C, RowLock::Update);
+        let mut a = wait(&mut queue, A, RowLock::Update);
+        assert_eq!(queue.blockers(A), vec![B]);
+        queue.remove(B);
+        assert!(a.try_recv().is_ok());
+    }
+}

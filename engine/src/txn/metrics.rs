@@ -1,0 +1,53 @@
+//! What the transaction layer counts.
+
+use std::sync::LazyLock;
+
+use prometheus::{IntCounter, IntGauge, register_int_counter, register_int_gauge};
+
+pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
+
+pub(crate) struct Metrics {
+    pub(crate) commits: IntCounter,
+    pub(crate) rollbacks: IntCounter,
+    pub(crate) lock_waits: IntCounter,
+    pub(crate) deadlocks: IntCounter,
+    pub(crate) undo_pages: IntGauge,
+    pub(crate) oldest_snapshot_lag: IntGauge,
+    pub(crate) vacuumed_rows: IntCounter,
+    pub(crate) vacuumed_index_entries: IntCounter,
+}
+
+fn counter(name: &str, help: &str) -> IntCounter {
+    register_int_counter!(name, help).expect("each metric is registered once")
+}
+
+fn gauge(name: &str, help: &str) -> IntGauge {
+    register_int_gauge!(name, help).expect("each metric is registered once")
+}
+
+impl Metrics {
+    fn new() -> Metrics {
+        Metrics {
+            commits: counter("sextant_engine_commits_total", "Transactions that wrote and committed"),
+            rollbacks: counter(
+                "sextant_engine_rollbacks_total",
+                "Transactions that wrote and were rolled back",
+            ),
+            lock_waits: counter(
+                "sextant_engine_lock_waits_total",
+                "Waits for a lock or for a transaction's end",
+            ),
+            deadlocks: counter("sextant_engine_deadlocks_total", "Waits refused because they closed a cycle"),
+            undo_pages: gauge("sextant_engine_undo_pages", "Undo pages that this engine knows"),
+            oldest_snapshot_lag: gauge(
+                "sextant_engine_oldest_snapshot_lag_bytes",
+                "Bytes of log between the oldest snapshot in use and the VDL",
+            ),
+            vacuumed_rows: counter("sextant_engine_vacuumed_rows_total", "Dead rows removed"),
+            vacuumed_index_entries: counter(
+                "sextant_engine_vacuumed_index_entries_total",
+                "Dead index entries removed",
+            ),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Everything that the transactions of one engine share.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use sextant_redo::{Lsn, PageId};
+use tokio::sync::MutexGuard;
+
+use super::commit_table::CommitTable;
+use super::lock::LockManager;
+use super::snapshot::{Horizon, Pin, Snapshots};
+use super::undo::UndoSpace;
+use super::{Isolation, Owner, Transaction, TxnError};
+use crate::btree::Tree;
+use crate::buffer::BufferPool;
+use crate::table::{RowIds, Table};
+
+/// Striped mutexes of unique checks.
+const UNIQUE_GATES: usize = 256;
+
+/// See the module. Row operations on it live in [`crate::table`].
+pub struct TransactionSystem {
+    pool: Arc<BufferPool>,
+    pub(crate) commits: CommitTable,
+    pub(crate) locks: LockManager,
+    pub(crate) undo: UndoSpace,
+    snapshots: Arc<Snapshots>,
+    unique_gates: Vec<tokio::sync::Mutex<()>>,
+    hasher: RandomState,
+    row_ids: Mutex<HashMap<PageId, Arc<RowIds>>>,
+    next_owner: AtomicU64,
+    /// Trees nobody will look at once the horizon has passed the LSN.
+    pub(super) doomed: Mutex<Vec<(Lsn, Tree)>>,
+    /// One pass of the background work at a time; the horizon that the pass before found.
+    pub(super) tidying: tokio::sync::Mutex<Lsn>,
+}
+
+impl TransactionSystem {
+    /// Opens the transaction system of a formatted volume ([`crate::space::format_if_new`]). Reads a few pages however
+    /// much was written before: nothing is replayed, rolled back or scanned.
+    pub async fn open(pool: Arc<BufferPool>) -> Result<Arc<TransactionSystem>, TxnError> {
+        let commits = CommitTable::open(&pool).await?;
+        let undo = UndoSpace::open(&pool).await?;
+        let system = Arc::new(TransactionSystem {
+            pool,
+            commits,
+            locks: LockManager::new(),
+            undo,
+            snapshots: Arc::default(),
+            unique_gates: (0..UNIQUE_GATES).map(|_| tokio::sync::Mutex::new(())).collect(),
+            hasher: RandomState::new(),
+            row_ids: Mutex::default(),
+            next_owner: AtomicU64::new(1),
+            doomed: Mutex::default(),
+            tidying: tokio::sync::Mutex::new(Lsn::ZERO),
+        });
+        super::background::spawn(&system);
+        Ok(system)
+    }
+
+    /// The page cache that it works on.
+    #[must_use]
+    pub fn pool(&self) -> &BufferPool {
+        &self.pool
+    }
+
+    /// The page cache, to share.
+    #[must_use]
+    pub fn shared_pool(&self) -> Arc<BufferPool> {
+        self.pool.clone()
+    }
+
+    /// Begins a transaction. It costs nothing until it reads or writes.
+    #[must_use]
+    pub fn begin(self: &Arc<Self>, isolation: Isolation) -> Transaction {
+        let owner = Owner(self.next_owner.fetch_add(1, Ordering::Relaxed));
+        Transaction::new(self.clone(), owner, isolation)
+    }
+
+    /// A table by its oid and tree. Cheap, and all handles of a tree share its row id counter.
+    #[must_use]
+    pub fn table(&self, oid: u32, tree: Tree) -> Table {
+        let row_ids = self.row_ids.lock().entry(tree.root).or_default().clone();
+        Table { oid, tree, row_ids }
+    }
+
+    /// A new, empty tree for a table or an index. Pair it with [`Transaction::free_on_rollback`].
+    pub async fn create_tree(&self) -> Result<Tree, TxnError> {
+        let (tree, _) = self.pool.write(Tree::create).await?;
+        // The root page may have served a table that was dropped: its row ids mean nothing here.
+        self.row_ids.lock().remove(&tree.root);
+        Ok(tree)
+    }
+
+    pub(super) fn pin(&self) -> Arc<Pin> {
+        self.snapshots.take(&**self.pool.store())
+    }
+
+    pub(crate) fn horizon(&self) -> Horizon {
+        self.snapshots.horizon(&**self.pool.store())
+    }
+
+    pub(crate) fn next_pin_number(&self) -> u64 {
+        self.snapshots.next_number()
+    }
+
+    /// Serialises unique checks of one key of one index, for the time of the check only.
+    pub(crate) async fn unique_gate(&self, index: u32, key: &[u8]) -> MutexGuard<'_, ()> {
+        let hash = self.hasher.hash_one((index, key));
+        self.unique_gates[(hash % UNIQUE_GATES as u64) as usize].lock().await
+    }
+}

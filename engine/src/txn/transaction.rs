@@ -1,0 +1,246 @@
+//! The life of one transaction.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sextant_redo::Lsn;
+
+use super::active::Active;
+use super::lock::Mode;
+use super::snapshot::Pin;
+use super::undo::Slot;
+use super::{
+    Isolation, LockKey, LockWait, METRICS, Owner, RowLock, Snapshot, TableLock, TransactionSystem, TxId,
+    TxnError,
+};
+use crate::btree::Tree;
+
+/// A transaction of one session. Dropping it rolls it back.
+///
+/// Work on it is cancelled by dropping the future that does it; after that, or after any error, roll it back.
+pub struct Transaction {
+    system: Arc<TransactionSystem>,
+    owner: Owner,
+    isolation: Isolation,
+    active: Option<Arc<Active>>,
+    command: u32,
+    pin: Option<Arc<Pin>>,
+    locks: Vec<LockKey>,
+    undo: Option<Slot>,
+    /// Newest commit that this transaction built on or showed; it may not be durable yet.
+    observed: Lsn,
+    lock_timeout: Option<Duration>,
+    free_on_commit: Vec<Tree>,
+    free_on_rollback: Vec<Tree>,
+}
+
+impl Transaction {
+    pub(super) fn new(system: Arc<TransactionSystem>, owner: Owner, isolation: Isolation) -> Transaction {
+        Transaction {
+            system,
+            owner,
+            isolation,
+            active: None,
+            command: 0,
+            pin: None,
+            locks: Vec::new(),
+            undo: None,
+            observed: Lsn::ZERO,
+            lock_timeout: None,
+            free_on_commit: Vec::new(),
+            free_on_rollback: Vec::new(),
+        }
+    }
+
+    /// The system that it belongs to.
+    #[must_use]
+    pub fn system(&self) -> &Arc<TransactionSystem> {
+        &self.system
+    }
+
+    /// Its level.
+    #[must_use]
+    pub fn isolation(&self) -> Isolation {
+        self.isolation
+    }
+
+    /// Its id; `None` until it writes.
+    #[must_use]
+    pub fn id(&self) -> Option<TxId> {
+        self.active.as_ref().map(|a| a.id)
+    }
+
+    /// How long it waits for a lock; `None`: for ever.
+    pub fn set_lock_timeout(&mut self, timeout: Option<Duration>) {
+        self.lock_timeout = timeout;
+    }
+
+    /// Starts a statement: what the ones before wrote becomes visible, and under READ COMMITTED what others committed.
+    /// To be called before each statement, and between parts of one that must see what the part before did.
+    pub fn begin_statement(&mut self) {
+        // 4 billion commands: a session that got there has other troubles; it stops seeing its own newest changes.
+        self.command = self.command.saturating_add(1);
+        if self.isolation == Isolation::ReadCommitted || self.pin.is_none() {
+            self.pin = Some(self.system.pin());
+        }
+    }
+
+    /// Says that no statement runs: under READ COMMITTED the snapshot is let go, so that an idle transaction holds
+    /// nothing back.
+    pub fn end_statement(&mut self) {
+        if self.isolation == Isolation::ReadCommitted {
+            self.pin = None;
+        }
+    }
+
+    /// What the current statement sees.
+    pub fn snapshot(&mut self) -> Snapshot {
+        let own = self.id();
+        let command = self.command;
+        let pin = self.pinned().clone();
+        Snapshot { lsn: pin.lsn, own, command, _pin: pin }
+    }
+
+    /// The registration that keeps older versions in place while this transaction works.
+    pub(crate) fn pinned(&mut self) -> &Arc<Pin> {
+        let system = &self.system;
+        self.pin.get_or_insert_with(|| system.pin())
+    }
+
+    pub(crate) fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    pub(crate) fn command(&self) -> u32 {
+        self.command
+    }
+
+    pub(crate) fn lock_timeout(&self) -> Option<Duration> {
+        self.lock_timeout
+    }
+
+    pub(crate) fn observe(&mut self, commit: Lsn) {
+        self.observed = self.observed.max(commit);
+    }
+
+    /// Its id, handed out at the first call.
+    pub(crate) async fn write_id(&mut self) -> Result<TxId, TxnError> {
+        self.pinned();
+        if let Some(active) = &self.active {
+            return Ok(active.id);
+        }
+        let active = self.system.commits.start(self.system.pool(), self.owner).await?;
+        let id = active.id;
+        self.active = Some(active);
+        Ok(id)
+    }
+
+    /// The undo page to append to.
+    pub(crate) async fn undo_slot(&mut self) -> Result<&Slot, TxnError> {
+        if self.undo.is_none() {
+            self.undo = Some(self.system.undo.take(self.system.pool()).await?);
+        }
+        Ok(self.undo.as_ref().expect("it was just put there"))
+    }
+
+    /// The undo page is full.
+    pub(crate) fn seal_undo(&mut self) {
+        if let Some(slot) = self.undo.take() {
+            self.system.undo.seal(slot);
+        }
+    }
+
+    async fn lock(&mut self, key: LockKey, mode: Mode, wait: LockWait) -> Result<(), TxnError> {
+        let first = self.system.locks.acquire(self.owner, key, mode, wait, self.lock_timeout).await?;
+        if first {
+            self.locks.push(key);
+        }
+        Ok(())
+    }
+
+    /// Locks a table until the end of the transaction.
+    pub async fn lock_table(&mut self, oid: u32, lock: TableLock, wait: LockWait) -> Result<(), TxnError> {
+        self.lock(LockKey::Table(oid), lock.into(), wait).await
+    }
+
+    pub(crate) async fn lock_row_key(
+        &mut self,
+        table: u32,
+        row: u64,
+        lock: RowLock,
+        wait: LockWait,
+    ) -> Result<(), TxnError> {
+        self.lock(LockKey::Row(table, row), lock.into(), wait).await
+    }
+
+    /// Frees the tree's pages once this transaction has committed and no snapshot needs them (DROP, TRUNCATE).
+    pub fn free_on_commit(&mut self, tree: Tree) {
+        self.free_on_commit.push(tree);
+    }
+
+    /// Frees the tree's pages if this transaction rolls back (CREATE, TRUNCATE).
+    pub fn free_on_rollback(&mut self, tree: Tree) {
+        self.free_on_rollback.push(tree);
+    }
+
+    /// Commits. Returns when the commit is durable, with the LSN of its record; `Lsn::ZERO` when nothing was written.
+    /// Whoever begins a statement after that, in any session, sees it.
+    pub async fn commit(mut self) -> Result<Lsn, TxnError> {
+        let system = self.system.clone();
+        let store = system.pool().store();
+        let Some(active) = self.active.clone() else {
+            let observed = self.observed;
+            self.finish();
+            // What it showed to its client must not be taken back by a crash.
+            if observed > store.vdl() {
+                let durable = store.durable(observed).await;
+                durable.map_err(|e| TxnError::Storage(e.into()))?;
+            }
+            return Ok(Lsn::ZERO);
+        };
+        let appended = system.commits.commit(system.pool(), &active).await;
+        self.finish();
+        let lsn = match (appended, active.commit_lsn()) {
+            (Ok(lsn), _) => lsn,
+            (Err(error), Some(_)) => return Err(TxnError::CommitUnknown(error)),
+            (Err(error), None) => return Err(TxnError::Storage(error)),
+        };
+        let durable = store.durable(lsn).await;
+        durable.map_err(|e| TxnError::CommitUnknown(e.into()))?;
+        Ok(lsn)
+    }
+
+    /// Rolls back: its versions are void from now on. No page is touched.
+    pub fn rollback(mut self) {
+        self.finish();
+    }
+
+    /// Lets go of everything. Whether it is committed was decided before. Idempotent.
+    fn finish(&mut self) {
+        let system = &self.system;
+        if let Some(slot) = self.undo.take() {
+            system.undo.give_back(slot);
+        }
+        let commit = self.active.as_ref().and_then(|a| a.commit_lsn());
+        if let Some(active) = self.active.take() {
+            let counter = if commit.is_some() { &METRICS.commits } else { &METRICS.rollbacks };
+            counter.inc();
+            system.commits.end(&active);
+        }
+        self.pin = None;
+        system.locks.release(self.owner, &self.locks);
+        self.locks.clear();
+        let dropped = std::mem::take(&mut self.free_on_commit);
+        let created = std::mem::take(&mut self.free_on_rollback);
+        match commit {
+            Some(lsn) => system.doom(lsn, dropped),
+            None => system.doom(Lsn::ZERO, created),
+        }
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
