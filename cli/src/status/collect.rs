@@ -1,0 +1,151 @@
+//! Asks every process of a cluster where it stands.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sextant_meta::{ClusterView, MetaClient, NodeInfo, PgInfo, VolumeInfo, WriterInfo};
+use sextant_node::net::{self, FrameReader, NetError};
+use sextant_redo::wire::{PeerKind, Reply, Request, SegmentState};
+use sextant_redo::{ClusterId, DecodeError, Lsn, NodeId, VolumeId, frame};
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::StatusError;
+use super::http;
+use super::report::{Member, Node, Pg, Report, Segment, Volume, Writer};
+
+/// How long any one process may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+type States = Result<Vec<SegmentState>, String>;
+
+/// Asks all at the same time.
+pub(crate) async fn collect(meta: Vec<SocketAddr>) -> Result<Report, StatusError> {
+    let view = MetaClient::new(meta).with_deadline(PATIENCE * 2).cluster().await?;
+    let states = ask_nodes(&view).await;
+    let mut volumes = Vec::new();
+    for info in &view.volumes {
+        volumes.push(volume(info, &states).await);
+    }
+    let member = |member: &sextant_meta::MetaMember| Member { id: member.id, address: member.addr };
+    Ok(Report {
+        cluster: view.cluster,
+        leader: view.leader,
+        term: view.term,
+        members: view.members.iter().map(member).collect(),
+        nodes: view.nodes.iter().map(|info| node(info, &states)).collect(),
+        volumes,
+    })
+}
+
+fn node(info: &NodeInfo, states: &BTreeMap<NodeId, States>) -> Node {
+    Node {
+        id: info.id,
+        az: info.az,
+        address: info.addr,
+        http: info.http,
+        alive: info.alive,
+        error: states.get(&info.id).and_then(|states| states.as_ref().err().cloned()),
+    }
+}
+
+async fn volume(info: &VolumeInfo, states: &BTreeMap<NodeId, States>) -> Volume {
+    let writer = match &info.writer {
+        Some(writer) => Some(ask_writer(writer).await),
+        None => None,
+    };
+    Volume {
+        id: info.id,
+        name: info.name.clone(),
+        epoch: info.epoch,
+        geometry_epoch: info.geometry_epoch,
+        writer,
+        pgs: info.pgs.iter().map(|pg| protection_group(info.id, pg, states)).collect(),
+    }
+}
+
+fn protection_group(volume: VolumeId, info: &PgInfo, states: &BTreeMap<NodeId, States>) -> Pg {
+    let segment = |member: &sextant_meta::Member| {
+        let state = states.get(&member.node).and_then(|states| states.as_ref().ok()).and_then(|states| {
+            states.iter().find(|state| state.segment.volume == volume && state.segment.pg == info.pg)
+        });
+        Segment {
+            node: member.node,
+            az: member.az,
+            epoch: state.map(|state| state.epochs.volume),
+            scl: state.map(|state| state.scl),
+        }
+    };
+    Pg::new(info.pg, info.membership, info.members.iter().map(segment).collect())
+}
+
+async fn ask_writer(info: &WriterInfo) -> Writer {
+    let (vdl, error) = match http::health(&info.http, PATIENCE).await {
+        Ok(health) => (health["detail"]["vdl"].as_u64().map(Lsn), None),
+        Err(error) => (None, Some(error)),
+    };
+    Writer { instance: info.instance.clone(), address: info.advertise.clone(), epoch: info.epoch, vdl, error }
+}
+
+async fn ask_nodes(view: &ClusterView) -> BTreeMap<NodeId, States> {
+    let mut asking = JoinSet::new();
+    for NodeInfo { id, addr, .. } in &view.nodes {
+        let (cluster, id, addr) = (view.cluster, *id, *addr);
+        asking.spawn(async move {
+            let states = match timeout(PATIENCE, ask_node(cluster, id, addr)).await {
+                Ok(states) => states.map_err(|error| error.to_string()),
+                Err(_) => Err(format!("no answer within {PATIENCE:?}")),
+            };
+            (id, states)
+        });
+    }
+    asking.join_all().await.into_iter().collect()
+}
+
+/// Why a storage node's segments are not known.
+#[derive(Debug, thiserror::Error)]
+enum AskError {
+    #[error(transparent)]
+    Net(#[from] NetError),
+    #[error("malformed answer: {0}")]
+    Malformed(#[from] DecodeError),
+    #[error("{0}")]
+    Refused(String),
+}
+
+async fn ask_node(cluster: ClusterId, node: NodeId, addr: SocketAddr) -> Result<Vec<SegmentState>, AskError> {
+    let (read, mut write) = net::connect(addr, PATIENCE).await?.into_split();
+    let mut read = FrameReader::new(read);
+    let hello = Request::Hello { cluster, node, peer: PeerKind::Admin };
+    match call(&mut read, &mut write, 1, &hello).await? {
+        Reply::Hello { .. } => {}
+        other => return Err(unexpected(other)),
+    }
+    match call(&mut read, &mut write, 2, &Request::Status).await? {
+        Reply::Status(states) => Ok(states),
+        other => Err(unexpected(other)),
+    }
+}
+
+async fn call(
+    read: &mut FrameReader<OwnedReadHalf>,
+    write: &mut OwnedWriteHalf,
+    id: u64,
+    request: &Request,
+) -> Result<Reply, AskError> {
+    let mut out = Vec::new();
+    frame::encode(&mut out, request.kind(), id, &request.payload());
+    write.write_all(&out).await.map_err(NetError::from)?;
+    let answer = read.expect_next().await?;
+    Ok(Reply::decode(answer.kind, &answer.payload)?)
+}
+
+fn unexpected(reply: Reply) -> AskError {
+    match reply {
+        Reply::Error(error) => AskError::Refused(error.to_string()),
+        other => AskError::Refused(format!("unexpected answer of kind {}", other.kind())),
+    }
+}

@@ -1,0 +1,229 @@
+//! What `sextant status` found out. The structures are the JSON output; `Display` is the screen.
+
+use std::fmt::{self, Display, Formatter};
+use std::net::SocketAddr;
+
+use serde::Serialize;
+use sextant_redo::{
+    AzId, ClusterId, GeometryEpoch, Lsn, MembershipEpoch, NodeId, PgId, VolumeEpoch, VolumeId,
+};
+
+/// Copies of a protection group that must take a write.
+const WRITE_QUORUM: usize = 4;
+/// Copies of a protection group that recovery must hear.
+const READ_QUORUM: usize = 3;
+
+/// The cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Report {
+    pub(crate) cluster: ClusterId,
+    pub(crate) leader: Option<u64>,
+    pub(crate) term: u64,
+    pub(crate) members: Vec<Member>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) volumes: Vec<Volume>,
+}
+
+/// A metadata process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Member {
+    pub(crate) id: u64,
+    pub(crate) address: SocketAddr,
+}
+
+/// A storage node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) az: AzId,
+    pub(crate) address: SocketAddr,
+    pub(crate) http: SocketAddr,
+    /// The metadata leader hears its heartbeat.
+    pub(crate) alive: bool,
+    /// Why it did not answer just now; null when it did.
+    pub(crate) error: Option<String>,
+}
+
+/// A volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Volume {
+    pub(crate) id: VolumeId,
+    pub(crate) name: String,
+    pub(crate) epoch: VolumeEpoch,
+    pub(crate) geometry_epoch: GeometryEpoch,
+    pub(crate) writer: Option<Writer>,
+    pub(crate) pgs: Vec<Pg>,
+}
+
+/// The instance that was last granted the right to write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Writer {
+    pub(crate) instance: String,
+    pub(crate) address: String,
+    pub(crate) epoch: VolumeEpoch,
+    /// Volume durable LSN as the writer knows it.
+    pub(crate) vdl: Option<Lsn>,
+    /// Why it did not answer just now; null when it did.
+    pub(crate) error: Option<String>,
+}
+
+/// A protection group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Pg {
+    pub(crate) pg: PgId,
+    pub(crate) membership: MembershipEpoch,
+    /// Copies that answer.
+    pub(crate) up: usize,
+    /// Whether enough do for commits.
+    pub(crate) writable: bool,
+    /// Whether enough do for nothing to be lost.
+    pub(crate) recoverable: bool,
+    pub(crate) segments: Vec<Segment>,
+}
+
+/// One copy of a protection group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Segment {
+    pub(crate) node: NodeId,
+    pub(crate) az: AzId,
+    /// Volume epoch recorded there.
+    pub(crate) epoch: Option<VolumeEpoch>,
+    /// Complete to here; null when the copy does not answer.
+    pub(crate) scl: Option<Lsn>,
+}
+
+impl Pg {
+    /// Judges a protection group by its copies.
+    pub(crate) fn new(pg: PgId, membership: MembershipEpoch, segments: Vec<Segment>) -> Pg {
+        let up = segments.iter().filter(|segment| segment.scl.is_some()).count();
+        let (writable, recoverable) = (up >= WRITE_QUORUM, up >= READ_QUORUM);
+        Pg { pg, membership, up, writable, recoverable, segments }
+    }
+
+    fn verdict(&self) -> &'static str {
+        match (self.writable, self.recoverable) {
+            (true, _) if self.up == self.segments.len() => "healthy",
+            (true, _) => "writable, degraded",
+            (false, true) => "NOT WRITABLE: commits wait; nothing is lost",
+            (false, false) => "UNAVAILABLE: fewer than 3 copies answer",
+        }
+    }
+}
+
+impl Display for Report {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let leader = self.leader.map_or("none".to_owned(), |id| id.to_string());
+        writeln!(f, "cluster {}", self.cluster)?;
+        writeln!(f, "\nmetadata   leader {leader}, term {}", self.term)?;
+        for member in &self.members {
+            let mark = if Some(member.id) == self.leader { "leader" } else { "" };
+            writeln!(f, "  {:<4} {:<21} {mark}", member.id, member.address.to_string())?;
+        }
+        let alive = self.nodes.iter().filter(|node| node.alive).count();
+        writeln!(f, "\nstorage    {alive} of {} nodes alive", self.nodes.len())?;
+        for node in &self.nodes {
+            let state = if node.alive { "alive" } else { "SILENT" };
+            let note = node.error.as_deref().unwrap_or_default();
+            writeln!(
+                f,
+                "  {:<4} az {:<2} {:<21} {state:<6} {note}",
+                node.id,
+                node.az,
+                node.address.to_string()
+            )?;
+        }
+        self.volumes.iter().try_for_each(|volume| write!(f, "\n{volume}"))
+    }
+}
+
+impl Display for Volume {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "volume     \"{}\" ({}), epoch {}, geometry epoch {}",
+            self.name, self.id, self.epoch, self.geometry_epoch
+        )?;
+        match &self.writer {
+            None => writeln!(f, "  writer   none")?,
+            Some(writer) => {
+                let vdl = writer.vdl.map_or("unknown".to_owned(), |vdl| vdl.to_string());
+                let note = writer.error.as_ref().map(|error| format!("  ({error})")).unwrap_or_default();
+                let Writer { instance, address, epoch, .. } = writer;
+                writeln!(f, "  writer   {instance} at {address}, epoch {epoch}, VDL {vdl}{note}")?;
+            }
+        }
+        for pg in &self.pgs {
+            let total = pg.segments.len();
+            let Pg { pg: id, membership, up, .. } = pg;
+            writeln!(f, "  pg {id:<5} {up}/{total} copies, {}, membership epoch {membership}", pg.verdict())?;
+            for segment in &pg.segments {
+                let state = match (segment.scl, segment.epoch) {
+                    (Some(scl), Some(epoch)) => format!("SCL {scl}, epoch {epoch}"),
+                    _ => "no answer".to_owned(),
+                };
+                writeln!(f, "    node {:<4} az {:<2} {state}", segment.node, segment.az)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pg(up: usize) -> Pg {
+        let segment = |index: usize| Segment {
+            node: NodeId(index as u64 + 1),
+            az: AzId(index as u16 / 2),
+            epoch: (index < up).then_some(VolumeEpoch(3)),
+            scl: (index < up).then_some(Lsn(700)),
+        };
+        Pg::new(PgId(0), MembershipEpoch(1), (0..6).map(segment).collect())
+    }
+
+    #[test]
+    fn quorums_are_judged_by_the_copies_that_answer() {
+        let judged: Vec<_> = (0..=6).map(|up| (pg(up).writable, pg(up).recoverable)).collect();
+        let (no, read, write) = ((false, false), (false, true), (true, true));
+        assert_eq!(judged, [no, no, no, read, write, write, write]);
+        assert_eq!(pg(6).verdict(), "healthy");
+        assert!(pg(5).verdict().contains("degraded"));
+        assert!(pg(3).verdict().contains("NOT WRITABLE"));
+        assert!(pg(2).verdict().contains("UNAVAILABLE"));
+    }
+
+    #[test]
+    fn the_screen_shows_the_points_that_matter() {
+        let report = Report {
+            cluster: ClusterId(0xabc),
+            leader: Some(2),
+            term: 5,
+            members: vec![Member { id: 2, address: "127.0.0.1:5452".parse().expect("address") }],
+            nodes: vec![],
+            volumes: vec![Volume {
+                id: VolumeId(9),
+                name: "main".into(),
+                epoch: VolumeEpoch(3),
+                geometry_epoch: GeometryEpoch(1),
+                writer: Some(Writer {
+                    instance: "engine-1".into(),
+                    address: "127.0.0.1:5440".into(),
+                    epoch: VolumeEpoch(3),
+                    vdl: Some(Lsn(712)),
+                    error: None,
+                }),
+                pgs: vec![pg(4)],
+            }],
+        };
+        let screen = report.to_string();
+        for part in
+            ["leader 2, term 5", "\"main\" (9), epoch 3", "VDL 712", "4/6 copies", "SCL 700", "no answer"]
+        {
+            assert!(screen.contains(part), "{part} in\n{screen}");
+        }
+        let json = serde_json::to_value(&report).expect("JSON");
+        assert_eq!(json["volumes"][0]["pgs"][0]["up"], 4);
+        assert_eq!(json["volumes"][0]["writer"]["vdl"], 712);
+    }
+}

@@ -1,0 +1,319 @@
+//! A whole cluster of real processes for a test: `sextant dev` on a temporary folder and a free block of ports.
+//!
+//! Whatever a test does to it, dropping it leaves no process behind: the supervisor is killed, and the kernel ends
+//! its children with it.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use tempfile::TempDir;
+use tokio_postgres::{Client, NoTls};
+
+/// The program under test.
+pub(crate) const SEXTANT: &str = env!("CARGO_BIN_EXE_sextant");
+/// How long a cluster may take until it answers SQL; ten processes on a busy two-core machine.
+pub(crate) const READY: Duration = Duration::from_secs(60);
+/// Ports of one cluster.
+const BLOCK: u16 = 60;
+
+/// One cluster at a time in a test binary: ten processes are enough for two cores.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// `cluster.json`, as far as tests read it.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct ClusterFile {
+    pub(crate) postgres_url: String,
+    pub(crate) supervisor_pid: Option<u32>,
+    pub(crate) ready: bool,
+    pub(crate) children: Vec<Process>,
+}
+
+/// A process in `cluster.json`.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Process {
+    pub(crate) name: String,
+    pub(crate) role: String,
+    pub(crate) az: Option<u16>,
+    pub(crate) pid: Option<u32>,
+    pub(crate) restarts: u32,
+    pub(crate) address: std::net::SocketAddr,
+    pub(crate) http: std::net::SocketAddr,
+    pub(crate) data: PathBuf,
+    pub(crate) log: PathBuf,
+}
+
+/// A block of ports that no other test has.
+pub(crate) struct Ports {
+    pub(crate) base: u16,
+    _reserved: File,
+}
+
+impl Ports {
+    /// Looks below the range that the kernel gives to clients; a lock file keeps other test processes away.
+    pub(crate) fn reserve() -> Ports {
+        let blocks = (32_000 - 10_000) / BLOCK;
+        let first = (std::process::id() % u32::from(blocks)) as u16;
+        for block in (0..blocks).map(|n| (first + n) % blocks) {
+            let base = 10_000 + block * BLOCK;
+            let path = std::env::temp_dir().join(format!("sextant-test-ports-{base}"));
+            let Ok(file) = File::create(path) else { continue };
+            if file.try_lock().is_ok()
+                && (base..base + BLOCK).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok())
+            {
+                return Ports { base, _reserved: file };
+            }
+        }
+        panic!("no free block of {BLOCK} ports");
+    }
+}
+
+/// A cluster under test.
+pub(crate) struct Cluster {
+    folder: TempDir,
+    ports: Ports,
+    supervisor: Option<Child>,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Cluster {
+    /// A folder and ports; nothing runs yet.
+    pub(crate) fn new() -> Cluster {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = TempDir::with_prefix("sextant-test-").expect("temporary folder");
+        Cluster { folder, ports: Ports::reserve(), supervisor: None, _turn: turn }
+    }
+
+    /// A cluster that answers SQL.
+    pub(crate) fn started() -> Cluster {
+        let mut cluster = Cluster::new();
+        cluster.start(&[]);
+        cluster
+    }
+
+    /// The data folder.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// The port of SQL.
+    pub(crate) fn port(&self) -> u16 {
+        self.ports.base
+    }
+
+    /// The command that starts it.
+    pub(crate) fn command(&self, options: &[&str]) -> Command {
+        let mut command = Command::new(SEXTANT);
+        command.arg("dev").arg("--data").arg(self.data());
+        command.args(["--base-port", &self.port().to_string()]).args(options).stdin(Stdio::null());
+        command
+    }
+
+    /// Starts it and waits until SQL is answered.
+    pub(crate) fn start(&mut self, options: &[&str]) {
+        self.launch(options);
+        self.wait_ready();
+    }
+
+    /// Starts the supervisor and waits for nothing.
+    pub(crate) fn launch(&mut self, options: &[&str]) {
+        assert!(self.supervisor.is_none(), "already running");
+        let output = File::options().create(true).append(true).open(self.output()).expect("output file");
+        let child = self
+            .command(options)
+            .stdout(output.try_clone().expect("second handle"))
+            .stderr(output)
+            .spawn()
+            .expect("sextant starts");
+        self.supervisor = Some(child);
+    }
+
+    /// Waits until this supervisor says that SQL is answered.
+    pub(crate) fn wait_ready(&mut self) {
+        let pid = self.supervisor.as_ref().expect("running").id();
+        let deadline = Instant::now() + READY;
+        while !self.try_file().is_some_and(|file| file.ready && file.supervisor_pid == Some(pid)) {
+            if let Some(status) = self.supervisor.as_mut().and_then(|s| s.try_wait().expect("status")) {
+                self.supervisor = None;
+                panic!("the supervisor ended with {status}: {}", self.said());
+            }
+            assert!(Instant::now() < deadline, "not ready after {READY:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// What the supervisor printed so far.
+    pub(crate) fn said(&self) -> String {
+        std::fs::read_to_string(self.output()).unwrap_or_default()
+    }
+
+    fn output(&self) -> PathBuf {
+        self.folder.path().join("supervisor.out")
+    }
+
+    /// `cluster.json` as it is now.
+    pub(crate) fn file(&self) -> ClusterFile {
+        self.try_file().expect("cluster.json")
+    }
+
+    fn try_file(&self) -> Option<ClusterFile> {
+        let bytes = std::fs::read(self.data().join("cluster.json")).ok()?;
+        Some(serde_json::from_slice(&bytes).expect("cluster.json is never torn"))
+    }
+
+    /// The processes of a role.
+    pub(crate) fn role(&self, role: &str) -> Vec<Process> {
+        self.file().children.into_iter().filter(|child| child.role == role).collect()
+    }
+
+    /// The one engine.
+    pub(crate) fn engine(&self) -> Process {
+        self.role("engine").remove(0)
+    }
+
+    /// Stops it as a user does, and expects it to go well.
+    pub(crate) fn stop(&mut self) {
+        let mut supervisor = self.supervisor.take().expect("running");
+        signal(supervisor.id(), libc::SIGTERM);
+        let status = wait(&mut supervisor, Duration::from_secs(45));
+        assert!(status.success(), "stopped with {status}: {}", self.said());
+        assert_eq!(self.file().supervisor_pid, None);
+    }
+
+    /// Kills every process at once.
+    pub(crate) fn kill_all(&mut self) {
+        let file = self.file();
+        let mut supervisor = self.supervisor.take().expect("running");
+        let pids: Vec<u32> = file.children.iter().filter_map(|child| child.pid).collect();
+        signal(supervisor.id(), libc::SIGKILL);
+        pids.iter().for_each(|pid| signal(*pid, libc::SIGKILL));
+        supervisor.wait().expect("reaped");
+        pids.iter().for_each(|pid| wait_gone(*pid));
+    }
+
+    /// Kills the supervisor alone and returns the processes it had.
+    pub(crate) fn kill_supervisor(&mut self) -> Vec<u32> {
+        let pids = self.file().children.iter().filter_map(|child| child.pid).collect();
+        let mut supervisor = self.supervisor.take().expect("running");
+        supervisor.kill().expect("killed");
+        supervisor.wait().expect("reaped");
+        pids
+    }
+
+    /// A connection, waiting for the engine as long as a start may take.
+    pub(crate) async fn connect(&self) -> Client {
+        connect_to(self.port()).await
+    }
+}
+
+/// A connection to the engine at `port`; `None` when it is not there.
+pub(crate) async fn try_connect_to(port: u16) -> Option<Client> {
+    let url = format!("host=127.0.0.1 port={port} user=postgres dbname=postgres connect_timeout=5");
+    let (client, connection) = tokio_postgres::connect(&url, NoTls).await.ok()?;
+    tokio::spawn(connection);
+    Some(client)
+}
+
+/// A connection to the engine at `port`, waiting for it as long as a start may take.
+pub(crate) async fn connect_to(port: u16) -> Client {
+    let deadline = Instant::now() + READY;
+    loop {
+        if let Some(client) = try_connect_to(port).await {
+            return client;
+        }
+        assert!(Instant::now() < deadline, "no SQL at port {port} after {READY:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let pids: Vec<u32> =
+            self.try_file().iter().flat_map(|file| &file.children).filter_map(|child| child.pid).collect();
+        if let Some(mut supervisor) = self.supervisor.take() {
+            let _ = supervisor.kill();
+            let _ = supervisor.wait();
+            pids.iter().for_each(|pid| wait_gone(*pid));
+        }
+        if std::thread::panicking() {
+            self.show_logs();
+        }
+    }
+}
+
+impl Cluster {
+    /// Shows the ends of all logs: a failed test says more with them.
+    fn show_logs(&self) {
+        eprintln!("--- supervisor ---\n{}", self.said());
+        for child in self.try_file().map(|file| file.children).unwrap_or_default() {
+            let log = std::fs::read_to_string(&child.log).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("--- {} ---\n{}", child.name, lines[lines.len().saturating_sub(15)..].join("\n"));
+        }
+    }
+}
+
+/// Sends a signal to a process that this test started.
+pub(crate) fn signal(pid: u32, signal: i32) {
+    let pid = libc::pid_t::try_from(pid).expect("a process id");
+    assert!(pid > 1, "not a process of ours");
+    // SAFETY: kill touches no memory.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// Whether a process runs; one that ended and was not yet waited for does not.
+pub(crate) fn runs(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
+    stat.is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with(['Z', 'X']))
+}
+
+/// Waits until a process is gone.
+pub(crate) fn wait_gone(pid: u32) {
+    wait_until(Duration::from_secs(10), &format!("process {pid} is gone"), || !runs(pid));
+}
+
+/// Waits until `done`, or fails the test.
+pub(crate) fn wait_until(patience: Duration, what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
+    while !done() {
+        if Instant::now() >= deadline {
+            // Also called while a failed test cleans up.
+            assert!(std::thread::panicking(), "after {patience:?} still not: {what}");
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Waits for a child of this process, and kills it when it takes too long.
+pub(crate) fn wait(child: &mut Child, patience: Duration) -> ExitStatus {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(status) = child.try_wait().expect("status") {
+            return status;
+        }
+        if Instant::now() >= deadline {
+            child.kill().expect("killed");
+            child.wait().expect("reaped");
+            panic!("still running after {patience:?}");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Runs a command that should end by itself within `patience`: its status and all it said.
+pub(crate) fn output(command: &mut Command, patience: Duration) -> (ExitStatus, String) {
+    let said = tempfile::NamedTempFile::new().expect("temporary file");
+    let handle = || said.reopen().expect("second handle");
+    // Appending handles, so that stdout and stderr do not overwrite each other.
+    let file = File::options().append(true).open(said.path()).expect("append");
+    command.stdin(Stdio::null()).stdout(file.try_clone().expect("handle")).stderr(file);
+    let mut child = command.spawn().expect("starts");
+    let status = wait(&mut child, patience);
+    let text = std::io::read_to_string(handle()).expect("text");
+    (status, text)
+}
