@@ -10,6 +10,7 @@ use sextant_node::identity::DataDir;
 use sextant_node::{exit, net, shutdown};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::child::{Child, Exited, last_line};
@@ -41,6 +42,7 @@ struct Supervisor<'a> {
     wishes: Wishes,
     ready: bool,
     began: Instant,
+    sql_watch: Option<JoinHandle<()>>,
     exits: mpsc::Sender<Exited>,
     events: mpsc::Sender<Event>,
 }
@@ -59,6 +61,7 @@ pub(crate) async fn run(dir: &Path, layout: Layout, wishes: Wishes, lock: DataDi
         wishes,
         ready: false,
         began: Instant::now(),
+        sql_watch: None,
         exits,
         events,
     };
@@ -76,7 +79,11 @@ pub(crate) async fn run(dir: &Path, layout: Layout, wishes: Wishes, lock: DataDi
         Err(error) => Err(error),
     };
     say("stopping: engine, then storage, then metadata");
-    supervisor.stop_all(&mut exited).await;
+    tokio::select! {
+        () = supervisor.stop_all(&mut exited) => {}
+        // Asked twice: somebody is in a hurry, and no acknowledged commit needs a clean stop.
+        () = shutdown::signal() => supervisor.kill_all(&mut exited).await,
+    }
     let written = supervisor.write_file(None);
     drop(lock);
     say("stopped");
@@ -166,9 +173,9 @@ impl Supervisor<'_> {
     }
 
     /// Tells when SQL is answered after a start of the engine.
-    fn watch_sql(&self) {
+    fn watch_sql(&mut self) {
         let (events, sql) = (self.events.clone(), self.layout.sql());
-        tokio::spawn(async move {
+        let watch = tokio::spawn(async move {
             while !events.is_closed() {
                 if timeout(Duration::from_secs(1), answers(sql)).await.unwrap_or(false) {
                     // A closed channel: the supervisor is stopping.
@@ -178,6 +185,9 @@ impl Supervisor<'_> {
                 sleep(PROBE_EVERY).await;
             }
         });
+        if let Some(former) = self.sql_watch.replace(watch) {
+            former.abort();
+        }
     }
 
     /// Stops role by role; kills what does not stop in time.
@@ -198,6 +208,14 @@ impl Supervisor<'_> {
                 }
                 self.all_ended(role, exited).await;
             }
+        }
+    }
+
+    async fn kill_all(&mut self, exited: &mut mpsc::Receiver<Exited>) {
+        say("killing all");
+        self.children.iter().for_each(|child| child.signal(libc::SIGKILL));
+        for role in [Role::Engine, Role::Segment, Role::Meta] {
+            self.all_ended(role, exited).await;
         }
     }
 
