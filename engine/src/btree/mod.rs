@@ -1,19 +1,57 @@
-//! B+trees.
+//! B+trees over pages: B-link trees (Lehman and Yao 1981) with variable-length keys and values. Any number of readers
+//! and writers work on a tree at once; each latches one node at a time on its way down, so there is no lock of a whole
+//! tree, and a split only stops those who want the nodes that it changes.
+//!
+//! | file | idea |
+//! | --- | --- |
+//! | `node` | the format of a node, reading it |
+//! | `change`, `diff` | changing one node by small patches |
+//! | `build` | writing a whole node |
+//! | `descend` | finding a leaf while others split and unlink |
+//! | `read` | look-up, scans |
+//! | `edit` | one entry changed |
+//! | `split`, `unlink`, `free` | nodes come and go |
+//! | `verify` | what every node that comes from storage must fulfil |
+//!
+//! What must hold:
+//! - A node holds the keys from its low fence (inclusive) to its high fence (exclusive); its right sibling's low fence is
+//!   its high fence. The last node of a level has neither high fence nor right sibling.
+//! - The entry of a child in its parent has the child's low fence as its key, and there is exactly one.
+//! - The root's page never changes.
+//! - All of this changes in one MTR, so it holds at every VDL.
 
-use std::ops::{Bound, ControlFlow};
+mod build;
+mod change;
+mod descend;
+mod diff;
+mod edit;
+mod free;
+mod node;
+mod read;
+mod split;
+#[cfg(test)]
+mod tests;
+mod unlink;
+mod verify;
+
+use std::ops::Bound;
 
 use sextant_redo::PageId;
 
-use crate::buffer::{BufferPool, Step, StorageError};
-use crate::mtr::MiniTxn;
+pub(crate) use verify::verify;
 
 /// Longest key, in bytes.
 pub const MAX_KEY: usize = 2000;
 
-/// Longest value beside a key of `key_len` bytes.
+/// Longest value beside a key of `key_len` bytes, in bytes: such that two entries like it and the fences that they need
+/// fit a page. Longer rows come with overflow pages.
+///
+/// In a tree whose entries are all near the limit in very different ways (2,000-byte keys with short values among
+/// 4,000-byte values with short keys) a value below the limit may still be refused.
 #[must_use]
 pub const fn max_value(key_len: usize) -> usize {
-    4060 - 2 * key_len
+    // Twice the entry and twice a separator of the key's length, at most.
+    (node::CAPACITY / 2 - node::ENTRY - 1).saturating_sub(2 * key_len)
 }
 
 /// A B+tree, named by its root page, which never moves.
@@ -28,9 +66,9 @@ pub struct Tree {
 pub enum Edit {
     /// Nothing.
     Keep,
-    /// Inserts or replaces.
+    /// Inserts it, or replaces its value: only what differs is logged.
     Put(Vec<u8>),
-    /// Removes, if there is one.
+    /// Removes it, if it is there.
     Remove,
 }
 
@@ -50,50 +88,6 @@ pub enum Resume {
     Done,
     /// Call again with this bound.
     Continue(Bound<Vec<u8>>),
-    /// The callback broke off: to go on, call with `Excluded` of the last key that it took.
+    /// The callback broke off. To go on behind the last entry that it took, call with `Excluded` of its key.
     Stopped,
-}
-
-impl Tree {
-    /// A new, empty tree.
-    pub fn create(mtr: &mut MiniTxn<'_>) -> Step<Tree> {
-        let _ = mtr;
-        todo!()
-    }
-    /// The key's value under a shared latch; `f` must not touch the pool.
-    pub fn lookup<R>(&self, pool: &BufferPool, key: &[u8], f: impl FnOnce(Option<&[u8]>) -> R) -> Step<R> {
-        let _ = (pool, key, f);
-        todo!()
-    }
-    /// Entries of one leaf; `f` (key, value) must not touch the pool.
-    pub fn scan_leaf(
-        &self,
-        pool: &BufferPool,
-        from: Bound<&[u8]>,
-        direction: Direction,
-        f: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Step<Resume> {
-        let _ = (pool, from, direction, f);
-        todo!()
-    }
-    /// Changes one entry under its leaf's exclusive latch.
-    pub fn edit<R>(
-        &self,
-        mtr: &mut MiniTxn<'_>,
-        key: &[u8],
-        f: impl FnOnce(Option<&[u8]>, &mut MiniTxn<'_>) -> Step<(Edit, R)>,
-    ) -> Step<R> {
-        let _ = (mtr, key, f);
-        todo!()
-    }
-    /// The greatest key.
-    pub fn last_key(&self, pool: &BufferPool) -> Step<Option<Vec<u8>>> {
-        let _ = pool;
-        todo!()
-    }
-    /// Frees every page, the root last, in bounded mini-transactions.
-    pub async fn free_all(&self, pool: &BufferPool) -> Result<(), StorageError> {
-        let _ = pool;
-        todo!()
-    }
 }

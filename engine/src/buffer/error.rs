@@ -11,7 +11,9 @@ pub enum StorageError {
     #[error(transparent)]
     Volume(#[from] VolumeError),
     /// A page holds what no version of the engine writes. It was not changed; other pages are not affected.
-    #[error("{page:?} is damaged: {what}. Nothing was changed; compare its copies with `sextant admin verify`")]
+    #[error(
+        "{page:?} is damaged: {what}. Nothing was changed; compare its copies with `sextant admin verify`"
+    )]
     Corrupt {
         /// The page.
         page: PageId,
@@ -44,7 +46,9 @@ pub enum StorageError {
         limit: usize,
     },
     /// One mini-transaction changes one page by more than a redo record takes.
-    #[error("a mini-transaction logs {bytes} bytes for {page:?}, over the limit of a record; nothing was changed")]
+    #[error(
+        "a mini-transaction logs {bytes} bytes for {page:?}, over the limit of a record; nothing was changed"
+    )]
     RecordTooLarge {
         /// The page.
         page: PageId,

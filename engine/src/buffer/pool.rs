@@ -1,43 +1,98 @@
-//! The pool.
+//! The pool: finding, pinning and latching resident pages, and making room.
+//!
+//! Eviction is CLOCK. A victim is unpinned (so unlatched), and its page LSN is at or below the VDL: storage has all of
+//! its changes, so it is simply dropped (P17 section 4.2.3, with the comparison the right way round). Everything else
+//! stays. It happens under the lock of the page's shard, so nobody finds the page between the decision and the deed.
 
-use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use sextant_redo::{Lsn, PAGE_SIZE, PageId};
+use sextant_redo::{Lsn, PAGE_SIZE, PageId, page};
 use sextant_volume::LogStore;
 
-use super::{Step, StorageError};
-use crate::mtr::MiniTxn;
+use super::frame::{Arena, Claimed, Exclusive, Pinned, Shared};
+use super::table::PageTable;
+use super::{PoolStats, Step, Stop, StorageError, metrics};
+
+/// Fewest frames: what one mini-transaction that splits a tree's pages up to the root may need at once, and some more.
+const MIN_FRAMES: usize = 32;
 
 /// The page cache of one volume.
 pub struct BufferPool {
-    store: Arc<dyn LogStore>,
+    pub(super) store: Arc<dyn LogStore>,
+    pub(super) arena: Arena,
+    pub(super) table: PageTable,
+    hand: AtomicUsize,
+    /// Every page below has a protection group.
+    ensured: AtomicU64,
+    pub(super) counters: Counters,
 }
 
-/// Keeps a page resident, unlatched; may be held across an await.
+/// What is counted outside the shards.
+#[derive(Default)]
+pub(super) struct Counters {
+    pub(super) evictions: AtomicU64,
+    pub(super) undurable_skips: AtomicU64,
+    pub(super) full_waits: AtomicU64,
+    pub(super) contended: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn add(counter: &AtomicU64, n: u64) {
+        counter.fetch_add(n, Ordering::Relaxed);
+    }
+}
+
+/// Keeps a page resident, unlatched. May be held across an await.
 pub struct Pin<'a> {
-    pool: &'a BufferPool,
+    _pinned: Pinned<'a>,
 }
 
-/// A page under a shared latch. Not `Send`: never held across an await.
+impl<'a> Pin<'a> {
+    pub(super) fn new(pinned: Pinned<'a>) -> Pin<'a> {
+        Pin { _pinned: pinned }
+    }
+}
+
+/// A page under a shared latch. Not `Send`, so that it cannot be held across an await. Whoever holds one must not read
+/// the same page again: a writer that waits in between would block both for ever.
 pub struct ReadGuard<'a> {
-    pool: &'a BufferPool,
-    not_send: PhantomData<*const ()>,
+    shared: Shared<'a>,
 }
 
 impl Deref for ReadGuard<'_> {
     type Target = [u8; PAGE_SIZE];
+
     fn deref(&self) -> &Self::Target {
-        todo!()
+        &self.shared
     }
 }
 
+/// What a search for a victim found.
+pub(super) enum Sweep<'a> {
+    /// A frame to use.
+    Found(Claimed<'a>),
+    /// None; the lowest page LSN above the VDL among the frames passed over.
+    Undurable(Lsn),
+    /// None: all are pinned.
+    Pinned,
+}
+
 impl BufferPool {
-    /// A cache of at most `capacity_bytes` of pages.
+    /// A cache over `store` whose pages take at most `capacity_bytes` (but never fewer than a handful of frames).
     pub fn new(store: Arc<dyn LogStore>, capacity_bytes: usize) -> Result<Arc<BufferPool>, StorageError> {
-        let _ = capacity_bytes;
-        Ok(Arc::new(BufferPool { store }))
+        let pool = Arc::new(BufferPool {
+            store,
+            arena: Arena::new((capacity_bytes / PAGE_SIZE).max(MIN_FRAMES))?,
+            table: PageTable::new(),
+            hand: AtomicUsize::new(0),
+            ensured: AtomicU64::new(0),
+            counters: Counters::default(),
+        });
+        metrics::watch(&pool);
+        Ok(pool)
     }
 
     /// The volume.
@@ -46,39 +101,150 @@ impl BufferPool {
         &self.store
     }
 
-    /// The page under a shared latch, or `Missing`.
+    /// Counts since the start.
+    #[must_use]
+    pub fn stats(&self) -> PoolStats {
+        let (hits, misses) = self.table.counts();
+        let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        PoolStats {
+            hits,
+            misses,
+            evictions: load(&self.counters.evictions),
+            undurable_skips: load(&self.counters.undurable_skips),
+            full_waits: load(&self.counters.full_waits),
+            contended: load(&self.counters.contended),
+            frames: self.arena.len() as u64,
+            frames_used: self.arena.used() as u64,
+        }
+    }
+
+    /// The page under a shared latch, or [`Stop::Missing`].
     pub fn read(&self, page: PageId) -> Step<ReadGuard<'_>> {
-        let _ = page;
-        todo!()
+        let shared = self.pin(page)?.read();
+        Ok(ReadGuard { shared })
     }
 
-    /// Makes a page resident.
-    pub async fn fetch(&self, page: PageId) -> Result<Pin<'_>, StorageError> {
-        let _ = page;
-        todo!()
+    /// As [`BufferPool::read`] for someone who holds latches already and so must not wait for ever.
+    pub(crate) fn read_within(&self, page: PageId, patience: Duration) -> Step<ReadGuard<'_>> {
+        match self.pin(page)?.read_within(patience) {
+            Some(shared) => Ok(ReadGuard { shared }),
+            None => Err(self.contended(page)),
+        }
     }
 
-    /// Redoes a reading step until it is done.
-    pub async fn run<T>(&self, step: impl FnMut() -> Step<T> + Send) -> Result<T, StorageError> {
-        let _ = step;
-        todo!()
+    /// The page under an exclusive latch. `patience` bounds the wait; none at all waits for ever.
+    pub(crate) fn latch(&self, page: PageId, patience: Option<Duration>) -> Step<Exclusive<'_>> {
+        self.latch_pinned(page, self.pin(page)?, patience)
     }
 
-    /// Redoes a changing step until it is done and committed.
-    pub async fn write<T>(
-        &self,
-        step: impl FnMut(&mut MiniTxn<'_>) -> Step<T> + Send,
-    ) -> Result<(T, Lsn), StorageError> {
-        self.write_with(step, |_| ()).await
+    /// As [`BufferPool::latch`], for a page that was never written: no need to ask storage for its zeros.
+    pub(crate) fn latch_new(&self, page: PageId, patience: Option<Duration>) -> Step<Exclusive<'_>> {
+        let pinned = match self.pin(page) {
+            Ok(pinned) => pinned,
+            Err(Stop::Missing(_)) => self.pin_zero(page)?,
+            Err(stop) => return Err(stop),
+        };
+        self.latch_pinned(page, pinned, patience)
     }
 
-    /// As [`BufferPool::write`]; `on_lsn` runs with the MTR's LSN before any later LSN is handed out.
-    pub async fn write_with<T>(
-        &self,
-        step: impl FnMut(&mut MiniTxn<'_>) -> Step<T> + Send,
-        on_lsn: impl FnMut(Lsn) + Send,
-    ) -> Result<(T, Lsn), StorageError> {
-        let _ = (step, on_lsn);
-        todo!()
+    fn latch_pinned<'a>(
+        &'a self,
+        page: PageId,
+        pinned: Pinned<'a>,
+        patience: Option<Duration>,
+    ) -> Step<Exclusive<'a>> {
+        match patience {
+            None => Ok(pinned.write()),
+            Some(patience) => pinned.write_within(patience).ok_or_else(|| self.contended(page)),
+        }
+    }
+
+    fn contended(&self, page: PageId) -> Stop {
+        Counters::add(&self.counters.contended, 1);
+        Stop::Contended(page)
+    }
+
+    fn pin(&self, page: PageId) -> Step<Pinned<'_>> {
+        let mut shard = self.table.shard(page);
+        match shard.frames.get(&page) {
+            Some(frame) => {
+                let pinned = self.arena.pin(*frame);
+                shard.hits += 1;
+                Ok(pinned)
+            }
+            None => {
+                shard.misses += 1;
+                Err(Stop::Missing(page))
+            }
+        }
+    }
+
+    /// Makes the zero page resident. `Missing` when there is no room, or someone is fetching it: a fetch then waits.
+    fn pin_zero(&self, page: PageId) -> Step<Pinned<'_>> {
+        let Sweep::Found(mut claimed) = self.sweep() else {
+            return Err(Stop::Missing(page));
+        };
+        claimed.bytes_mut().fill(0);
+        let mut shard = self.table.shard(page);
+        if shard.frames.contains_key(&page) || shard.loading.contains_key(&page) {
+            return Err(Stop::Missing(page));
+        }
+        shard.frames.insert(page, claimed.number());
+        Ok(claimed.holds(page))
+    }
+
+    /// Finds a frame to use: a free one, or one whose page may leave.
+    pub(super) fn sweep(&self) -> Sweep<'_> {
+        if let Some(claimed) = self.arena.claim_free() {
+            return Sweep::Found(claimed);
+        }
+        let vdl = self.store.vdl();
+        let mut lowest = Lsn::MAX;
+        // Once around to take the reference bits, once more to find what was not used since.
+        for _ in 0..2 * self.arena.len() {
+            let frame = (self.hand.fetch_add(1, Ordering::Relaxed) % self.arena.len()) as u32;
+            if !self.arena.is_idle(frame) {
+                continue;
+            }
+            match self.try_evict(frame, vdl) {
+                Ok(Some(claimed)) => return Sweep::Found(claimed),
+                Ok(None) => {}
+                Err(lsn) => lowest = lowest.min(lsn),
+            }
+        }
+        if lowest == Lsn::MAX { Sweep::Pinned } else { Sweep::Undurable(lowest) }
+    }
+
+    /// Drops the page in `frame` if it may go. An error is its page LSN when that is not durable yet.
+    fn try_evict(&self, frame: u32, vdl: Lsn) -> Result<Option<Claimed<'_>>, Lsn> {
+        let Some(id) = self.arena.page_of(frame) else {
+            return Ok(None);
+        };
+        let mut shard = self.table.shard(id);
+        if shard.frames.get(&id) != Some(&frame) {
+            return Ok(None);
+        }
+        let Some(claimed) = self.arena.claim(frame) else {
+            return Ok(None);
+        };
+        let lsn = page::lsn(claimed.bytes());
+        if lsn > vdl {
+            claimed.keep();
+            Counters::add(&self.counters.undurable_skips, 1);
+            return Err(lsn);
+        }
+        shard.frames.remove(&id);
+        Counters::add(&self.counters.evictions, 1);
+        Ok(Some(claimed))
+    }
+
+    /// Fails with [`Stop::NeedPages`] unless `page` is known to have a protection group.
+    pub(crate) fn check_ensured(&self, page: PageId) -> Step<()> {
+        if page.0 < self.ensured.load(Ordering::Relaxed) { Ok(()) } else { Err(Stop::NeedPages(page)) }
+    }
+
+    /// Remembers that every page up to `last` has a protection group.
+    pub(super) fn set_ensured(&self, last: PageId) {
+        self.ensured.fetch_max(last.0 + 1, Ordering::Relaxed);
     }
 }
