@@ -5,7 +5,8 @@
 //! | 1 | [`Request`] | kind 2: `Result<Reply, MetaError>` |
 //! | 16-31 | Raft, between members | kind 32 |
 //!
-//! A reply carries the request id of its request; replies to one connection may come in any order.
+//! A reply carries the request id of its request; replies to one connection may come in any order. A reply that is longer
+//! than a frame comes as frames of kind 3 followed by one of kind 2, whose payloads are put together.
 
 use std::net::SocketAddr;
 
@@ -16,8 +17,12 @@ use crate::{ClusterView, Grant, VolumeInfo};
 
 /// Frame kind of a client's request.
 pub const KIND_REQUEST: u8 = 1;
-/// Frame kind of the answer.
+/// Frame kind of the answer, or of its last part.
 pub const KIND_REPLY: u8 = 2;
+/// Frame kind of the parts of a long answer before the last.
+pub const KIND_REPLY_PART: u8 = 3;
+/// Bytes of each of these parts.
+pub const REPLY_PART_BYTES: usize = 1 << 20;
 
 /// A client's request. All but [`Request::Hello`] are for the leader.
 #[derive(Clone, Debug, Serialize, Deserialize)]

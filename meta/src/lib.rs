@@ -4,8 +4,13 @@
 //!
 //! | module | idea |
 //! | --- | --- |
+//! | [`mod@state`] | the metadata as a pure state machine: commands in, typed answers out |
+//! | [`mod@lease`] | writer leases as the leader sees them: a pure core over monotonic time |
+//! | `raft` | the one place that names openraft: log store, snapshots, network |
+//! | `server` | one TCP port for clients and peers, start-up and its refusals |
 //! | [`mod@api`] | what clients and members say to each other |
 //! | [`mod@client`] | [`MetaClient`]: finds the leader, follows it, gives up at a deadline |
+//! | `metrics` | what is counted |
 //!
 //! What must hold:
 //! - **Safety is by epoch alone.** A lease only delays a *grant*; whoever has an old volume epoch is refused by storage.
@@ -17,9 +22,15 @@ pub mod api;
 pub mod client;
 mod config;
 mod error;
+pub mod lease;
+mod metrics;
+mod raft;
+mod server;
+pub mod state;
 mod types;
 
 pub use client::MetaClient;
 pub use config::MetaConfig;
 pub use error::{MetaError, Result};
+pub use server::run;
 pub use types::{ClusterView, Grant, Member, MetaMember, NodeInfo, PgInfo, VolumeInfo, WriterInfo};

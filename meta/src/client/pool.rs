@@ -10,11 +10,13 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::Instant;
 
-use crate::api::{KIND_REPLY, KIND_REQUEST, Reply, Request};
+use crate::api::{KIND_REPLY, KIND_REPLY_PART, KIND_REQUEST, Reply, Request};
 use crate::{MetaError, Result};
 
 /// Longest wait for a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest answer taken, in bytes.
+const ANSWER_MAX: usize = 256 << 20;
 /// Idle connections kept.
 const IDLE_MAX: usize = 8;
 
@@ -149,18 +151,22 @@ impl Connection {
         let mut out = Vec::with_capacity(frame::FRAME_HEADER + payload.len());
         frame::encode(&mut out, KIND_REQUEST, self.requests, payload);
         self.writer.write_all(&out).await.map_err(|error| error.to_string())?;
-        let reply = self
-            .reader
-            .next()
-            .await
-            .map_err(|error| error.to_string())?
-            .ok_or("the connection was closed")?;
-        if reply.kind != KIND_REPLY || reply.request != self.requests {
-            return Err(format!(
-                "answer of kind {} to request {} where {} was asked",
-                reply.kind, reply.request, self.requests
-            ));
+        let mut answer = Vec::new();
+        loop {
+            let reply = self.reader.expect_next().await.map_err(|error| error.to_string())?;
+            if reply.request != self.requests {
+                return Err(format!(
+                    "an answer to request {} where {} was asked",
+                    reply.request, self.requests
+                ));
+            }
+            answer.extend_from_slice(&reply.payload);
+            match reply.kind {
+                KIND_REPLY => break,
+                KIND_REPLY_PART if answer.len() <= ANSWER_MAX => {}
+                kind => return Err(format!("a frame of kind {kind} that is no answer, or too long")),
+            }
         }
-        serde_json::from_slice(&reply.payload).map_err(|error| error.to_string())
+        serde_json::from_slice(&answer).map_err(|error| error.to_string())
     }
 }

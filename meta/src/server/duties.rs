@@ -1,0 +1,66 @@
+//! What a leader does unasked: names the cluster once, starts the leases of its term, shows who lives.
+
+use std::fs::File;
+use std::io::Read;
+use std::time::Duration;
+
+use sextant_redo::ClusterId;
+
+use super::Member;
+use crate::metrics::METRICS;
+use crate::raft::Group;
+use crate::state::Command;
+
+/// How often gauges are refreshed when nothing happens.
+const REFRESH: Duration = Duration::from_millis(500);
+
+/// Follows leadership for ever.
+pub(super) async fn lead(member: &Member, group: &Group) {
+    let mut led = None;
+    loop {
+        let now = group.leadership();
+        if now.leads {
+            member.leases().lead(now.term, member.now());
+        } else {
+            member.leases().step_down();
+        }
+        let leads = now.leads.then_some(now.term);
+        if led != leads {
+            tracing::info!(leader = ?now.leader, term = now.term, role = now.role, "metadata leadership");
+            led = leads;
+        }
+        METRICS.leader.set(i64::from(now.leads));
+        METRICS.term.set(i64::try_from(now.term).unwrap_or(i64::MAX));
+        METRICS.applied.set(i64::try_from(now.applied).unwrap_or(i64::MAX));
+        METRICS.nodes_alive.set(if now.leads {
+            i64::try_from(member.alive().len()).unwrap_or(i64::MAX)
+        } else {
+            0
+        });
+        if now.leads && member.store.read(|state| state.cluster).is_none() {
+            name_cluster(group).await;
+        }
+        tokio::select! {
+            () = group.changed() => {}
+            () = tokio::time::sleep(REFRESH) => {}
+        }
+    }
+}
+
+/// Draws the cluster's id. Should two leaders draw one, the first in the log counts.
+async fn name_cluster(group: &Group) {
+    let cluster = match random() {
+        Ok(random) => ClusterId(random),
+        Err(error) => return tracing::error!(%error, "no random number for the cluster's id; trying again"),
+    };
+    match group.propose(Command::InitCluster { cluster }).await {
+        Ok(applied) => tracing::info!(?applied, "the cluster has its id"),
+        Err(error) => tracing::info!(%error, "the cluster's id could not be committed yet"),
+    }
+}
+
+fn random() -> std::io::Result<u128> {
+    let mut bytes = [0; 16];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u128::from_le_bytes(bytes))
+}

@@ -1,0 +1,104 @@
+//! What can be asked of the state machine. These are the entries of the Raft log: a variant or field once written
+//! stays readable.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sextant_redo::{ClusterId, Geometry, NodeId, PgId, VolumeEpoch, VolumeId};
+
+use super::{Applied, NodeRecord};
+use crate::{Result, WriterInfo};
+
+/// A change of the metadata.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Names the cluster; the first one counts.
+    InitCluster {
+        /// Random, drawn by the leader.
+        cluster: ClusterId,
+    },
+    /// Puts a metadata member's data folder on record; another folder under the same id is refused.
+    JoinMember {
+        /// Member.
+        id: u64,
+        /// Folder.
+        uuid: String,
+    },
+    /// Registers a storage node or updates its addresses.
+    RegisterNode {
+        /// As it says itself.
+        node: NodeRecord,
+        /// The cluster it believes to be in.
+        cluster: Option<ClusterId>,
+    },
+    /// Creates a volume with its first group.
+    CreateVolume {
+        /// Unique.
+        name: String,
+        /// Page spread.
+        geometry: Geometry,
+        /// Nodes that live, as the leader sees it.
+        alive: BTreeSet<NodeId>,
+    },
+    /// Grants the next epoch, if `expected` is still the newest: two grants that race end with one.
+    Acquire {
+        /// Volume.
+        volume: VolumeId,
+        /// The newest epoch when the leader decided.
+        expected: VolumeEpoch,
+        /// The new writer; its epoch is set here.
+        writer: WriterInfo,
+    },
+    /// Forgets the writer.
+    Release {
+        /// Volume.
+        volume: VolumeId,
+        /// Who.
+        instance: String,
+        /// As granted.
+        epoch: VolumeEpoch,
+    },
+    /// Adds a group.
+    AddPg {
+        /// Volume.
+        volume: VolumeId,
+        /// As granted.
+        epoch: VolumeEpoch,
+        /// The next one.
+        pg: PgId,
+        /// Nodes that live, as the leader sees it.
+        alive: BTreeSet<NodeId>,
+    },
+    /// Records segments that exist.
+    MarkCreated {
+        /// Volume.
+        volume: VolumeId,
+        /// As granted.
+        epoch: VolumeEpoch,
+        /// Group.
+        pg: PgId,
+        /// Where.
+        nodes: Vec<NodeId>,
+    },
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Command::InitCluster { .. } => "init cluster",
+            Command::JoinMember { .. } => "join member",
+            Command::RegisterNode { .. } => "register node",
+            Command::CreateVolume { .. } => "create volume",
+            Command::Acquire { .. } => "acquire",
+            Command::Release { .. } => "release",
+            Command::AddPg { .. } => "add protection group",
+            Command::MarkCreated { .. } => "mark created",
+        };
+        f.write_str(name)
+    }
+}
+
+/// The answer to a command: what it did, or why it did nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome(pub Result<Applied>);

@@ -1,0 +1,7 @@
+//! The metadata group as its clients meet it: real sockets, real files, members that are killed.
+
+mod garbage;
+mod harness;
+mod leases;
+mod life;
+mod refusals;
