@@ -5,13 +5,14 @@
 //! | pages | [`buffer`], [`mtr`], [`space`], [`btree`] | synchronous, latched steps over resident pages; a step that misses a page says so, latches nothing, and is redone once the page is there |
 //! | transactions | [`txn`], [`table`] | versioned rows, a snapshot is an LSN, row locks that wait |
 //! | language | [`types`], [`catalog`], [`sql`] | PostgreSQL's types, grammar and errors; binder, planner and executor of our own |
-//! | front | [`session`], [`server`] | transaction blocks, prepared statements, portals, COPY, the wire protocol |
+//! | front | [`wire`], [`session`], [`server`], [`config`] | the wire protocol; transaction blocks, prepared statements, portals, COPY; the process |
 //!
 //! Imports run upwards in this table only.
 
 pub mod btree;
 pub mod buffer;
 pub mod catalog;
+pub mod config;
 pub mod mtr;
 pub mod server;
 pub mod session;
@@ -20,3 +21,4 @@ pub mod sql;
 pub mod table;
 pub mod txn;
 pub mod types;
+pub mod wire;

@@ -1,0 +1,285 @@
+//! Running a planned statement: its transaction, its rows, its end.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::block::level_of;
+use super::portal::{Portal, Progress, Running};
+use super::{Failure, Interrupt, Session, metrics, report, rows};
+use crate::sql::{self, IsolationLevel, Prepared, RowBatch, StatementKind};
+use crate::types::{Datum, SqlError, SqlResult, TimeZone, sqlstate};
+use crate::wire::Wire;
+
+/// A command tag: `INSERT 0 1`.
+pub(super) type Tag = Cow<'static, str>;
+
+/// What running a portal came to.
+pub(super) enum Ran {
+    /// It is done.
+    Done(Tag),
+    /// The row limit was reached first.
+    Suspended,
+}
+
+/// When the statement that runs must be over.
+#[derive(Debug, Default)]
+pub(super) struct Clock {
+    deadline: Option<Instant>,
+}
+
+impl Clock {
+    pub(super) fn start(&mut self, limit: Option<Duration>) {
+        self.deadline = limit.map(|limit| Instant::now() + limit);
+    }
+}
+
+/// What is made of the settings once a change, not once a statement.
+pub(super) struct Derived {
+    pub(super) isolation: IsolationLevel,
+    pub(super) read_only: bool,
+    pub(super) statement_timeout: Option<Duration>,
+    pub(super) lock_timeout: Option<Duration>,
+    pub(super) zone: TimeZone,
+}
+
+impl Derived {
+    pub(super) fn of(settings: &super::Settings) -> Derived {
+        Derived {
+            isolation: level_of(settings.get("default_transaction_isolation"))
+                .unwrap_or(IsolationLevel::ReadCommitted),
+            read_only: settings.get("default_transaction_read_only") == "on",
+            statement_timeout: settings.timeout("statement_timeout"),
+            lock_timeout: settings.timeout("lock_timeout"),
+            zone: settings.time_zone(),
+        }
+    }
+}
+
+/// Waits for `work`, unless somebody stops it or its time is over. Work that never waits is not slowed down.
+pub(super) async fn guarded<T>(
+    interrupt: &Interrupt,
+    clock: &Clock,
+    work: impl Future<Output = SqlResult<T>>,
+) -> SqlResult<T> {
+    tokio::select! {
+        biased;
+        result = work => result,
+        error = interrupt.wait_stopped() => Err(error),
+        () = expire(clock.deadline) => Err(timed_out()),
+    }
+}
+
+async fn expire(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn timed_out() -> SqlError {
+    SqlError::new(sqlstate::QUERY_CANCELED, "canceling statement due to statement timeout")
+}
+
+impl Session {
+    /// Brings what is derived from the settings up to date.
+    pub(super) fn refresh(&mut self) {
+        if self.settings.generation() == self.settings_in_context {
+            return;
+        }
+        self.settings_in_context = self.settings.generation();
+        self.derived = Derived::of(&self.settings);
+        self.share_settings();
+    }
+
+    /// A statement begins: its transaction, its snapshot, its time.
+    pub(super) fn begin_statement(&mut self, kind: &StatementKind) -> SqlResult<()> {
+        self.ensure_transaction()?;
+        if self.read_only() {
+            refuse_write(kind)?;
+        }
+        self.block.used = true;
+        self.context.start_statement();
+        if let Some(txn) = self.block.txn.as_mut() {
+            txn.set_lock_timeout(self.derived.lock_timeout);
+        }
+        Ok(())
+    }
+
+    /// Makes a plan.
+    pub(super) async fn plan(
+        &mut self,
+        parsed: &sql::ParsedStatement,
+        declared: &[u32],
+    ) -> SqlResult<Arc<Prepared>> {
+        metrics::PLANS_MADE.inc();
+        let txn = self.block.txn.as_mut();
+        let work = sql::prepare(&self.db, &self.context, txn, parsed, declared);
+        guarded(&self.interrupt, &self.clock, work).await
+    }
+
+    /// Starts a plan; nothing has been pulled yet.
+    pub(super) fn start(
+        &mut self,
+        plan: &Arc<Prepared>,
+        kind: &StatementKind,
+        parameters: Vec<Datum>,
+    ) -> SqlResult<Running> {
+        self.begin_statement(kind)?;
+        let txn = self.block.txn.as_mut().ok_or_else(no_transaction)?;
+        Ok(Running {
+            execution: sql::execute(&self.db, &self.context, txn, plan, parameters),
+            batch: RowBatch::default(),
+            next: 0,
+        })
+    }
+
+    /// Gets the next batch; false at the end.
+    pub(super) async fn pull(&mut self, running: &mut Running) -> SqlResult<bool> {
+        if let Some(error) = self.interrupt.stopped() {
+            return Err(error);
+        }
+        let txn = self.block.txn.as_mut().ok_or_else(no_transaction)?;
+        let work = running.execution.next_batch(txn);
+        match guarded(&self.interrupt, &self.clock, work).await? {
+            Some(batch) => {
+                running.batch = batch;
+                running.next = 0;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// Runs a portal of a planned statement for at most `limit` rows (0: all), rows into the write buffer.
+    pub(super) async fn run_planned(
+        &mut self,
+        portal: &mut Portal,
+        limit: u64,
+        wire: &mut Wire,
+    ) -> Result<Ran, Failure> {
+        let plan = portal.plan.clone().ok_or_else(no_transaction)?;
+        let mut running = match std::mem::replace(&mut portal.progress, Progress::Done) {
+            Progress::Ready(parameters) => self.start(&plan, portal.kind(), parameters)?,
+            Progress::Running(running) => *running,
+            Progress::Done => return finished(portal).map(Ran::Done).map_err(Failure::Sql),
+        };
+        if limit > 0 && !matches!(portal.kind(), StatementKind::Query) {
+            // Data that is changed is changed whole, however few of the rows that it returns are fetched.
+            self.pull_all(&mut running).await?;
+        }
+        let sent = self.send(&mut running, portal, limit, wire).await?;
+        self.notices(&mut running, wire);
+        metrics::ROWS.inc_by(portal.sent);
+        match sent {
+            Sent::All => {
+                let tag = running.execution.command_tag();
+                self.end_statement();
+                Ok(Ran::Done(tag.into()))
+            }
+            Sent::Limit => {
+                portal.progress = Progress::Running(Box::new(running));
+                Ok(Ran::Suspended)
+            }
+        }
+    }
+
+    async fn pull_all(&mut self, running: &mut Running) -> SqlResult<()> {
+        let mut whole = RowBatch::default();
+        while self.pull(running).await? {
+            if whole.is_empty() {
+                whole = RowBatch::new(running.batch.width());
+            }
+            running.batch.rows().for_each(|row| whole.push(row.iter().cloned()));
+        }
+        running.batch = whole;
+        running.next = 0;
+        Ok(())
+    }
+
+    async fn send(
+        &mut self,
+        running: &mut Running,
+        portal: &mut Portal,
+        limit: u64,
+        wire: &mut Wire,
+    ) -> Result<Sent, Failure> {
+        portal.sent = 0;
+        loop {
+            while running.next < running.batch.len() {
+                let row = running.batch.row(running.next);
+                rows::write(&mut wire.out, row, portal.columns(), &portal.formats, &self.derived.zone);
+                running.next += 1;
+                portal.sent += 1;
+                if portal.sent == limit {
+                    // As PostgreSQL: suspended when the limit is reached, without looking whether there is more.
+                    return Ok(Sent::Limit);
+                }
+            }
+            self.send_if_full(wire).await?;
+            if !self.pull(running).await? {
+                return Ok(Sent::All);
+            }
+        }
+    }
+
+    /// Where a client that does not read holds its statement back. Only the engine's end breaks the wait.
+    pub(super) async fn send_if_full(&mut self, wire: &mut Wire) -> Result<(), Failure> {
+        tokio::select! {
+            biased;
+            sent = wire.flush_if_full() => Ok(sent?),
+            end = self.interrupt.wait_forced() => Err(Failure::Fatal(end.error())),
+        }
+    }
+
+    /// No statement runs: an idle transaction under READ COMMITTED holds no snapshot.
+    fn end_statement(&mut self) {
+        if let Some(txn) = self.block.txn.as_mut() {
+            txn.end_statement();
+        }
+    }
+
+    /// Tells what the statement wants to be told.
+    pub(super) fn notices(&mut self, running: &mut Running, wire: &mut Wire) {
+        for notice in running.execution.take_notices() {
+            report::notice(&mut wire.out, notice.severity, &notice.fields);
+        }
+    }
+}
+
+enum Sent {
+    All,
+    Limit,
+}
+
+/// The answer to running a portal again that is done.
+fn finished(portal: &Portal) -> SqlResult<Tag> {
+    match portal.kind() {
+        StatementKind::Query | StatementKind::Explain => Ok(Cow::Borrowed("SELECT 0")),
+        _ => {
+            Err(SqlError::new(sqlstate::OBJECT_NOT_IN_STATE, "portal cannot be run: it has been run already"))
+        }
+    }
+}
+
+fn no_transaction() -> SqlError {
+    SqlError::internal("a statement without plan or transaction")
+}
+
+fn refuse_write(kind: &StatementKind) -> SqlResult<()> {
+    let name = match kind {
+        StatementKind::Insert => "INSERT",
+        StatementKind::Update => "UPDATE",
+        StatementKind::Delete => "DELETE",
+        StatementKind::Ddl => "a statement that changes the catalog",
+        StatementKind::CopyFrom(_) => "COPY FROM",
+        _ => return Ok(()),
+    };
+    Err(SqlError::new(
+        sqlstate::READ_ONLY_TRANSACTION,
+        format!("cannot execute {name} in a read-only transaction"),
+    ))
+}
