@@ -23,6 +23,7 @@
 //! - Who changes a row in place holds its row lock and, for the step itself, the leaf's latch.
 
 mod active;
+mod attached;
 mod background;
 mod commit_table;
 mod error;
@@ -37,6 +38,7 @@ pub(crate) mod undo;
 pub mod version;
 pub(crate) mod visibility;
 
+pub use attached::Attached;
 pub use error::TxnError;
 pub use id::{Isolation, Owner, TxId};
 pub(crate) use lock::LockKey;

@@ -1,5 +1,6 @@
 //! The life of one transaction.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::lock::Mode;
 use super::snapshot::Pin;
 use super::undo::Slot;
 use super::{
-    Isolation, LockKey, LockWait, METRICS, Owner, RowLock, Snapshot, TableLock, TransactionSystem, TxId,
+    Attached, Isolation, LockKey, LockWait, METRICS, Owner, RowLock, Snapshot, TableLock, TransactionSystem, TxId,
     TxnError,
 };
 use crate::btree::Tree;
@@ -32,6 +33,7 @@ pub struct Transaction {
     lock_timeout: Option<Duration>,
     free_on_commit: Vec<Tree>,
     free_on_rollback: Vec<Tree>,
+    attached: Option<Box<dyn Attached>>,
 }
 
 impl Transaction {
@@ -49,6 +51,7 @@ impl Transaction {
             lock_timeout: None,
             free_on_commit: Vec::new(),
             free_on_rollback: Vec::new(),
+            attached: None,
         }
     }
 
@@ -173,6 +176,23 @@ impl Transaction {
         self.lock(LockKey::Row(table, row), lock.into(), wait).await
     }
 
+    /// Keeps something with the transaction until it ends, in place of what was kept before.
+    pub fn attach(&mut self, attached: Box<dyn Attached>) {
+        self.attached = Some(attached);
+    }
+
+    /// What is kept, if it is a `T`.
+    pub fn attached_mut<T: Attached>(&mut self) -> Option<&mut T> {
+        let any: &mut dyn Any = &mut **self.attached.as_mut()?;
+        any.downcast_mut()
+    }
+
+    /// True when something is kept.
+    #[must_use]
+    pub fn has_attached(&self) -> bool {
+        self.attached.is_some()
+    }
+
     /// Frees the tree's pages once this transaction has committed and no snapshot needs them (DROP, TRUNCATE).
     pub fn free_on_commit(&mut self, tree: Tree) {
         self.free_on_commit.push(tree);
@@ -228,6 +248,11 @@ impl Transaction {
             system.commits.end(&active);
         }
         self.pin = None;
+        if let Some(mut attached) = self.attached.take()
+            && commit.is_some()
+        {
+            attached.committed();
+        }
         system.locks.release(self.owner, &self.locks);
         self.locks.clear();
         let dropped = std::mem::take(&mut self.free_on_commit);

@@ -1,0 +1,10 @@
+//! What a layer above keeps with a transaction: the catalog its changes, for one.
+
+use std::any::Any;
+
+/// Kept by [`super::Transaction::attach`] until the transaction ends.
+pub trait Attached: Any + Send + Sync {
+    /// The commit record is appended; the transaction's locks are still held. Not called on rollback: then it is just
+    /// dropped.
+    fn committed(&mut self);
+}
