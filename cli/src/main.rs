@@ -24,7 +24,7 @@ mod status;
 #[command(name = "sextant", version)]
 struct Cli {
     /// What is logged to stderr: a level (error, warn, info, debug, trace) or levels by module, such as
-    /// "info,sextant_volume=debug". RUST_LOG overrides it. Default "info"
+    /// "info,sextant_volume=debug". RUST_LOG overrides it. Default "info,openraft=warn"
     #[arg(long, global = true, value_name = "FILTER")]
     log: Option<String>,
     /// End when this process, the parent, ends
@@ -62,9 +62,7 @@ fn main() -> ExitCode {
         Verb::Meta(options) => on(Builder::new_multi_thread(), |runtime| {
             roles::exit(runtime.block_on(roles::meta::run(options)))
         }),
-        Verb::Segment(options) => on(Builder::new_multi_thread(), |runtime| {
-            roles::exit(runtime.block_on(roles::segment::run(options)))
-        }),
+        Verb::Segment(options) => roles::exit(roles::segment::run(options)),
         Verb::Engine(options) => on(Builder::new_multi_thread(), |runtime| {
             roles::exit(runtime.block_on(roles::engine::run(options)))
         }),

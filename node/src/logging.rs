@@ -2,10 +2,11 @@
 
 use tracing_subscriber::EnvFilter;
 
-/// What is logged when nobody asks for anything else.
-const DEFAULT_FILTER: &str = "info";
+/// What is logged when nobody asks for anything else. The Raft library tells each step of its protocol at level info.
+const DEFAULT_FILTER: &str = "info,openraft=warn";
 
-/// Starts logging to stderr. `RUST_LOG` overrides `filter`; without both, level `info` and above is shown. A filter
+/// Starts logging to stderr. `RUST_LOG` overrides `filter`; without both, level `info` and above is shown, of the Raft
+/// library `warn` and above. A filter
 /// that cannot be parsed is reported and replaced by the default. A second call changes nothing.
 pub fn init(filter: Option<&str>) {
     let wanted = std::env::var("RUST_LOG")

@@ -37,24 +37,51 @@ pub(crate) struct Options {
     /// Address of a metadata process; once per member (in the file: a list). Required
     #[arg(long, value_name = "ADDR:PORT")]
     meta: Vec<SocketAddr>,
+    /// Bytes of one file of the hot log, a multiple of 4096. Default 67108864 (64 MiB): space is given back in such steps
+    #[arg(long, value_name = "BYTES")]
+    log_file_bytes: Option<u64>,
+    /// Bytes of hot log above which pages are made from it and its oldest files reused. Default 1073741824 (1 GiB): a node
+    /// that was away for minutes finds the log it missed at its peers
+    #[arg(long, value_name = "BYTES")]
+    log_budget_bytes: Option<u64>,
+    /// Bytes of the newest log kept in memory. Default 33554432 (32 MiB): pages asked for were mostly changed just now
+    #[arg(long, value_name = "BYTES")]
+    log_cache_bytes: Option<u64>,
+    /// Bytes of batches that may wait for the log before senders are told to slow down. Default 67108864 (64 MiB): far
+    /// above what a healthy device lets wait
+    #[arg(long, value_name = "BYTES")]
+    queue_bytes: Option<u64>,
 }
 
 impl Options {
     fn resolve(self) -> Result<SegmentConfig, RoleError> {
         let file: Options = from_file(self.config.as_deref())?;
         let meta = list(self.meta, file.meta);
+        let defaults = SegmentConfig::new(
+            required(self.data.or(file.data), "data")?,
+            required(self.listen.or(file.listen), "listen")?,
+            required(self.http.or(file.http), "http")?,
+            AzId(required(self.az.or(file.az), "az")?),
+            required((!meta.is_empty()).then_some(meta), "meta")?,
+        );
         Ok(SegmentConfig {
-            data: required(self.data.or(file.data), "data")?,
-            listen: required(self.listen.or(file.listen), "listen")?,
-            http: required(self.http.or(file.http), "http")?,
             advertise: self.advertise.or(file.advertise),
-            az: AzId(required(self.az.or(file.az), "az")?),
-            meta: required((!meta.is_empty()).then_some(meta), "meta")?,
+            log_file_bytes: self.log_file_bytes.or(file.log_file_bytes).unwrap_or(defaults.log_file_bytes),
+            log_budget_bytes: self
+                .log_budget_bytes
+                .or(file.log_budget_bytes)
+                .unwrap_or(defaults.log_budget_bytes),
+            log_cache_bytes: self
+                .log_cache_bytes
+                .or(file.log_cache_bytes)
+                .unwrap_or(defaults.log_cache_bytes),
+            queue_bytes: self.queue_bytes.or(file.queue_bytes).unwrap_or(defaults.queue_bytes),
+            ..defaults
         })
     }
 }
 
-/// Serves until SIGINT or SIGTERM.
-pub(crate) async fn run(options: Options) -> Result<(), RoleError> {
-    Ok(sextant_segment_store::run(options.resolve()?, shutdown::signal()).await?)
+/// Serves until SIGINT or SIGTERM, on a runtime of its own: a storage node is one thread.
+pub(crate) fn run(options: Options) -> Result<(), RoleError> {
+    Ok(sextant_segment_store::run(options.resolve()?, shutdown::signal())?)
 }

@@ -116,21 +116,15 @@ impl Display for Report {
         writeln!(f, "cluster {}", self.cluster)?;
         writeln!(f, "\nmetadata   leader {leader}, term {}", self.term)?;
         for member in &self.members {
-            let mark = if Some(member.id) == self.leader { "leader" } else { "" };
-            writeln!(f, "  {:<4} {:<21} {mark}", member.id, member.address.to_string())?;
+            let mark = if Some(member.id) == self.leader { "  leader" } else { "" };
+            writeln!(f, "  {:<4} {}{mark}", member.id, member.address)?;
         }
         let alive = self.nodes.iter().filter(|node| node.alive).count();
         writeln!(f, "\nstorage    {alive} of {} nodes alive", self.nodes.len())?;
         for node in &self.nodes {
             let state = if node.alive { "alive" } else { "SILENT" };
-            let note = node.error.as_deref().unwrap_or_default();
-            writeln!(
-                f,
-                "  {:<4} az {:<2} {:<21} {state:<6} {note}",
-                node.id,
-                node.az,
-                node.address.to_string()
-            )?;
+            let note = node.error.as_ref().map(|error| format!("  ({error})")).unwrap_or_default();
+            writeln!(f, "  {:<4} az {:<2} {:<21} {state}{note}", node.id, node.az, node.address.to_string())?;
         }
         self.volumes.iter().try_for_each(|volume| write!(f, "\n{volume}"))
     }
