@@ -32,11 +32,7 @@ struct Inner {
 
 impl CommitQueue {
     pub(crate) fn new(vdl: Lsn) -> CommitQueue {
-        CommitQueue {
-            vdl: AtomicU64::new(vdl.0),
-            waiting: AtomicUsize::new(0),
-            inner: Mutex::default(),
-        }
+        CommitQueue { vdl: AtomicU64::new(vdl.0), waiting: AtomicUsize::new(0), inner: Mutex::default() }
     }
 
     pub(crate) fn vdl(&self) -> Lsn {
@@ -72,11 +68,7 @@ impl CommitQueue {
 
     /// Resolves when `lsn` is durable, or never will be.
     pub(crate) fn durable(&self, lsn: Lsn) -> Durable<'_> {
-        Durable {
-            queue: self,
-            lsn,
-            waiting: None,
-        }
+        Durable { queue: self, lsn, waiting: None }
     }
 }
 

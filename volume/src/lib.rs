@@ -2,16 +2,27 @@
 //! group, tracks PGCL, VCL and VDL, answers commits, reads pages, and opens (and so fences) volumes.
 
 mod commit;
+mod directory;
+mod driver;
 mod error;
 mod log;
 #[cfg(feature = "memory")]
 pub mod memory;
 mod metrics;
+mod open;
 pub mod quorum;
 pub mod recovery;
 mod space;
+pub mod status;
 mod store;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 pub mod tracker;
+mod volume;
 
 pub use error::VolumeError;
+pub use open::{LAL_BYTES, OpenOptions, Opened};
 pub use store::{BoxFuture, LogStore, Reservation};
+pub use volume::Volume;

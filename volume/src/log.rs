@@ -81,15 +81,16 @@ pub(crate) struct Round {
 
 impl Log {
     /// A log whose newest record is `last` and whose next LSN is `next`; LSNs are limited by `base` + `lal`.
-    pub(crate) fn new(epoch: VolumeEpoch, geometry: Geometry, last: Lsn, next: Lsn, base: Lsn, lal: u64) -> Log {
+    pub(crate) fn new(
+        epoch: VolumeEpoch,
+        geometry: Geometry,
+        last: Lsn,
+        next: Lsn,
+        base: Lsn,
+        lal: u64,
+    ) -> Log {
         Log {
-            inner: Mutex::new(Inner {
-                next,
-                last,
-                groups: Vec::new(),
-                open: Vec::new(),
-                full: Vec::new(),
-            }),
+            inner: Mutex::new(Inner { next, last, groups: Vec::new(), open: Vec::new(), full: Vec::new() }),
             space: Space::new(next, base, lal),
             next: AtomicU64::new(next.0),
             epoch,
@@ -167,10 +168,7 @@ impl Log {
         }
         let mut batches = std::mem::take(&mut inner.full);
         batches.sort_unstable_by_key(|b| b.start.first);
-        (!batches.is_empty()).then_some(Round {
-            batches,
-            last: inner.last,
-        })
+        (!batches.is_empty()).then_some(Round { batches, last: inner.last })
     }
 }
 
@@ -217,10 +215,6 @@ impl Group {
     /// Not sealed here: that checksums the batch, which is not for under the lock.
     fn close(&mut self, index: usize, epoch: VolumeEpoch) -> Filled {
         let empty = BatchBuilder::new(self.segment, epoch);
-        Filled {
-            group: index,
-            start: self.start,
-            builder: std::mem::replace(&mut self.builder, empty),
-        }
+        Filled { group: index, start: self.start, builder: std::mem::replace(&mut self.builder, empty) }
     }
 }

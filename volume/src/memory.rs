@@ -34,10 +34,7 @@ impl MemoryStore {
     /// An empty volume.
     #[must_use]
     pub fn new() -> Arc<MemoryStore> {
-        let segment = SegmentId {
-            volume: VolumeId(1),
-            pg: PgId(0),
-        };
+        let segment = SegmentId { volume: VolumeId(1), pg: PgId(0) };
         let log = Log {
             next: Lsn(1),
             last: Lsn::ZERO,
@@ -48,11 +45,7 @@ impl MemoryStore {
             bytes: 0,
         };
         let reads = std::sync::atomic::AtomicU64::new(0);
-        Arc::new(MemoryStore {
-            log: Mutex::new(log),
-            vdl: watch::Sender::new(Lsn::ZERO),
-            reads,
-        })
+        Arc::new(MemoryStore { log: Mutex::new(log), vdl: watch::Sender::new(Lsn::ZERO), reads })
     }
 
     /// While held, the VDL stands still and commits wait.
@@ -170,23 +163,17 @@ impl LogStore for MemoryStore {
 
     fn durable(&self, lsn: Lsn) -> BoxFuture<'_, Result<(), VolumeError>> {
         let mut vdl = self.vdl.subscribe();
-        Box::pin(async move {
-            vdl.wait_for(|v| *v >= lsn)
-                .await
-                .map(|_| ())
-                .map_err(|_| VolumeError::Closed)
-        })
+        Box::pin(
+            async move { vdl.wait_for(|v| *v >= lsn).await.map(|_| ()).map_err(|_| VolumeError::Closed) },
+        )
     }
 
     fn read_page(&self, page: PageId) -> BoxFuture<'_, Result<Page, VolumeError>> {
         self.reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let vdl = self.vdl();
         let log = self.log.lock();
-        let image = log
-            .pages
-            .get(&page)
-            .and_then(|versions| versions.iter().rev().find(|p| p.lsn() <= vdl))
-            .cloned();
+        let image =
+            log.pages.get(&page).and_then(|versions| versions.iter().rev().find(|p| p.lsn() <= vdl)).cloned();
         Box::pin(std::future::ready(Ok(image.unwrap_or_else(Page::zero))))
     }
 

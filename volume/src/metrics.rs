@@ -4,7 +4,8 @@ use std::sync::LazyLock;
 
 use prometheus::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, exponential_buckets, histogram_opts,
-    register_histogram, register_histogram_vec, register_int_counter, register_int_counter_vec, register_int_gauge,
+    register_histogram, register_histogram_vec, register_int_counter, register_int_counter_vec,
+    register_int_gauge,
 };
 
 pub(crate) struct Metrics {
@@ -44,7 +45,8 @@ pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
     let by_node = |name: &str, help: &str| {
         register_int_counter_vec!(name, help, &["node"]).expect("the name is registered once")
     };
-    let counter = |name: &str, help: &str| register_int_counter!(name, help).expect("the name is registered once");
+    let counter =
+        |name: &str, help: &str| register_int_counter!(name, help).expect("the name is registered once");
     Metrics {
         log_bytes: counter("sextant_volume_log_bytes_total", "Bytes of log appended"),
         mtrs: counter("sextant_volume_mtrs_total", "Mini-transactions appended"),
@@ -81,6 +83,9 @@ pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
             &["node"]
         )
         .expect("the name is registered once"),
-        hedges: counter("sextant_volume_hedged_reads_total", "Second page requests because the first was slow"),
+        hedges: counter(
+            "sextant_volume_hedged_reads_total",
+            "Second page requests because the first was slow",
+        ),
     }
 });

@@ -136,10 +136,7 @@ impl QuorumSet {
     #[must_use]
     pub fn four_of_six() -> QuorumSet {
         let of = MemberSet::first(6);
-        QuorumSet {
-            write: Quorum::AtLeast { needed: 4, of },
-            read: Quorum::AtLeast { needed: 3, of },
-        }
+        QuorumSet { write: Quorum::AtLeast { needed: 4, of }, read: Quorum::AtLeast { needed: 3, of } }
     }
 }
 
@@ -150,21 +147,13 @@ mod tests {
     use super::*;
 
     fn at_least(needed: usize, members: impl IntoIterator<Item = usize>) -> Quorum {
-        Quorum::AtLeast {
-            needed,
-            of: members.into_iter().collect(),
-        }
+        Quorum::AtLeast { needed, of: members.into_iter().collect() }
     }
 
     #[test]
     fn the_four_healthy_members_satisfy_a_double_change() {
         // F = 5 is being replaced by G = 6 and, meanwhile, E = 4 by H = 7 (P18 section 4.1).
-        let sets = [
-            [0, 1, 2, 3, 4, 5],
-            [0, 1, 2, 3, 4, 6],
-            [0, 1, 2, 3, 5, 7],
-            [0, 1, 2, 3, 6, 7],
-        ];
+        let sets = [[0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 6], [0, 1, 2, 3, 5, 7], [0, 1, 2, 3, 6, 7]];
         let quorum = Quorum::All(sets.into_iter().map(|s| at_least(4, s)).collect());
         assert!(quorum.met(MemberSet::first(4)));
         assert!(!quorum.met([0, 1, 2, 4, 5].into_iter().collect()));
@@ -180,9 +169,8 @@ mod tests {
     }
 
     fn quorums() -> impl Strategy<Value = Quorum> {
-        let leaf = (1usize..5, any::<u8>()).prop_map(|(needed, bits)| {
-            at_least(needed, (0..8).filter(move |m| bits & 1 << m != 0))
-        });
+        let leaf = (1usize..5, any::<u8>())
+            .prop_map(|(needed, bits)| at_least(needed, (0..8).filter(move |m| bits & 1 << m != 0)));
         leaf.prop_recursive(2, 8, 3, |inner| {
             prop_oneof![
                 proptest::collection::vec(inner.clone(), 1..4).prop_map(Quorum::All),

@@ -45,9 +45,7 @@ struct Grant {
 
 impl Grant {
     fn take(mut self) -> Reservation {
-        Reservation {
-            bytes: std::mem::take(&mut self.bytes),
-        }
+        Reservation { bytes: std::mem::take(&mut self.bytes) }
     }
 }
 
@@ -79,9 +77,7 @@ impl Space {
     fn take(&self, bytes: u64) -> bool {
         let limit = self.limit.load(SeqCst);
         self.used
-            .try_update(SeqCst, SeqCst, |used| {
-                used.checked_add(bytes).filter(|after| *after <= limit)
-            })
+            .try_update(SeqCst, SeqCst, |used| used.checked_add(bytes).filter(|after| *after <= limit))
             .is_ok()
     }
 
@@ -122,10 +118,7 @@ impl Space {
                 break;
             };
             if !waiter.granted.is_closed() {
-                let grant = Grant {
-                    space: Arc::clone(self),
-                    bytes: waiter.bytes,
-                };
+                let grant = Grant { space: Arc::clone(self), bytes: waiter.bytes };
                 if let Err(Ok(mut unwanted)) = waiter.granted.send(Ok(grant)) {
                     // Not by dropping it: that would ask for the lock that is held here.
                     self.used.fetch_sub(std::mem::take(&mut unwanted.bytes), SeqCst);

@@ -6,16 +6,17 @@
 //!    older writer can complete anything there.
 //! 2. **Align**: give those segments the newest list of truncation ranges that any of them knows, so that none counts
 //!    records that an earlier opening declared void.
-//! 3. **Chain**: read the record links above the highest point known to be durable from each group's most complete
+//! 3. **Chain**: read the record links above the highest VDL that any segment heard of from each group's most complete
 //!    segment; compute VCL, VDL and each group's last record.
-//! 4. **Copy**: bring segments of each group up to that last record until a write quorum has it. Records that only one
-//!    copy had may be kept or lost: nobody was told that they are durable. Once kept here, they are.
-//! 5. **Truncate**: all known ranges and the own one, at a write quorum of every group that has the data.
+//! 4. **Finish**: give segments the list with the own range at its end, and bring those that lag up to their group's
+//!    last record, until a write quorum of every group has both. Records that only one copy had may be kept or lost:
+//!    nobody was told that they are durable. Once an opening is through, what it kept is durable.
 //!
 //! What must hold:
-//! - A range is decided once per epoch: from the first truncation with the own range on, nothing is computed again.
-//! - Before any own range is written, a write quorum of every group has its log up to the VDL. So whoever opens next
-//!   finds a VDL that is no lower, whether or not it learns of the range.
+//! - A range is decided once per epoch: when it is, nothing is computed again. If the only segment with some record
+//!   dies then, whoever drives this opens again under another epoch ([`Recovery::stuck`]).
+//! - Only the VDLs in batch headers are known to be durable; the start of a range is not, its opening may have died
+//!   before it had copied what it meant to keep.
 //! - The newest list of ranges is *the* list: an older range that is missing in it belongs to an opening that never
 //!   completed, and what it would void may have been kept since. A segment that has such a range must forget it: a list
 //!   replaces, it is not added.
@@ -111,8 +112,7 @@ pub enum Event {
 enum Stage {
     Collect,
     Chain,
-    Copy,
-    Truncate,
+    Finish,
     Done,
 }
 
@@ -128,6 +128,8 @@ struct Group {
     source: usize,
     log: GroupLog,
     read: bool,
+    /// Its last record at or below the VDL, once known.
+    last: Lsn,
 }
 
 /// What an opening found and made durable.
@@ -183,6 +185,7 @@ impl Recovery {
             source: 0,
             log: GroupLog::default(),
             read: false,
+            last: Lsn::ZERO,
         };
         let nothing = Points { vcl: Lsn::ZERO, vdl: Lsn::ZERO, last: Vec::new() };
         Recovery {
@@ -211,7 +214,7 @@ impl Recovery {
             Event::Failed(place) => {
                 self.set(place, None);
                 let is_source = self.groups[place.group].source == place.member;
-                if is_source && (Stage::Chain..Stage::Truncate).contains(&self.stage) {
+                if is_source && self.stage == Stage::Chain {
                     self.stage = Stage::Collect;
                 }
             }
@@ -231,7 +234,11 @@ impl Recovery {
         self.member(from).busy = false;
         let low = self.low;
         let group = &mut self.groups[from.group];
-        if self.stage != Stage::Chain || group.source != from.member || group.read || group.read_to(low) != after {
+        if self.stage != Stage::Chain
+            || group.source != from.member
+            || group.read
+            || group.read_to(low) != after
+        {
             return;
         }
         for link in links {
@@ -256,13 +263,13 @@ impl Recovery {
         if self.stage == Stage::Chain && self.all(|group| group.read) {
             let logs: Vec<GroupLog> = self.groups.iter_mut().map(|g| std::mem::take(&mut g.log)).collect();
             self.points = points(self.low, &logs);
-            self.stage = Stage::Copy;
-        }
-        if self.stage == Stage::Copy && self.all_with_log() {
+            for (group, last) in self.groups.iter_mut().zip(&self.points.last) {
+                group.last = *last;
+            }
             self.ranges.push(self.own_range());
-            self.stage = Stage::Truncate;
+            self.stage = Stage::Finish;
         }
-        if self.stage == Stage::Truncate && self.all_with_log() {
+        if self.stage == Stage::Finish && self.all(|group| group.quorums.write.met(self.holders(group))) {
             self.stage = Stage::Done;
         }
         Ok(())
@@ -272,15 +279,9 @@ impl Recovery {
         self.groups.iter().all(group)
     }
 
-    /// True when a write quorum of every group has its log up to the VDL and knows the ranges.
-    fn all_with_log(&self) -> bool {
-        (0..self.groups.len()).all(|group| self.groups[group].quorums.write.met(self.holders(group)))
-    }
-
     /// Who has the group's log up to the VDL. A segment that lacks a range may count records that are void.
-    fn holders(&self, group: usize) -> MemberSet {
-        let last = self.points.last[group];
-        self.groups[group].who(|s| s.scl >= last && s.truncations == self.ranges)
+    fn holders(&self, group: &Group) -> MemberSet {
+        group.who(|s| s.scl >= group.last && s.truncations == self.ranges)
     }
 
     /// The list of the newest opening that truncated anything. It was made from a write quorum, so every range that is
@@ -302,12 +303,9 @@ impl Recovery {
         Ok(newest.to_vec())
     }
 
-    /// Everything at or below is durable: VDLs that an older writer had, and what openings kept.
     fn start_chain(&mut self) {
         let states = self.groups.iter().flat_map(|g| &g.members).filter_map(|m| m.state.as_ref());
-        let hints = states.map(|s| s.vdl).max().unwrap_or(Lsn::ZERO);
-        let kept = self.ranges.iter().map(|r| r.from).max().unwrap_or(Lsn::ZERO);
-        self.low = hints.max(kept);
+        self.low = states.map(|s| s.vdl).max().unwrap_or(Lsn::ZERO);
         for group in &mut self.groups {
             let ranges = &self.ranges;
             let aligned = group.who(|s| s.truncations == *ranges);
@@ -332,7 +330,9 @@ impl Recovery {
             return Vec::new();
         }
         let places: Vec<Place> = (0..self.groups.len())
-            .flat_map(|group| (0..self.groups[group].members.len()).map(move |member| Place { group, member }))
+            .flat_map(|group| {
+                (0..self.groups[group].members.len()).map(move |member| Place { group, member })
+            })
             .collect();
         let mut actions = Vec::new();
         for place in places {
@@ -358,12 +358,12 @@ impl Recovery {
             Stage::Chain if group.source == place.member && !group.read => {
                 Some(Action::ReadChain { from: place, after: group.read_to(self.low) })
             }
-            Stage::Copy | Stage::Truncate => {
-                let up_to = self.points.last[place.group];
+            Stage::Finish => {
+                let up_to = group.last;
                 if state.scl >= up_to {
                     return None;
                 }
-                let holder = self.holders(place.group).iter().next()?;
+                let holder = self.holders(group).iter().next()?;
                 let from = Place { group: place.group, member: holder };
                 Some(Action::Copy { from, to: place, after: state.scl, up_to })
             }
@@ -374,13 +374,25 @@ impl Recovery {
     /// The result, once everything is durable.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
-        (self.stage == Stage::Done).then(|| Outcome { points: self.points.clone(), ranges: self.ranges.clone() })
+        (self.stage == Stage::Done)
+            .then(|| Outcome { points: self.points.clone(), ranges: self.ranges.clone() })
     }
 
     /// The state of a segment, if it answered.
     #[must_use]
     pub fn state(&self, place: Place) -> Option<&SegmentState> {
         self.groups[place.group].members[place.member].state.as_ref()
+    }
+
+    /// A group that cannot be finished although enough of its segments answer: nobody there has the records that were
+    /// chosen. It may pass when a segment comes back; opening again under another epoch chooses again.
+    #[must_use]
+    pub fn stuck(&self) -> bool {
+        let lost = |group: &Group| {
+            let told = group.who(|s| s.truncations == self.ranges);
+            group.quorums.write.met(told) && self.holders(group).is_empty()
+        };
+        self.stage == Stage::Finish && self.groups.iter().any(lost)
     }
 
     /// The first group that holds the opening up: its index, how many segments answered, how many are needed.

@@ -159,7 +159,8 @@ impl World {
             for n in 0..records {
                 let group = self.dice.below(groups);
                 next = next.advance(1);
-                let prev_pg = writer.log.iter().rev().find(|(g, _)| *g == group).map_or(Lsn::ZERO, |(_, l)| l.lsn);
+                let prev_pg =
+                    writer.log.iter().rev().find(|(g, _)| *g == group).map_or(Lsn::ZERO, |(_, l)| l.lsn);
                 let prev_volume = writer.log.last().map_or(Lsn::ZERO, |(_, l)| l.lsn);
                 let links = RecordLinks { lsn: next, prev_volume, prev_pg, is_cpl: n + 1 == records };
                 writer.log.push((group, links));
@@ -212,9 +213,8 @@ impl World {
         let quorums = (0..groups).map(|_| (QuorumSet::four_of_six(), MEMBERS)).collect();
         let mut recovery = Recovery::new(VolumeEpoch(self.epoch), LAL, quorums);
         let crash_after = if self.dice.one_in(2) { self.dice.below(60) } else { usize::MAX };
-        let away: Vec<MemberSet> = (0..groups)
-            .map(|_| (0..2).map(|_| self.dice.below(MEMBERS)).collect())
-            .collect();
+        let away: Vec<MemberSet> =
+            (0..groups).map(|_| (0..2).map(|_| self.dice.below(MEMBERS)).collect()).collect();
         let mut waiting: Vec<Action> = Vec::new();
         for step in 0..10_000 {
             if let Some(outcome) = recovery.outcome() {
@@ -228,7 +228,9 @@ impl World {
             if step == crash_after {
                 return None;
             }
-            waiting.extend(recovery.actions().into_iter().filter(|a| !away[a.place().group].contains(a.place().member)));
+            waiting.extend(
+                recovery.actions().into_iter().filter(|a| !away[a.place().group].contains(a.place().member)),
+            );
             if self.dice.one_in(4) {
                 self.deliver();
             }

@@ -65,14 +65,7 @@ impl Tracker {
     /// A volume that is durable and complete to `vdl`.
     #[must_use]
     pub fn new(vdl: Lsn) -> Tracker {
-        Tracker {
-            groups: Vec::new(),
-            pending: VecDeque::new(),
-            base: 0,
-            end: vdl,
-            vcl: vdl,
-            vdl,
-        }
+        Tracker { groups: Vec::new(), pending: VecDeque::new(), base: 0, end: vdl, vcl: vdl, vdl }
     }
 
     /// Adds a group of so many members whose last record at or below the VDL is `last`; returns its index.
@@ -93,10 +86,7 @@ impl Tracker {
         debug_assert!(self.pending.back().is_none_or(|p| p.batch.first < batch.first));
         let seq = self.base + self.pending.len() as u64;
         self.groups[batch.group].incomplete.push_back((seq, batch.last));
-        self.pending.push_back(Pending {
-            batch,
-            complete: false,
-        });
+        self.pending.push_back(Pending { batch, complete: false });
     }
 
     /// Ends a round: `last` is the last record of the log so far, and a consistency point.

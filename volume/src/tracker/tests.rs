@@ -50,7 +50,9 @@ fn vcl_is_not_the_lowest_pgcl() {
 #[test]
 fn vdl_is_the_highest_consistency_point_at_or_below_the_vcl() {
     let mut t = tracker(1, 800);
-    for (first, last, cpl_before) in [(801, 900, 800), (901, 1000, 900), (1001, 1007, 1000), (1008, 1100, 1000)] {
+    for (first, last, cpl_before) in
+        [(801, 900, 800), (901, 1000, 900), (1001, 1007, 1000), (1008, 1100, 1000)]
+    {
         t.sealed(SealedBatch {
             group: 0,
             first: Lsn(first),

@@ -1,0 +1,209 @@
+//! What runs beside the data path: the lease, nodes that moved, nodes that say nothing, the state for /health, and
+//! growing by protection groups.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use sextant_meta::{MetaError, VolumeInfo};
+use sextant_redo::{Lsn, PgId, SegmentId};
+use tokio::time::Instant;
+
+use super::Driver;
+use super::state::Core;
+use crate::VolumeError;
+use crate::directory::from_meta;
+use crate::metrics::METRICS;
+use crate::recovery::Place;
+use crate::status::{GroupStatus, MemberStatus, NodeStatus};
+
+/// How often addresses and members are asked for while a node is away.
+const REFRESH: Duration = Duration::from_secs(2);
+/// Pause before the metadata service is asked again.
+const PAUSE: Duration = Duration::from_millis(200);
+
+impl Driver {
+    /// Renews the lease at a third of its length. That the metadata service is away stops nobody: safety is the epoch's,
+    /// and storage still accepts this writer. That the epoch is over does.
+    pub(crate) async fn keep_lease(self: Rc<Self>, mut lease_ms: u64) {
+        loop {
+            tokio::time::sleep(Duration::from_millis((lease_ms / 3).max(10))).await;
+            let setup = &self.setup;
+            match setup.directory.renew(setup.volume, &setup.instance, setup.epoch).await {
+                Ok(granted) => lease_ms = granted,
+                Err(error @ MetaError::Fenced { .. }) => {
+                    self.lose(from_meta(&error, setup.epoch));
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the lease could not be renewed; storage still accepts this writer")
+                }
+            }
+        }
+    }
+
+    /// Follows storage nodes whose address changed.
+    pub(crate) async fn follow_nodes(self: Rc<Self>) {
+        loop {
+            tokio::time::sleep(REFRESH).await;
+            let all_there = self.core.borrow().nodes.iter().all(super::state::Node::is_ready);
+            if all_there {
+                continue;
+            }
+            match self.setup.directory.volume(&self.setup.name).await {
+                Ok(info) => self.core.borrow_mut().follow(&info),
+                Err(error) => tracing::debug!(%error, "the members of the volume could not be asked for"),
+            }
+        }
+    }
+
+    /// Every so often: breaks connections on which answers are due but nothing comes, and publishes the state.
+    pub(crate) fn tick(&self, check_stalls: bool) {
+        let mut core = self.core.borrow_mut();
+        if check_stalls {
+            core.break_stalled(self.setup.tuning.stalled_ticks);
+        }
+        let Some(shared) = self.shared.get() else { return };
+        METRICS.vdl_distance.set(shared.log.next_lsn().since(shared.commits.vdl()) as i64);
+        let status = (core.group_statuses(), core.node_statuses());
+        *shared.members.lock() = status;
+    }
+
+    /// Adds protection groups until `pg` is one of them.
+    pub(crate) async fn grow(self: Rc<Self>, pg: PgId) -> Result<(), VolumeError> {
+        let Some(shared) = self.shared.get().cloned() else { return Err(VolumeError::Closed) };
+        let _one_at_a_time = self.growing.lock().await;
+        while shared.log.groups() <= pg.0 as usize {
+            let index = shared.log.groups();
+            self.add_group(index).await?;
+            let segment = self.core.borrow().groups[index].segment;
+            shared.log.add_group(segment, Lsn::ZERO);
+        }
+        Ok(())
+    }
+
+    /// Has the group placed, creates its segments, and waits until it can be written.
+    async fn add_group(self: &Rc<Self>, index: usize) -> Result<(), VolumeError> {
+        let deadline = Instant::now() + self.setup.tuning.grow_deadline;
+        let pg = PgId(index as u32);
+        let setup = &self.setup;
+        if self.core.borrow().groups.len() == index {
+            let info = loop {
+                match setup.directory.add_pg(setup.volume, setup.epoch, pg).await {
+                    Ok(info) => break info,
+                    Err(error) if error.is_retryable() && Instant::now() < deadline => {
+                        tokio::time::sleep(PAUSE).await
+                    }
+                    Err(error) => {
+                        let error = from_meta(&error, setup.epoch);
+                        if matches!(error, VolumeError::Fenced { .. }) {
+                            self.lose(error.clone());
+                        }
+                        return Err(error);
+                    }
+                }
+            };
+            let Some(placed) = info.pgs.get(index).filter(|p| p.pg == pg) else {
+                return Err(VolumeError::Meta(format!(
+                    "{pg:?} was added but is not among the volume's groups"
+                )));
+            };
+            let new = self.core.borrow_mut().add_group(SegmentId { volume: setup.volume, pg }, placed);
+            new.into_iter().for_each(|node| self.spawn_link(node));
+        }
+        let members = self.core.borrow().groups[index].members.len();
+        for member in 0..members {
+            let at = Place { group: index, member };
+            let connected = self.core.borrow().nodes[self.core.borrow().node_of(at)].is_ready();
+            if connected {
+                self.spawn_join(at);
+            }
+        }
+        self.writable(index, deadline).await
+    }
+
+    async fn writable(&self, index: usize, deadline: Instant) -> Result<(), VolumeError> {
+        loop {
+            let changed = self.changed.notified();
+            let (live, quorum, pg) = {
+                let core = self.core.borrow();
+                let group = &core.groups[index];
+                (group.live(), group.quorums.write.clone(), group.segment.pg)
+            };
+            if quorum.met(live) {
+                return Ok(());
+            }
+            if let Some(error) = self.lost.borrow().clone() {
+                return Err(error);
+            }
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                return Err(VolumeError::NoQuorum {
+                    pg,
+                    what: "create it",
+                    answered: live.len(),
+                    needed: quorum.size(),
+                });
+            }
+        }
+    }
+}
+
+impl Core {
+    fn follow(&mut self, info: &VolumeInfo) {
+        for member in info.pgs.iter().flat_map(|pg| &pg.members) {
+            if let Some(node) = self.nodes.iter_mut().find(|n| n.id == member.node && n.addr != member.addr) {
+                tracing::info!(node = %node.id, from = %node.addr, to = %member.addr, "a storage node has moved");
+                node.addr = member.addr;
+            }
+        }
+        for (group, pg) in self.groups.iter_mut().zip(&info.pgs) {
+            group.membership = group.membership.max(pg.membership);
+        }
+    }
+
+    fn break_stalled(&mut self, limit: u32) {
+        for index in 0..self.nodes.len() {
+            let waits = self
+                .groups
+                .iter()
+                .flat_map(|g| &g.members)
+                .any(|m| m.node == index && m.live && m.sent_to > m.scl);
+            let node = &mut self.nodes[index];
+            let Some(link) = &mut node.link else { continue };
+            let silent = link.frames_received == link.frames_seen && (waits || !link.calls.is_empty());
+            link.frames_seen = link.frames_received;
+            link.idle_ticks = if silent { link.idle_ticks + 1 } else { 0 };
+            if link.idle_ticks >= limit && !link.broken {
+                node.last_error = Some("the node took requests but answered nothing".to_owned());
+                link.broken = true;
+                link.want_write.notify_one();
+            }
+        }
+    }
+
+    fn group_statuses(&self) -> Vec<GroupStatus> {
+        let group = |(index, g): (usize, &super::state::Group)| GroupStatus {
+            pg: g.segment.pg,
+            pgcl: self.tracker.as_ref().map_or(Lsn::ZERO, |t| t.pgcl(index)),
+            writable: g.quorums.write.met(g.live()),
+            retained_batches: g.log.len(),
+            members: g
+                .members
+                .iter()
+                .map(|m| MemberStatus { node: self.nodes[m.node].id, scl: m.scl, live: m.live })
+                .collect(),
+        };
+        self.groups.iter().enumerate().map(group).collect()
+    }
+
+    fn node_statuses(&self) -> Vec<NodeStatus> {
+        let node = |n: &super::state::Node| NodeStatus {
+            node: n.id,
+            az: n.az,
+            addr: n.addr,
+            connected: n.is_ready(),
+            read_latency_us: n.read_latency.map_or(0, |l| l.as_micros() as u64),
+            last_error: n.last_error.clone(),
+        };
+        self.nodes.iter().map(node).collect()
+    }
+}
