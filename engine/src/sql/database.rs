@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sextant_volume::LogStore;
 
 use crate::buffer::BufferPool;
+use crate::catalog::Catalog;
 use crate::space;
 use crate::txn::TransactionSystem;
 use crate::types::{SqlError, SqlResult};
@@ -13,6 +14,8 @@ use crate::types::{SqlError, SqlResult};
 pub struct Database {
     /// Its transactions.
     pub txns: Arc<TransactionSystem>,
+    /// Its catalog.
+    pub catalog: Catalog,
 }
 
 impl Database {
@@ -21,7 +24,8 @@ impl Database {
         let pool = BufferPool::new(store, cache_bytes)?;
         space::format_if_new(&pool).await?;
         let txns = TransactionSystem::open(pool).await?;
-        Ok(Arc::new(Database { txns }))
+        let catalog = Catalog::open(txns.clone()).await?;
+        Ok(Arc::new(Database { txns, catalog }))
     }
 }
 

@@ -145,19 +145,19 @@ fn set(c: &mut Cursor<'_>) -> SqlResult<StatementKind> {
     }
     let set = |name: &str, value| StatementKind::Set { name: name.to_owned(), value, local };
     if c.eat_all(&["SESSION", "AUTHORIZATION"]) {
-        return Ok(set("session_authorization", default_or(c, Cursor::value)?));
+        return Ok(set("session_authorization", default_or(c, |c| c.value())?));
     }
     c.eat("SESSION");
     if c.eat_all(&["TIME", "ZONE"]) {
-        let value = if c.eat("LOCAL") { None } else { default_or(c, Cursor::value)? };
+        let value = if c.eat("LOCAL") { None } else { default_or(c, |c| c.value())? };
         return Ok(set("timezone", value));
     }
     if c.eat("NAMES") {
-        let value = if c.at_end() { None } else { default_or(c, Cursor::value)? };
+        let value = if c.at_end() { None } else { default_or(c, |c| c.value())? };
         return Ok(set("client_encoding", value));
     }
     if c.eat("ROLE") {
-        return Ok(set("role", default_or(c, Cursor::value)?));
+        return Ok(set("role", default_or(c, |c| c.value())?));
     }
     let name = setting_name(c)?;
     if !c.eat_token(&Token::Eq) {

@@ -1,0 +1,113 @@
+//! Makes the catalog of a new volume.
+//!
+//! All of it is one transaction; the control page names pg_class once that has committed. A crash before leaves a
+//! volume without a catalog, which the next open gives one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sextant_redo::PageId;
+
+use super::change::rows;
+use super::model::{IndexColumn, IndexInfo, TableInfo};
+use super::system::{self, SystemTable};
+use super::{load, relation};
+use crate::space::Roots;
+use crate::txn::{Isolation, TransactionSystem};
+use crate::types::key::KeyOrder;
+use crate::types::{Datum, SqlResult, SqlType, TypeClass, oids};
+
+/// The root page of pg_class, made if need be.
+pub(super) async fn ensure(system: &Arc<TransactionSystem>) -> SqlResult<PageId> {
+    let pool = system.pool();
+    let root = pool.run(|| Roots::get(pool, Roots::CATALOG)).await?;
+    if root != 0 {
+        return Ok(PageId(root));
+    }
+    let root = create(system).await?;
+    let (_, lsn) = pool.write(|mtr| Roots::set(mtr, Roots::CATALOG, root.0)).await?;
+    pool.store().durable(lsn).await.map_err(crate::buffer::StorageError::from)?;
+    Ok(root)
+}
+
+async fn create(system: &Arc<TransactionSystem>) -> SqlResult<PageId> {
+    let mut txn = system.begin(Isolation::ReadCommitted);
+    txn.begin_statement();
+    let mut tables: HashMap<u32, TableInfo> = HashMap::new();
+    for def in system::ALL {
+        let root = system.create_tree().await?.root;
+        let mut table = load::system_table(system, def, root);
+        for index in def.indexes {
+            let columns: Vec<IndexColumn> = index
+                .columns
+                .iter()
+                .map(|name| IndexColumn { column: def.column(name), order: KeyOrder::default() })
+                .collect();
+            let root = system.create_tree().await?.root;
+            table.indexes.push(Arc::new(IndexInfo {
+                oid: index.oid,
+                namespace: super::PG_CATALOG,
+                name: index.name.to_owned(),
+                table: def.oid,
+                unique: true,
+                primary: false,
+                constraint: false,
+                store: load::index_store(index.oid, root, true, &columns, &table.columns),
+                columns,
+            }));
+        }
+        tables.insert(def.oid, table);
+    }
+    let mut all = Vec::new();
+    for table in tables.values() {
+        all.extend(rows::of_table(table));
+        for index in &table.indexes {
+            all.extend(rows::of_index(index));
+        }
+    }
+    all.extend(types());
+    for (name, oid) in [("pg_catalog", super::PG_CATALOG), ("public", super::PUBLIC)] {
+        all.push(rows::of_namespace(name, oid));
+    }
+    for (def, row) in all {
+        relation::insert(system, &mut txn, &tables[&def.oid], &row).await?;
+    }
+    let root = tables[&system::PG_CLASS.oid].store.tree.root;
+    txn.commit().await?;
+    Ok(root)
+}
+
+/// A row of a system table.
+type Row = (&'static SystemTable, Vec<Datum>);
+
+fn types() -> Vec<Row> {
+    let one = |(ty, name): (SqlType, &'static str)| {
+        let category = match ty.class() {
+            TypeClass::Boolean => "B",
+            TypeClass::Number => "N",
+            TypeClass::String => "S",
+            TypeClass::DateTime => "D",
+            TypeClass::Unknown => "X",
+            TypeClass::Other => "U",
+        };
+        let preferred =
+            [oids::BOOL, oids::TEXT, oids::FLOAT8, oids::OID, oids::TIMESTAMPTZ].contains(&ty.oid);
+        let pseudo = ty.oid == oids::VOID || ty.oid == oids::UNKNOWN;
+        let row = system::PG_TYPE.row(&[
+            ("oid", Datum::Oid(ty.oid)),
+            ("typname", Datum::text(name)),
+            ("typnamespace", Datum::Oid(super::PG_CATALOG)),
+            ("typowner", Datum::Oid(rows::OWNER)),
+            ("typlen", Datum::Int2(ty.len())),
+            ("typbyval", Datum::Bool((1..=8).contains(&ty.len()))),
+            ("typtype", Datum::text(if pseudo { "p" } else { "b" })),
+            ("typcategory", Datum::text(category)),
+            ("typispreferred", Datum::Bool(preferred)),
+            ("typisdefined", Datum::Bool(true)),
+            ("typdelim", Datum::text(",")),
+            ("typtypmod", Datum::Int4(-1)),
+        ]);
+        (&system::PG_TYPE, row)
+    };
+    SqlType::all().map(one).collect()
+}

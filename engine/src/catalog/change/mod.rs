@@ -1,0 +1,430 @@
+//! DDL: changes of the catalog's tables, together with the changes of the state in memory. Names are resolved and
+//! locks taken by the caller.
+
+pub(super) mod rows;
+
+use std::sync::Arc;
+
+use super::model::{Change, ColumnInfo, IndexColumn, IndexInfo, Relation, SequenceInfo, TableInfo};
+use super::system::{self, SystemTable};
+use super::{Catalog, load, relation};
+use crate::txn::{Transaction, TxnError};
+use crate::types::{Datum, SqlError, SqlResult, SqlType, sqlstate};
+use rows::Row;
+
+/// A table to be made.
+#[derive(Debug, Clone)]
+pub struct NewTable {
+    /// Its schema.
+    pub namespace: u32,
+    /// Its name.
+    pub name: String,
+    /// Its columns.
+    pub columns: Vec<NewColumn>,
+}
+
+/// A column to be made.
+#[derive(Debug, Clone)]
+pub struct NewColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub ty: SqlType,
+    /// NULL is refused.
+    pub not_null: bool,
+    /// DEFAULT, as SQL text.
+    pub default: Option<String>,
+    /// As [`ColumnInfo::identity`].
+    pub identity: Option<char>,
+}
+
+/// An index to be made.
+#[derive(Debug, Clone)]
+pub struct NewIndex {
+    /// Its name.
+    pub name: String,
+    /// No duplicates.
+    pub unique: bool,
+    /// The primary key.
+    pub primary: bool,
+    /// It comes with a constraint.
+    pub constraint: bool,
+    /// Its columns.
+    pub columns: Vec<IndexColumn>,
+}
+
+/// A sequence to be made.
+#[derive(Debug, Clone)]
+pub struct NewSequence {
+    /// Its schema.
+    pub namespace: u32,
+    /// Its name.
+    pub name: String,
+    /// The type that bounds it.
+    pub ty: SqlType,
+    /// The first value.
+    pub start: i64,
+    /// Added for the next.
+    pub increment: i64,
+    /// The least value.
+    pub min: i64,
+    /// The greatest value.
+    pub max: i64,
+    /// Starts over at the end.
+    pub cycle: bool,
+}
+
+impl Catalog {
+    fn system_table(&self, def: &SystemTable, txn: &mut Transaction) -> SqlResult<Arc<TableInfo>> {
+        let view = self.view(Some(txn));
+        let table = view.table(def.oid).cloned();
+        table.ok_or_else(|| SqlError::corrupt(format!("the catalog has no {}", def.name)))
+    }
+
+    async fn add(&self, txn: &mut Transaction, rows: Vec<Row>) -> SqlResult<()> {
+        for (def, row) in rows {
+            let table = self.system_table(def, txn)?;
+            relation::insert(&self.system, txn, &table, &row).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the rows of a system table whose leading index columns are `key`.
+    async fn delete(
+        &self,
+        txn: &mut Transaction,
+        def: &'static SystemTable,
+        index: usize,
+        key: &[Datum],
+    ) -> SqlResult<()> {
+        let table = self.system_table(def, txn)?;
+        let snapshot = txn.snapshot();
+        for (id, _) in relation::find(&self.system, &snapshot, &table, &table.indexes[index], key).await? {
+            if relation::lock(&self.system, txn, &table, id).await? {
+                self.system.delete(txn, &table.store, id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces the one row whose index columns are `key`.
+    async fn replace(&self, txn: &mut Transaction, index: usize, key: &[Datum], new: Row) -> SqlResult<()> {
+        let (def, new) = new;
+        let table = self.system_table(def, txn)?;
+        let snapshot = txn.snapshot();
+        let found = relation::find(&self.system, &snapshot, &table, &table.indexes[index], key).await?;
+        let (id, old) = found
+            .into_iter()
+            .next()
+            .ok_or_else(|| SqlError::corrupt(format!("{} misses a row", def.name)))?;
+        relation::lock(&self.system, txn, &table, id).await?;
+        relation::update(&self.system, txn, &table, id, &old, &new).await
+    }
+
+    fn put(&self, txn: &mut Transaction, relation: Relation) {
+        self.change(txn, Change::Put(relation));
+        // What follows in the same statement sees what was just written.
+        txn.begin_statement();
+    }
+
+    /// A new table, without indexes.
+    pub async fn create_table(&self, txn: &mut Transaction, new: NewTable) -> SqlResult<Arc<TableInfo>> {
+        let tree = self.system.create_tree().await?;
+        txn.free_on_rollback(tree);
+        let oid = self.fresh_oid();
+        let columns: Vec<ColumnInfo> = new
+            .columns
+            .into_iter()
+            .map(|c| ColumnInfo {
+                name: c.name,
+                ty: c.ty,
+                not_null: c.not_null,
+                default: c.default,
+                identity: c.identity,
+                missing: Datum::Null,
+                dropped: false,
+            })
+            .collect();
+        let table = Arc::new(TableInfo {
+            oid,
+            namespace: new.namespace,
+            name: new.name,
+            layout: TableInfo::layout_of(&columns),
+            columns,
+            store: self.system.table(oid, tree),
+            indexes: Vec::new(),
+        });
+        let added = self.add(txn, rows::of_table(&table)).await;
+        added.map_err(|e| name_taken(e, &table.name))?;
+        self.put(txn, Relation::Table(table.clone()));
+        Ok(table)
+    }
+
+    /// A new index over the rows that are there. Returns the table with it. 23505 when there are duplicates.
+    pub async fn create_index(
+        &self,
+        txn: &mut Transaction,
+        table: &TableInfo,
+        new: NewIndex,
+    ) -> SqlResult<Arc<TableInfo>> {
+        let tree = self.system.create_tree().await?;
+        txn.free_on_rollback(tree);
+        let oid = self.fresh_oid();
+        let store = load::index_store(oid, tree.root, new.unique, &new.columns, &table.columns);
+        let index = Arc::new(IndexInfo {
+            oid,
+            namespace: table.namespace,
+            name: new.name,
+            table: table.oid,
+            unique: new.unique,
+            primary: new.primary,
+            constraint: new.constraint,
+            columns: new.columns,
+            store,
+        });
+        match self.system.build_index(txn, &index.store, &table.store).await {
+            Ok(_) => {}
+            Err(TxnError::UniqueViolation { row, .. }) => {
+                return Err(self.not_unique(txn, table, &index, row).await);
+            }
+            Err(other) => return Err(other.into()),
+        }
+        let added = self.add(txn, rows::of_index(&index)).await;
+        added.map_err(|e| name_taken(e, &index.name))?;
+        let mut changed = copy(table);
+        changed.indexes.push(index.clone());
+        changed.indexes.sort_by_key(|i| (!i.primary, i.oid));
+        let changed = Arc::new(changed);
+        if table.indexes.is_empty() {
+            self.replace(txn, 0, &[Datum::Oid(table.oid)], rows::class_of_table(&changed)).await?;
+        }
+        self.put(txn, Relation::Index(index));
+        self.put(txn, Relation::Table(changed.clone()));
+        Ok(changed)
+    }
+
+    async fn not_unique(
+        &self,
+        txn: &mut Transaction,
+        table: &TableInfo,
+        index: &IndexInfo,
+        row: u64,
+    ) -> SqlError {
+        let message = format!("could not create unique index \"{}\"", index.name);
+        let error = SqlError::new(sqlstate::UNIQUE_VIOLATION, message)
+            .table(table.name.clone())
+            .constraint(index.name.clone());
+        let snapshot = txn.snapshot();
+        let mut bytes = Vec::new();
+        let found = self.system.get(&snapshot, &table.store, crate::table::RowId(row), &mut bytes).await;
+        match (found, table.layout.decode(&bytes)) {
+            (Ok(true), Ok(row)) => match &relation::duplicate(table, index, &row).detail {
+                Some(detail) => error.detail(detail.replace("already exists", "is duplicated")),
+                None => error,
+            },
+            _ => error,
+        }
+    }
+
+    /// Sets columns (from 0) NOT NULL; the rows were checked. Returns the changed table.
+    pub async fn set_not_null(
+        &self,
+        txn: &mut Transaction,
+        table: &TableInfo,
+        columns: &[usize],
+    ) -> SqlResult<Arc<TableInfo>> {
+        let mut changed = copy(table);
+        for n in columns {
+            changed.columns[*n].not_null = true;
+            let key = [Datum::Oid(table.oid), Datum::Int2(*n as i16 + 1)];
+            let row = rows::attribute(table.oid, *n, &changed.columns[*n]);
+            self.replace(txn, 0, &key, row).await?;
+        }
+        let changed = Arc::new(changed);
+        self.put(txn, Relation::Table(changed.clone()));
+        Ok(changed)
+    }
+
+    /// Gives a table and its indexes new, empty trees; the old ones go when the transaction commits.
+    pub async fn truncate(&self, txn: &mut Transaction, table: &TableInfo) -> SqlResult<()> {
+        let mut changed = copy(table);
+        let tree = self.fresh_tree(txn, table.store.tree).await?;
+        changed.store = self.system.table(table.oid, tree);
+        for index in &mut changed.indexes {
+            let tree = self.fresh_tree(txn, index.store.tree).await?;
+            let store = load::index_store(index.oid, tree.root, index.unique, &index.columns, &table.columns);
+            *index = Arc::new(IndexInfo {
+                oid: index.oid,
+                namespace: index.namespace,
+                name: index.name.clone(),
+                table: index.table,
+                unique: index.unique,
+                primary: index.primary,
+                constraint: index.constraint,
+                columns: index.columns.clone(),
+                store,
+            });
+            self.replace(txn, 0, &[Datum::Oid(index.oid)], rows::class_of_index(index)).await?;
+        }
+        self.replace(txn, 0, &[Datum::Oid(table.oid)], rows::class_of_table(&changed)).await?;
+        for index in &changed.indexes {
+            self.put(txn, Relation::Index(index.clone()));
+        }
+        self.put(txn, Relation::Table(Arc::new(changed)));
+        Ok(())
+    }
+
+    async fn fresh_tree(
+        &self,
+        txn: &mut Transaction,
+        old: crate::btree::Tree,
+    ) -> SqlResult<crate::btree::Tree> {
+        let tree = self.system.create_tree().await?;
+        txn.free_on_rollback(tree);
+        txn.free_on_commit(old);
+        Ok(tree)
+    }
+
+    /// Removes a table with its indexes and the sequences that go with its columns.
+    pub async fn drop_table(&self, txn: &mut Transaction, table: &TableInfo) -> SqlResult<()> {
+        let view = self.view(Some(txn));
+        for index in &table.indexes {
+            self.drop_index_rows(txn, index).await?;
+        }
+        for relation in view.relations() {
+            if let Relation::Sequence(s) = relation
+                && s.owner.is_some_and(|(owner, _)| owner == table.oid)
+            {
+                self.drop_sequence(txn, s).await?;
+            }
+        }
+        let oid = [Datum::Oid(table.oid)];
+        self.delete(txn, &system::PG_ATTRDEF, 0, &oid).await?;
+        self.delete(txn, &system::PG_ATTRIBUTE, 0, &oid).await?;
+        self.delete(txn, &system::PG_CLASS, 0, &oid).await?;
+        txn.free_on_commit(table.store.tree);
+        self.change(txn, Change::Remove(table.oid));
+        txn.begin_statement();
+        Ok(())
+    }
+
+    async fn drop_index_rows(&self, txn: &mut Transaction, index: &IndexInfo) -> SqlResult<()> {
+        let oid = [Datum::Oid(index.oid)];
+        if index.constraint {
+            self.delete(txn, &system::PG_CONSTRAINT, 0, &oid).await?;
+        }
+        self.delete(txn, &system::PG_INDEX, 0, &oid).await?;
+        self.delete(txn, &system::PG_CLASS, 0, &oid).await?;
+        txn.free_on_commit(index.store.tree);
+        self.change(txn, Change::Remove(index.oid));
+        Ok(())
+    }
+
+    /// Removes an index.
+    pub async fn drop_index(
+        &self,
+        txn: &mut Transaction,
+        table: &TableInfo,
+        index: &IndexInfo,
+    ) -> SqlResult<()> {
+        self.drop_index_rows(txn, index).await?;
+        let mut changed = copy(table);
+        changed.indexes.retain(|i| i.oid != index.oid);
+        if changed.indexes.is_empty() {
+            self.replace(txn, 0, &[Datum::Oid(table.oid)], rows::class_of_table(&changed)).await?;
+        }
+        self.put(txn, Relation::Table(Arc::new(changed)));
+        Ok(())
+    }
+
+    /// A new sequence.
+    pub async fn create_sequence(
+        &self,
+        txn: &mut Transaction,
+        new: NewSequence,
+    ) -> SqlResult<Arc<SequenceInfo>> {
+        let sequence = Arc::new(SequenceInfo {
+            oid: self.fresh_oid(),
+            namespace: new.namespace,
+            name: new.name,
+            ty: new.ty,
+            start: new.start,
+            increment: new.increment,
+            min: new.min,
+            max: new.max,
+            cycle: new.cycle,
+            owner: None,
+        });
+        // An OID may have been used before by a transaction that rolled back: its values must not go on.
+        self.sequences.set(&sequence, Some(sequence.start)).await?;
+        let added = self.add(txn, rows::of_sequence(&sequence)).await;
+        added.map_err(|e| name_taken(e, &sequence.name))?;
+        self.put(txn, Relation::Sequence(sequence.clone()));
+        Ok(sequence)
+    }
+
+    /// Ties a sequence to a column (from 0): it is dropped with its table.
+    pub async fn own_sequence(
+        &self,
+        txn: &mut Transaction,
+        sequence: &SequenceInfo,
+        table: u32,
+        column: usize,
+    ) -> SqlResult<()> {
+        let owned = Arc::new(SequenceInfo { owner: Some((table, column as i16 + 1)), ..sequence.clone() });
+        for row in rows::of_sequence(&owned) {
+            if row.0.oid == system::PG_SEQUENCE.oid {
+                self.replace(txn, 0, &[Datum::Oid(owned.oid)], row).await?;
+            }
+        }
+        self.put(txn, Relation::Sequence(owned));
+        Ok(())
+    }
+
+    /// Removes a sequence.
+    pub async fn drop_sequence(&self, txn: &mut Transaction, sequence: &SequenceInfo) -> SqlResult<()> {
+        let oid = [Datum::Oid(sequence.oid)];
+        self.delete(txn, &system::PG_SEQUENCE, 0, &oid).await?;
+        self.delete(txn, &system::PG_CLASS, 0, &oid).await?;
+        self.change(txn, Change::Remove(sequence.oid));
+        txn.begin_statement();
+        Ok(())
+    }
+
+    /// A new schema.
+    pub async fn create_namespace(&self, txn: &mut Transaction, name: &str) -> SqlResult<()> {
+        let oid = self.fresh_oid();
+        self.add(txn, vec![rows::of_namespace(name, oid)]).await?;
+        self.change(txn, Change::PutNamespace(name.to_owned(), oid));
+        txn.begin_statement();
+        Ok(())
+    }
+
+    /// Removes an empty schema.
+    pub async fn drop_namespace(&self, txn: &mut Transaction, name: &str) -> SqlResult<()> {
+        self.delete(txn, &system::PG_NAMESPACE, 0, &[Datum::text(name)]).await?;
+        self.change(txn, Change::RemoveNamespace(name.to_owned()));
+        txn.begin_statement();
+        Ok(())
+    }
+}
+
+/// Two transactions that make relations of the same name meet at pg_class's index.
+fn name_taken(error: SqlError, name: &str) -> SqlError {
+    if error.constraint.as_deref() == Some("pg_class_relname_nsp_index") {
+        return SqlError::new(sqlstate::DUPLICATE_TABLE, format!("relation \"{name}\" already exists"));
+    }
+    error
+}
+
+fn copy(table: &TableInfo) -> TableInfo {
+    TableInfo {
+        oid: table.oid,
+        namespace: table.namespace,
+        name: table.name.clone(),
+        columns: table.columns.clone(),
+        store: table.store.clone(),
+        layout: table.layout.clone(),
+        indexes: table.indexes.clone(),
+    }
+}

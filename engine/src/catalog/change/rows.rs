@@ -1,0 +1,199 @@
+//! The rows that describe a relation in the system's tables.
+
+use crate::catalog::PG_CATALOG;
+use crate::catalog::model::{ColumnInfo, IndexInfo, SequenceInfo, TableInfo};
+use crate::catalog::system::{self, SystemTable};
+use crate::types::{Datum, SqlType, TimeZone, text_of};
+
+/// The role that owns everything, as PostgreSQL numbers its bootstrap superuser.
+pub(crate) const OWNER: u32 = 10;
+
+/// A row and the system table it belongs to.
+pub(crate) type Row = (&'static SystemTable, Vec<Datum>);
+
+fn class(
+    oid: u32,
+    name: &str,
+    namespace: u32,
+    kind: &str,
+    columns: usize,
+    root: u64,
+) -> Vec<(&'static str, Datum)> {
+    vec![
+        ("oid", Datum::Oid(oid)),
+        ("relname", Datum::text(name)),
+        ("relnamespace", Datum::Oid(namespace)),
+        ("relowner", Datum::Oid(OWNER)),
+        (
+            "relam",
+            Datum::Oid(match kind {
+                "r" => 2,
+                "i" => 403,
+                _ => 0,
+            }),
+        ),
+        ("relfilenode", Datum::Oid(oid)),
+        ("reltuples", Datum::Float4(-1.0)),
+        ("relpersistence", Datum::text("p")),
+        ("relkind", Datum::text(kind)),
+        ("relnatts", Datum::Int2(columns as i16)),
+        ("relispopulated", Datum::Bool(true)),
+        ("relreplident", Datum::text(if namespace == PG_CATALOG { "n" } else { "d" })),
+        ("relroot", Datum::Int8(root as i64)),
+    ]
+}
+
+/// A table's row in pg_class.
+pub(crate) fn class_of_table(table: &TableInfo) -> Row {
+    let root = table.store.tree.root.0;
+    let mut set = class(table.oid, &table.name, table.namespace, "r", table.columns.len(), root);
+    set.push(("relhasindex", Datum::Bool(!table.indexes.is_empty())));
+    (&system::PG_CLASS, system::PG_CLASS.row(&set))
+}
+
+/// An index's row in pg_class.
+pub(crate) fn class_of_index(index: &IndexInfo) -> Row {
+    let root = index.store.tree.root.0;
+    let set = class(index.oid, &index.name, index.namespace, "i", index.columns.len(), root);
+    (&system::PG_CLASS, system::PG_CLASS.row(&set))
+}
+
+/// A table with its columns and their defaults; indexes apart.
+pub(crate) fn of_table(table: &TableInfo) -> Vec<Row> {
+    let mut rows = vec![class_of_table(table)];
+    for (n, column) in table.columns.iter().enumerate() {
+        rows.extend(of_column(table.oid, n, column));
+    }
+    rows
+}
+
+/// A column in pg_attribute, and its default. `n` counts from 0.
+pub(crate) fn of_column(table: u32, n: usize, column: &ColumnInfo) -> Vec<Row> {
+    let number = Datum::Int2(n as i16 + 1);
+    let mut rows = vec![attribute(table, n, column)];
+    if let Some(default) = &column.default {
+        // One OID a default is not needed: nothing refers to it.
+        let row = system::PG_ATTRDEF.row(&[
+            ("oid", Datum::Oid(0)),
+            ("adrelid", Datum::Oid(table)),
+            ("adnum", number),
+            ("adbin", Datum::text(default.as_str())),
+        ]);
+        rows.push((&system::PG_ATTRDEF, row));
+    }
+    rows
+}
+
+/// A column in pg_attribute. `n` counts from 0.
+pub(crate) fn attribute(table: u32, n: usize, column: &ColumnInfo) -> Row {
+    let missing = match &column.missing {
+        Datum::Null => Datum::Null,
+        value => Datum::text(text_of(value, column.ty, &TimeZone::default())),
+    };
+    let identity = column.identity.map_or(String::new(), String::from);
+    let row = system::PG_ATTRIBUTE.row(&[
+        ("attrelid", Datum::Oid(table)),
+        ("attname", Datum::text(column.name.as_str())),
+        ("atttypid", Datum::Oid(column.ty.oid)),
+        ("attstattarget", Datum::Int4(-1)),
+        ("attlen", Datum::Int2(column.ty.len())),
+        ("attnum", Datum::Int2(n as i16 + 1)),
+        ("atttypmod", Datum::Int4(column.ty.typmod)),
+        ("attbyval", Datum::Bool((1..=8).contains(&column.ty.len()))),
+        ("attalign", Datum::text(alignment(column.ty))),
+        ("attstorage", Datum::text(if column.ty.len() > 0 { "p" } else { "x" })),
+        ("attnotnull", Datum::Bool(column.not_null)),
+        ("atthasdef", Datum::Bool(column.default.is_some())),
+        ("atthasmissing", Datum::Bool(!column.missing.is_null())),
+        ("attidentity", Datum::text(identity)),
+        ("attisdropped", Datum::Bool(column.dropped)),
+        ("attislocal", Datum::Bool(true)),
+        ("attmissingval", missing),
+    ]);
+    (&system::PG_ATTRIBUTE, row)
+}
+
+fn alignment(ty: SqlType) -> &'static str {
+    match ty.len() {
+        1 | 64 => "c",
+        2 => "s",
+        8 => "d",
+        _ => "i",
+    }
+}
+
+fn vector(numbers: impl Iterator<Item = i64>) -> Datum {
+    Datum::text(numbers.map(|n| n.to_string()).collect::<Vec<_>>().join(" "))
+}
+
+/// An index in pg_class and pg_index, and its constraint if it has one.
+pub(crate) fn of_index(index: &IndexInfo) -> Vec<Row> {
+    let keys = || vector(index.columns.iter().map(|c| c.column as i64 + 1));
+    let count = Datum::Int2(index.columns.len() as i16);
+    let option =
+        |order: crate::types::key::KeyOrder| i64::from(order.descending) | i64::from(order.nulls_first) << 1;
+    let row = system::PG_INDEX.row(&[
+        ("indexrelid", Datum::Oid(index.oid)),
+        ("indrelid", Datum::Oid(index.table)),
+        ("indnatts", count.clone()),
+        ("indnkeyatts", count),
+        ("indisunique", Datum::Bool(index.unique)),
+        ("indisprimary", Datum::Bool(index.primary)),
+        ("indimmediate", Datum::Bool(true)),
+        ("indisvalid", Datum::Bool(true)),
+        ("indisready", Datum::Bool(true)),
+        ("indislive", Datum::Bool(true)),
+        ("indkey", keys()),
+        ("indoption", vector(index.columns.iter().map(|c| option(c.order)))),
+    ]);
+    let mut rows = vec![class_of_index(index), (&system::PG_INDEX, row)];
+    if index.constraint {
+        let row = system::PG_CONSTRAINT.row(&[
+            // The index's own OID: OIDs are unique per table only.
+            ("oid", Datum::Oid(index.oid)),
+            ("conname", Datum::text(index.name.as_str())),
+            ("connamespace", Datum::Oid(index.namespace)),
+            ("contype", Datum::text(if index.primary { "p" } else { "u" })),
+            ("convalidated", Datum::Bool(true)),
+            ("conrelid", Datum::Oid(index.table)),
+            ("conindid", Datum::Oid(index.oid)),
+            ("confupdtype", Datum::text(" ")),
+            ("confdeltype", Datum::text(" ")),
+            ("confmatchtype", Datum::text(" ")),
+            ("conislocal", Datum::Bool(true)),
+            ("connoinherit", Datum::Bool(true)),
+            ("conkey", keys()),
+        ]);
+        rows.push((&system::PG_CONSTRAINT, row));
+    }
+    rows
+}
+
+/// A schema.
+pub(crate) fn of_namespace(name: &str, oid: u32) -> Row {
+    let row = system::PG_NAMESPACE.row(&[
+        ("oid", Datum::Oid(oid)),
+        ("nspname", Datum::text(name)),
+        ("nspowner", Datum::Oid(OWNER)),
+    ]);
+    (&system::PG_NAMESPACE, row)
+}
+
+/// A sequence in pg_class and pg_sequence.
+pub(crate) fn of_sequence(s: &SequenceInfo) -> Vec<Row> {
+    let (owner, column) = s.owner.unwrap_or((0, 0));
+    let row = system::PG_SEQUENCE.row(&[
+        ("seqrelid", Datum::Oid(s.oid)),
+        ("seqtypid", Datum::Oid(s.ty.oid)),
+        ("seqstart", Datum::Int8(s.start)),
+        ("seqincrement", Datum::Int8(s.increment)),
+        ("seqmax", Datum::Int8(s.max)),
+        ("seqmin", Datum::Int8(s.min)),
+        ("seqcache", Datum::Int8(1)),
+        ("seqcycle", Datum::Bool(s.cycle)),
+        ("seqowner", Datum::Oid(owner)),
+        ("seqownatt", Datum::Int2(column)),
+    ]);
+    let set = class(s.oid, &s.name, s.namespace, "S", 3, 0);
+    vec![(&system::PG_CLASS, system::PG_CLASS.row(&set)), (&system::PG_SEQUENCE, row)]
+}

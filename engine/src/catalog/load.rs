@@ -1,0 +1,257 @@
+//! From the catalog's tables to the state in memory, at open.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use sextant_redo::PageId;
+
+use super::model::{
+    CatalogView, Change, ColumnInfo, IndexColumn, IndexInfo, Relation, SequenceInfo, TableInfo,
+};
+use super::relation;
+use super::system::{self, SystemRow, SystemTable};
+use crate::btree::Tree;
+use crate::table::{Index, IndexKey, KeyOf};
+use crate::txn::{Isolation, Snapshot, TransactionSystem};
+use crate::types::key::KeyOrder;
+use crate::types::{Datum, SqlError, SqlResult, SqlType, TimeZone, decode_text};
+
+type Rows = Vec<Vec<Datum>>;
+
+/// The table that a definition describes, without indexes.
+pub(super) fn system_table(system: &TransactionSystem, def: &SystemTable, root: PageId) -> TableInfo {
+    let columns: Vec<ColumnInfo> = def
+        .columns
+        .iter()
+        .map(|(name, ty)| ColumnInfo {
+            name: (*name).to_owned(),
+            ty: *ty,
+            not_null: !matches!(*ty, SqlType::TEXT | SqlType::INT2VECTOR),
+            default: None,
+            identity: None,
+            missing: Datum::Null,
+            dropped: false,
+        })
+        .collect();
+    TableInfo {
+        oid: def.oid,
+        namespace: super::PG_CATALOG,
+        name: def.name.to_owned(),
+        layout: TableInfo::layout_of(&columns),
+        columns,
+        store: system.table(def.oid, Tree { root }),
+        indexes: Vec::new(),
+    }
+}
+
+/// What an index needs to make keys of rows.
+pub(super) fn index_store(
+    oid: u32,
+    root: PageId,
+    unique: bool,
+    parts: &[IndexColumn],
+    columns: &[ColumnInfo],
+) -> Index {
+    let layout = TableInfo::layout_of(columns);
+    let parts: Vec<(IndexColumn, SqlType)> = parts.iter().map(|p| (*p, columns[p.column].ty)).collect();
+    let key_of: KeyOf = Arc::new(move |row| {
+        let row = layout.read(row).ok()?;
+        let mut key = IndexKey { bytes: Vec::with_capacity(16), distinct: true };
+        for (part, ty) in &parts {
+            let datum = row.get(part.column).ok()?;
+            key.distinct &= !datum.is_null();
+            crate::types::key::encode(&datum, *ty, part.order, &mut key.bytes);
+        }
+        Some(key)
+    });
+    Index { oid, tree: Tree { root }, unique, key_of }
+}
+
+struct Loader<'a> {
+    system: &'a TransactionSystem,
+    roots: HashMap<u32, PageId>,
+    rows: HashMap<u32, Rows>,
+}
+
+impl Loader<'_> {
+    fn rows(&self, def: &'static SystemTable) -> impl Iterator<Item = SystemRow<'_>> {
+        self.rows.get(&def.oid).into_iter().flatten().map(move |row| SystemRow { table: def, row })
+    }
+
+    async fn read(&mut self, def: &'static SystemTable, root: PageId, snapshot: &Snapshot) -> SqlResult<()> {
+        let table = system_table(self.system, def, root);
+        let rows = relation::scan(self.system, snapshot.clone(), &table).await?;
+        self.rows.insert(def.oid, rows);
+        Ok(())
+    }
+}
+
+/// Reads everything. The catalog's state, and the next free OID.
+pub(super) async fn load(system: &Arc<TransactionSystem>, pg_class: PageId) -> SqlResult<(CatalogView, u32)> {
+    let mut txn = system.begin(Isolation::RepeatableRead);
+    txn.begin_statement();
+    let snapshot = txn.snapshot();
+    let mut loader = Loader { system, roots: HashMap::new(), rows: HashMap::new() };
+    loader.read(&system::PG_CLASS, pg_class, &snapshot).await?;
+    let roots = loader
+        .rows(&system::PG_CLASS)
+        .map(|row| (row.oid("oid"), PageId(row.number("relroot") as u64)))
+        .collect();
+    loader.roots = roots;
+    for def in system::ALL.iter().skip(1) {
+        let root = *loader
+            .roots
+            .get(&def.oid)
+            .ok_or_else(|| SqlError::corrupt(format!("{} is not listed in pg_class", def.name)))?;
+        loader.read(def, root, &snapshot).await?;
+    }
+    txn.rollback();
+    build(&loader)
+}
+
+fn build(loader: &Loader<'_>) -> SqlResult<(CatalogView, u32)> {
+    let mut view = CatalogView::default();
+    let mut last_oid = super::FIRST_USER_OID - 1;
+    for row in loader.rows(&system::PG_NAMESPACE) {
+        last_oid = last_oid.max(row.oid("oid"));
+        view.apply(&Change::PutNamespace(row.text("nspname"), row.oid("oid")));
+    }
+    let mut columns = columns(loader)?;
+    let mut indexes = indexes(loader, &columns)?;
+    let sequences: HashMap<u32, SystemRow<'_>> =
+        loader.rows(&system::PG_SEQUENCE).map(|r| (r.oid("seqrelid"), r)).collect();
+    for row in loader.rows(&system::PG_CONSTRAINT) {
+        last_oid = last_oid.max(row.oid("oid"));
+    }
+    for row in loader.rows(&system::PG_CLASS) {
+        let oid = row.oid("oid");
+        last_oid = last_oid.max(oid);
+        match row.text("relkind").as_str() {
+            "r" => {
+                let columns = columns.remove(&oid).unwrap_or_default();
+                let mut own: Vec<Arc<IndexInfo>> = indexes.remove(&oid).unwrap_or_default();
+                own.sort_by_key(|i| (!i.primary, i.oid));
+                for index in &own {
+                    view.apply(&Change::Put(Relation::Index(index.clone())));
+                }
+                let table = TableInfo {
+                    oid,
+                    namespace: row.oid("relnamespace"),
+                    name: row.text("relname"),
+                    layout: TableInfo::layout_of(&columns),
+                    columns,
+                    store: loader.system.table(oid, Tree { root: loader.roots[&oid] }),
+                    indexes: own,
+                };
+                view.apply(&Change::Put(Relation::Table(Arc::new(table))));
+            }
+            "S" => {
+                let s = sequences.get(&oid).ok_or_else(|| {
+                    SqlError::corrupt(format!("sequence {oid} is not listed in pg_sequence"))
+                })?;
+                let sequence = sequence(&row, s);
+                view.apply(&Change::Put(Relation::Sequence(Arc::new(sequence))));
+            }
+            _ => {}
+        }
+    }
+    Ok((view, last_oid + 1))
+}
+
+fn sequence(class: &SystemRow<'_>, row: &SystemRow<'_>) -> SequenceInfo {
+    let owner = row.oid("seqowner");
+    SequenceInfo {
+        oid: class.oid("oid"),
+        namespace: class.oid("relnamespace"),
+        name: class.text("relname"),
+        ty: SqlType::from_oid(row.oid("seqtypid")).unwrap_or(SqlType::INT8),
+        start: row.number("seqstart"),
+        increment: row.number("seqincrement"),
+        min: row.number("seqmin"),
+        max: row.number("seqmax"),
+        cycle: row.flag("seqcycle"),
+        owner: (owner != 0).then(|| (owner, row.number("seqownatt") as i16)),
+    }
+}
+
+/// Columns by table, in order.
+fn columns(loader: &Loader<'_>) -> SqlResult<HashMap<u32, Vec<ColumnInfo>>> {
+    let defaults: HashMap<(u32, i64), String> = loader
+        .rows(&system::PG_ATTRDEF)
+        .map(|row| ((row.oid("adrelid"), row.number("adnum")), row.text("adbin")))
+        .collect();
+    let mut sorted: BTreeMap<(u32, i64), ColumnInfo> = BTreeMap::new();
+    for row in loader.rows(&system::PG_ATTRIBUTE) {
+        let (table, number) = (row.oid("attrelid"), row.number("attnum"));
+        let name = row.text("attname");
+        let known = SqlType::from_oid(row.oid("atttypid"));
+        let ty = known
+            .ok_or_else(|| SqlError::corrupt(format!("column \"{name}\" has a type that is not known")))?;
+        let ty = SqlType { typmod: row.number("atttypmod") as i32, ..ty };
+        let missing = match row.get("attmissingval") {
+            Datum::Text(text) => decode_text(text, ty, &TimeZone::default())?,
+            _ => Datum::Null,
+        };
+        let column = ColumnInfo {
+            name,
+            ty,
+            not_null: row.flag("attnotnull"),
+            default: defaults.get(&(table, number)).cloned(),
+            identity: row.text("attidentity").chars().next(),
+            missing,
+            dropped: row.flag("attisdropped"),
+        };
+        sorted.insert((table, number), column);
+    }
+    let mut by_table: HashMap<u32, Vec<ColumnInfo>> = HashMap::new();
+    for ((table, number), column) in sorted {
+        let columns = by_table.entry(table).or_default();
+        columns.push(column);
+        if columns.len() as i64 != number {
+            return Err(SqlError::corrupt(format!("table {table} misses column {}", columns.len())));
+        }
+    }
+    Ok(by_table)
+}
+
+/// Indexes by table.
+fn indexes(
+    loader: &Loader<'_>,
+    columns: &HashMap<u32, Vec<ColumnInfo>>,
+) -> SqlResult<HashMap<u32, Vec<Arc<IndexInfo>>>> {
+    let classes: HashMap<u32, SystemRow<'_>> =
+        loader.rows(&system::PG_CLASS).map(|row| (row.oid("oid"), row)).collect();
+    let constraints: std::collections::HashSet<u32> =
+        loader.rows(&system::PG_CONSTRAINT).map(|row| row.oid("conindid")).collect();
+    let mut by_table: HashMap<u32, Vec<Arc<IndexInfo>>> = HashMap::new();
+    for row in loader.rows(&system::PG_INDEX) {
+        let (oid, table) = (row.oid("indexrelid"), row.oid("indrelid"));
+        let damaged = || SqlError::corrupt(format!("index {oid} of table {table} does not fit its table"));
+        let class = classes.get(&oid).ok_or_else(damaged)?;
+        let of_table = columns.get(&table).ok_or_else(damaged)?;
+        let parts = row
+            .numbers("indkey")
+            .iter()
+            .zip(row.numbers("indoption"))
+            .map(|(attnum, option)| {
+                let column = usize::try_from(*attnum - 1).ok().filter(|n| *n < of_table.len());
+                let order = KeyOrder { descending: option & 1 != 0, nulls_first: option & 2 != 0 };
+                column.map(|column| IndexColumn { column, order }).ok_or_else(damaged)
+            })
+            .collect::<SqlResult<Vec<_>>>()?;
+        let unique = row.flag("indisunique");
+        let index = IndexInfo {
+            oid,
+            namespace: class.oid("relnamespace"),
+            name: class.text("relname"),
+            table,
+            unique,
+            primary: row.flag("indisprimary"),
+            constraint: constraints.contains(&oid),
+            store: index_store(oid, loader.roots[&oid], unique, &parts, of_table),
+            columns: parts,
+        };
+        by_table.entry(table).or_default().push(Arc::new(index));
+    }
+    Ok(by_table)
+}

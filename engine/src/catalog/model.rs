@@ -1,0 +1,280 @@
+//! What the catalog says about relations, as statements use it: immutable, shared, built from the catalog's tables.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::table::{Index, Table};
+use crate::types::key::{self, KeyOrder};
+use crate::types::row::RowLayout;
+use crate::types::{Datum, SqlResult, SqlType};
+
+/// The schema of the system's own tables.
+pub const PG_CATALOG: u32 = 11;
+/// The schema that everybody has.
+pub const PUBLIC: u32 = 2200;
+/// The OIDs below are the system's.
+pub const FIRST_USER_OID: u32 = 16_384;
+
+/// A column of a table.
+#[derive(Debug, Clone)]
+pub struct ColumnInfo {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub ty: SqlType,
+    /// NULL is refused.
+    pub not_null: bool,
+    /// DEFAULT, as SQL text.
+    pub default: Option<String>,
+    /// GENERATED ALWAYS ('a') or BY DEFAULT ('d') AS IDENTITY.
+    pub identity: Option<char>,
+    /// Its value in rows that are older than it.
+    pub missing: Datum,
+    /// Dropped: its place stays.
+    pub dropped: bool,
+}
+
+/// A table.
+#[derive(Debug)]
+pub struct TableInfo {
+    /// Its OID.
+    pub oid: u32,
+    /// Its schema.
+    pub namespace: u32,
+    /// Its name.
+    pub name: String,
+    /// Its columns; column n has attnum n + 1.
+    pub columns: Vec<ColumnInfo>,
+    /// Its rows.
+    pub store: Table,
+    /// How its rows are stored.
+    pub layout: RowLayout,
+    /// Its indexes, the primary key's first.
+    pub indexes: Vec<Arc<IndexInfo>>,
+}
+
+/// A column of an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IndexColumn {
+    /// The table's column, from 0.
+    pub column: usize,
+    /// ASC or DESC, NULLS FIRST or LAST.
+    pub order: KeyOrder,
+}
+
+/// An index.
+#[derive(Debug)]
+pub struct IndexInfo {
+    /// Its OID.
+    pub oid: u32,
+    /// Its schema, the table's.
+    pub namespace: u32,
+    /// Its name; also its constraint's.
+    pub name: String,
+    /// The table's OID.
+    pub table: u32,
+    /// Keys are unique; NULLs are distinct.
+    pub unique: bool,
+    /// It is the primary key.
+    pub primary: bool,
+    /// It belongs to a PRIMARY KEY or UNIQUE constraint of its name.
+    pub constraint: bool,
+    /// Its columns.
+    pub columns: Vec<IndexColumn>,
+    /// Its entries.
+    pub store: Index,
+}
+
+/// A sequence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SequenceInfo {
+    /// Its OID.
+    pub oid: u32,
+    /// Its schema.
+    pub namespace: u32,
+    /// Its name.
+    pub name: String,
+    /// The type that bounds it.
+    pub ty: SqlType,
+    /// The first value.
+    pub start: i64,
+    /// Added for the next.
+    pub increment: i64,
+    /// The least value.
+    pub min: i64,
+    /// The greatest value.
+    pub max: i64,
+    /// Starts over at the end.
+    pub cycle: bool,
+    /// The column that it goes with: dropped together.
+    pub owner: Option<(u32, i16)>,
+}
+
+/// Anything that pg_class lists.
+#[derive(Debug, Clone)]
+pub enum Relation {
+    /// A table.
+    Table(Arc<TableInfo>),
+    /// An index, listed with its table too.
+    Index(Arc<IndexInfo>),
+    /// A sequence.
+    Sequence(Arc<SequenceInfo>),
+}
+
+impl Relation {
+    /// Its schema and name.
+    #[must_use]
+    pub fn name(&self) -> (u32, &str) {
+        match self {
+            Relation::Table(t) => (t.namespace, &t.name),
+            Relation::Index(i) => (i.namespace, &i.name),
+            Relation::Sequence(s) => (s.namespace, &s.name),
+        }
+    }
+
+    /// Its OID.
+    #[must_use]
+    pub fn oid(&self) -> u32 {
+        match self {
+            Relation::Table(t) => t.oid,
+            Relation::Index(i) => i.oid,
+            Relation::Sequence(s) => s.oid,
+        }
+    }
+}
+
+impl TableInfo {
+    /// The layout of rows with these columns.
+    #[must_use]
+    pub fn layout_of(columns: &[ColumnInfo]) -> RowLayout {
+        RowLayout::new(columns.iter().map(|c| (c.ty, c.missing.clone())))
+    }
+
+    /// A column by its name.
+    #[must_use]
+    pub fn column(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|c| c.name == name && !c.dropped)
+    }
+
+    /// The columns that are there, by number from 0.
+    pub fn live_columns(&self) -> impl Iterator<Item = (usize, &ColumnInfo)> {
+        self.columns.iter().enumerate().filter(|(_, c)| !c.dropped)
+    }
+
+    /// The primary key's index.
+    #[must_use]
+    pub fn primary_key(&self) -> Option<&Arc<IndexInfo>> {
+        self.indexes.iter().find(|i| i.primary)
+    }
+
+    /// True for the system's own tables.
+    #[must_use]
+    pub fn is_system(&self) -> bool {
+        self.oid < FIRST_USER_OID
+    }
+}
+
+impl IndexInfo {
+    /// Appends the key of a row whose column `n` is `value(n)`. True when a key column is NULL: such a row is never a
+    /// duplicate.
+    pub fn key(
+        &self,
+        columns: &[ColumnInfo],
+        mut value: impl FnMut(usize) -> SqlResult<Datum>,
+        out: &mut Vec<u8>,
+    ) -> SqlResult<bool> {
+        let mut has_null = false;
+        for part in &self.columns {
+            let datum = value(part.column)?;
+            has_null |= datum.is_null();
+            key::encode(&datum, columns[part.column].ty, part.order, out);
+        }
+        Ok(has_null)
+    }
+}
+
+/// A state of the catalog.
+#[derive(Debug, Clone, Default)]
+pub struct CatalogView {
+    /// Different for every different state that a plan can have been made for.
+    pub version: u64,
+    relations: HashMap<u32, Relation>,
+    names: HashMap<u32, HashMap<String, u32>>,
+    namespaces: HashMap<String, u32>,
+}
+
+impl CatalogView {
+    /// A relation by its OID.
+    #[must_use]
+    pub fn relation(&self, oid: u32) -> Option<&Relation> {
+        self.relations.get(&oid)
+    }
+
+    /// A table by its OID.
+    #[must_use]
+    pub fn table(&self, oid: u32) -> Option<&Arc<TableInfo>> {
+        match self.relations.get(&oid) {
+            Some(Relation::Table(t)) => Some(t),
+            _ => None,
+        }
+    }
+
+    /// A relation by schema and name.
+    #[must_use]
+    pub fn find(&self, namespace: u32, name: &str) -> Option<&Relation> {
+        self.relations.get(self.names.get(&namespace)?.get(name)?)
+    }
+
+    /// A schema by its name.
+    #[must_use]
+    pub fn namespace(&self, name: &str) -> Option<u32> {
+        self.namespaces.get(name).copied()
+    }
+
+    /// A schema's name.
+    #[must_use]
+    pub fn namespace_name(&self, oid: u32) -> Option<&str> {
+        self.namespaces.iter().find(|(_, o)| **o == oid).map(|(n, _)| n.as_str())
+    }
+
+    /// Every relation, in no order.
+    pub fn relations(&self) -> impl Iterator<Item = &Relation> {
+        self.relations.values()
+    }
+
+    pub(super) fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Put(relation) => {
+                self.remove(relation.oid());
+                let (namespace, name) = relation.name();
+                self.names.entry(namespace).or_default().insert(name.to_owned(), relation.oid());
+                self.relations.insert(relation.oid(), relation.clone());
+            }
+            Change::Remove(oid) => self.remove(*oid),
+            Change::PutNamespace(name, oid) => {
+                self.namespaces.insert(name.clone(), *oid);
+            }
+            Change::RemoveNamespace(name) => {
+                self.namespaces.remove(name);
+            }
+        }
+    }
+
+    fn remove(&mut self, oid: u32) {
+        if let Some(old) = self.relations.remove(&oid) {
+            let (namespace, name) = old.name();
+            if let Some(names) = self.names.get_mut(&namespace) {
+                names.remove(name);
+            }
+        }
+    }
+}
+
+/// A change of the catalog's state.
+#[derive(Debug, Clone)]
+pub(super) enum Change {
+    Put(Relation),
+    Remove(u32),
+    PutNamespace(String, u32),
+    RemoveNamespace(String),
+}

@@ -1,0 +1,154 @@
+//! Rows of a table as values, with all of its indexes: what DML and the catalog itself write through.
+
+use std::ops::Bound;
+
+use super::model::{IndexInfo, TableInfo};
+use crate::btree::Direction;
+use crate::table::{IndexScan, RowBatch, RowId, TableScan};
+use crate::txn::{LockWait, RowLock, Snapshot, Transaction, TransactionSystem, TxnError};
+use crate::types::{Datum, SqlError, SqlResult, TimeZone, key, sqlstate, text_of};
+
+/// Inserts a row and its index entries. 23505 names the constraint.
+pub(crate) async fn insert(
+    system: &TransactionSystem,
+    txn: &mut Transaction,
+    table: &TableInfo,
+    row: &[Datum],
+) -> SqlResult<RowId> {
+    let mut bytes = Vec::with_capacity(64);
+    table.layout.encode(row, &mut bytes)?;
+    let id = system.insert(txn, &table.store, &bytes).await.map_err(|e| too_big(e, table))?;
+    for index in &table.indexes {
+        let mut key = Vec::with_capacity(16);
+        let has_null = index.key(&table.columns, |n| Ok(row[n].clone()), &mut key)?;
+        enter(system, txn, table, index, &key, has_null, id, row).await?;
+    }
+    Ok(id)
+}
+
+/// Replaces a row that the transaction has locked; only indexes whose keys changed are touched.
+pub(crate) async fn update(
+    system: &TransactionSystem,
+    txn: &mut Transaction,
+    table: &TableInfo,
+    id: RowId,
+    old: &[Datum],
+    new: &[Datum],
+) -> SqlResult<()> {
+    let mut bytes = Vec::with_capacity(64);
+    table.layout.encode(new, &mut bytes)?;
+    system.update(txn, &table.store, id, &bytes).await.map_err(|e| too_big(e, table))?;
+    for index in &table.indexes {
+        if index.columns.iter().all(|part| old[part.column] == new[part.column]) {
+            continue;
+        }
+        let (mut before, mut key) = (Vec::new(), Vec::with_capacity(16));
+        index.key(&table.columns, |n| Ok(old[n].clone()), &mut before)?;
+        let has_null = index.key(&table.columns, |n| Ok(new[n].clone()), &mut key)?;
+        if before != key {
+            enter(system, txn, table, index, &key, has_null, id, new).await?;
+        }
+    }
+    Ok(())
+}
+
+#[allow(clippy::too_many_arguments, reason = "one call of one function, with what both callers have at hand")]
+async fn enter(
+    system: &TransactionSystem,
+    txn: &mut Transaction,
+    table: &TableInfo,
+    index: &IndexInfo,
+    key: &[u8],
+    has_null: bool,
+    id: RowId,
+    row: &[Datum],
+) -> SqlResult<()> {
+    let entered = system.index_insert(txn, &index.store, &table.store, key, id, !has_null).await;
+    entered.map_err(|error| match error {
+        TxnError::UniqueViolation { .. } => duplicate(table, index, row),
+        other => too_big(other, table),
+    })
+}
+
+/// `23505` for a row whose key exists.
+pub(crate) fn duplicate(table: &TableInfo, index: &IndexInfo, row: &[Datum]) -> SqlError {
+    let zone = TimeZone::default();
+    let names: Vec<&str> = index.columns.iter().map(|c| table.columns[c.column].name.as_str()).collect();
+    let values: Vec<String> =
+        index.columns.iter().map(|c| text_of(&row[c.column], table.columns[c.column].ty, &zone)).collect();
+    SqlError::new(
+        sqlstate::UNIQUE_VIOLATION,
+        format!("duplicate key value violates unique constraint \"{}\"", index.name),
+    )
+    .detail(format!("Key ({})=({}) already exists.", names.join(", "), values.join(", ")))
+    .table(table.name.clone())
+    .constraint(index.name.clone())
+}
+
+fn too_big(error: TxnError, table: &TableInfo) -> SqlError {
+    let mut error = SqlError::from(error);
+    if error.sqlstate == sqlstate::PROGRAM_LIMIT {
+        error = error.table(table.name.clone());
+    }
+    error
+}
+
+/// The rows whose leading index columns equal `values`, as the snapshot sees them, decoded.
+pub(crate) async fn find(
+    system: &TransactionSystem,
+    snapshot: &Snapshot,
+    table: &TableInfo,
+    index: &IndexInfo,
+    values: &[Datum],
+) -> SqlResult<Vec<(RowId, Vec<Datum>)>> {
+    let mut prefix = Vec::new();
+    for (part, value) in index.columns.iter().zip(values) {
+        key::encode(value, table.columns[part.column].ty, part.order, &mut prefix);
+    }
+    let bound = |p: &Vec<u8>| Bound::Included(p.clone());
+    let mut scan = IndexScan::new(&index.store, bound(&prefix), bound(&prefix), Direction::Forward);
+    let (mut entries, mut bytes, mut found) = (RowBatch::new(), Vec::new(), Vec::new());
+    while scan.next_batch(system, &mut entries).await? {
+        for (id, entry_key) in entries.iter() {
+            if !system.get(snapshot, &table.store, id, &mut bytes).await? {
+                continue;
+            }
+            let row = table.layout.decode(&bytes)?;
+            let mut key = Vec::new();
+            index.key(&table.columns, |n| Ok(row[n].clone()), &mut key)?;
+            if key == entry_key {
+                found.push((id, row));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Every row as the snapshot sees it, decoded: for the small tables of the catalog.
+pub(crate) async fn scan(
+    system: &TransactionSystem,
+    snapshot: Snapshot,
+    table: &TableInfo,
+) -> SqlResult<Vec<Vec<Datum>>> {
+    let mut scan = TableScan::new(&table.store, snapshot);
+    let (mut batch, mut rows) = (RowBatch::new(), Vec::new());
+    while scan.next_batch(system, &mut batch).await? {
+        for (_, bytes) in batch.iter() {
+            rows.push(table.layout.decode(bytes)?);
+        }
+    }
+    Ok(rows)
+}
+
+/// Locks a row that was found and is about to be changed; false when somebody deleted it meanwhile.
+pub(crate) async fn lock(
+    system: &TransactionSystem,
+    txn: &mut Transaction,
+    table: &TableInfo,
+    id: RowId,
+) -> SqlResult<bool> {
+    let mut newest = Vec::new();
+    let outcome =
+        system.lock_row(txn, &table.store, id, RowLock::Update, LockWait::Block, &mut newest).await?;
+    Ok(!matches!(outcome, crate::table::LockOutcome::Gone))
+}

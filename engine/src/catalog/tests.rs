@@ -1,0 +1,157 @@
+use sextant_volume::LogStore;
+use sextant_volume::memory::MemoryStore;
+
+use super::*;
+use crate::buffer::BufferPool;
+use crate::space;
+use crate::txn::Isolation;
+use crate::types::key::KeyOrder;
+use crate::types::{SqlType, sqlstate};
+
+async fn open(store: Arc<dyn LogStore>) -> Catalog {
+    let pool = BufferPool::new(store, 8 << 20).unwrap();
+    space::format_if_new(&pool).await.unwrap();
+    let system = TransactionSystem::open(pool).await.unwrap();
+    Catalog::open(system).await.unwrap()
+}
+
+fn begin(catalog: &Catalog) -> Transaction {
+    let mut txn = catalog.system.begin(Isolation::ReadCommitted);
+    txn.begin_statement();
+    txn
+}
+
+fn new_table(name: &str) -> NewTable {
+    let column = |name: &str, ty| NewColumn {
+        name: name.into(),
+        ty,
+        not_null: true,
+        default: Some("7".into()),
+        identity: None,
+    };
+    NewTable {
+        namespace: PUBLIC,
+        name: name.into(),
+        columns: vec![column("a", SqlType::INT4), column("b", SqlType::VARCHAR.with_length(9))],
+    }
+}
+
+fn new_index(name: &str) -> NewIndex {
+    NewIndex {
+        name: name.into(),
+        unique: true,
+        primary: true,
+        constraint: true,
+        columns: vec![IndexColumn { column: 0, order: KeyOrder::default() }],
+    }
+}
+
+async fn create(catalog: &Catalog, txn: &mut Transaction, name: &str) -> Arc<TableInfo> {
+    let table = catalog.create_table(txn, new_table(name)).await.unwrap();
+    catalog.create_index(txn, &table, new_index(&format!("{name}_pkey"))).await.unwrap()
+}
+
+fn has(catalog: &Catalog, txn: Option<&mut Transaction>, name: &str) -> bool {
+    catalog.view(txn).find(PUBLIC, name).is_some()
+}
+
+#[tokio::test]
+async fn a_crash_keeps_what_was_committed_and_nothing_else() {
+    let store = MemoryStore::new();
+    let catalog = open(store.clone()).await;
+    let mut txn = begin(&catalog);
+    create(&catalog, &mut txn, "kept").await;
+    txn.commit().await.unwrap();
+    let mut open_txn = begin(&catalog);
+    create(&catalog, &mut open_txn, "lost").await;
+
+    let again = open(store.crash()).await;
+    let view = again.view(None);
+    assert!(view.find(PUBLIC, "lost").is_none());
+    let Some(Relation::Table(table)) = view.find(PUBLIC, "kept") else { panic!("kept is gone") };
+    assert_eq!(table.columns[1].ty, SqlType::VARCHAR.with_length(9));
+    assert_eq!(table.columns[0].default.as_deref(), Some("7"));
+    let key = table.primary_key().unwrap();
+    assert_eq!((key.name.as_str(), key.unique, key.constraint), ("kept_pkey", true, true));
+    assert!(table.oid >= FIRST_USER_OID);
+    let mut txn = begin(&again);
+    let fresh = create(&again, &mut txn, "fresh").await;
+    assert!(fresh.oid > key.oid, "no OID is used twice");
+}
+
+#[tokio::test]
+async fn a_transaction_sees_its_own_changes_and_others_see_them_at_commit() {
+    let catalog = open(MemoryStore::new()).await;
+    let before = catalog.version(None);
+    let mut txn = begin(&catalog);
+    create(&catalog, &mut txn, "t").await;
+    assert!(has(&catalog, Some(&mut txn), "t"));
+    assert!(!has(&catalog, None, "t"));
+    assert_ne!(catalog.version(Some(&mut txn)), before);
+    assert_eq!(catalog.version(None), before);
+    txn.commit().await.unwrap();
+    assert!(has(&catalog, None, "t"));
+    assert_ne!(catalog.version(None), before);
+
+    let mut txn = begin(&catalog);
+    let table = catalog.view(None).find(PUBLIC, "t").cloned();
+    let Some(Relation::Table(table)) = table else { panic!() };
+    catalog.drop_table(&mut txn, &table).await.unwrap();
+    assert!(!has(&catalog, Some(&mut txn), "t"));
+    txn.rollback();
+    assert!(has(&catalog, None, "t"));
+    assert!(has(&catalog, None, "t_pkey"));
+}
+
+#[tokio::test]
+async fn changes_of_several_transactions_join() {
+    let catalog = open(MemoryStore::new()).await;
+    let (mut one, mut two) = (begin(&catalog), begin(&catalog));
+    create(&catalog, &mut one, "one").await;
+    create(&catalog, &mut two, "two").await;
+    one.commit().await.unwrap();
+    assert!(has(&catalog, Some(&mut two), "one"), "an overlay stands on the newest committed state");
+    two.commit().await.unwrap();
+    assert!(has(&catalog, None, "one") && has(&catalog, None, "two"));
+}
+
+#[tokio::test]
+async fn two_tables_of_one_name_meet_at_the_index() {
+    let catalog = open(MemoryStore::new()).await;
+    let mut one = begin(&catalog);
+    create(&catalog, &mut one, "t").await;
+    one.commit().await.unwrap();
+    let mut two = begin(&catalog);
+    let error = catalog.create_table(&mut two, new_table("t")).await.unwrap_err();
+    assert_eq!(error.sqlstate, sqlstate::DUPLICATE_TABLE);
+}
+
+#[tokio::test]
+async fn sequences_go_on_after_a_crash_and_do_not_roll_back() {
+    let store = MemoryStore::new();
+    let catalog = open(store.clone()).await;
+    let mut txn = begin(&catalog);
+    let new = NewSequence {
+        namespace: PUBLIC,
+        name: "s".into(),
+        ty: SqlType::INT4,
+        start: 1,
+        increment: 1,
+        min: 1,
+        max: i64::from(i32::MAX),
+        cycle: false,
+    };
+    let sequence = catalog.create_sequence(&mut txn, new).await.unwrap();
+    txn.commit().await.unwrap();
+    let mut values = Vec::new();
+    for _ in 0..40 {
+        values.push(catalog.sequences.next(&sequence).await.unwrap());
+    }
+    assert_eq!(values, (1..=40).collect::<Vec<i64>>());
+    let again = open(store.crash()).await;
+    let next = again.sequences.next(&sequence).await.unwrap();
+    assert!((41..=65).contains(&next), "{next}");
+    again.sequences.set(&sequence, Some(i64::from(i32::MAX))).await.unwrap();
+    assert_eq!(again.sequences.next(&sequence).await.unwrap(), i64::from(i32::MAX));
+    assert_eq!(again.sequences.next(&sequence).await.unwrap_err().sqlstate, sqlstate::SEQUENCE_LIMIT);
+}
