@@ -43,9 +43,9 @@ impl Leases {
         self.length
     }
 
-    /// This process leads `term`. Saying it again for the same term changes nothing.
+    /// This process leads `term`. Saying it again changes nothing, nor does a late word about an older term.
     pub fn lead(&mut self, term: u64, now: Moment) {
-        if self.term.as_ref().is_none_or(|known| known.number != term) {
+        if self.term.as_ref().is_none_or(|known| known.number < term) {
             self.term = Some(Term { number: term, began: now, renewed: BTreeMap::new() });
         }
     }
@@ -131,6 +131,7 @@ mod tests {
         let mut leases = leading();
         leases.renewed(V, E, ms(600));
         leases.lead(3, ms(1200));
+        leases.lead(2, ms(1200));
         assert_eq!(leases.remaining(V, E, ms(1200)), ms(400));
         leases.lead(4, ms(1200));
         assert_eq!(leases.remaining(V, E, ms(1200)), ms(1000));

@@ -32,7 +32,7 @@ mod machine;
 mod network;
 mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod wire;
 
 pub(crate) use group::{COMMAND_MAX, Group, starting};

@@ -12,6 +12,8 @@ mod connection;
 mod duties;
 mod requests;
 mod startup;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -38,6 +40,16 @@ pub async fn run(config: MetaConfig, shutdown: impl Future<Output = ()>) -> Resu
     let mut dir = DataDir::open(&config.data, "meta").map_err(MetaError::fatal)?;
     let store = Store::open(&dir.path().join(FILE), config.id).await?;
     startup::check_folder(&mut dir, &store, config.id)?;
+    serve(config, &mut dir, store, shutdown).await
+}
+
+/// Serves from a folder and store that were checked.
+async fn serve(
+    config: MetaConfig,
+    dir: &mut DataDir,
+    store: Store,
+    shutdown: impl Future<Output = ()>,
+) -> Result<()> {
     let listener = net::bind(config.listen, "metadata").await.map_err(MetaError::fatal)?;
     let member = Arc::new(Member::new(config, store));
     // Weak: the HTTP task must not keep the file open when this member has ended.
@@ -48,7 +60,7 @@ pub async fn run(config: MetaConfig, shutdown: impl Future<Output = ()>) -> Resu
     let result = tokio::select! {
         () = shutdown => Ok(()),
         () = connection::accept(listener, Arc::clone(&member)) => Ok(()),
-        stopped = startup::live(&member, &mut dir) => stopped,
+        stopped = startup::live(&member, dir) => stopped,
     };
     if let Some(group) = member.group.get() {
         group.shutdown().await;

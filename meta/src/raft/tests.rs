@@ -176,14 +176,15 @@ async fn another_members_file_is_refused() {
     );
 }
 
-/// Memory whose flushes fail once told to.
+/// Memory whose flushes fail once told to, or take their time.
 #[derive(Debug, Default)]
-struct Failing {
+struct Faulty {
     memory: redb::backends::InMemoryBackend,
     broken: Arc<AtomicBool>,
+    flush: Duration,
 }
 
-impl StorageBackend for Failing {
+impl StorageBackend for Faulty {
     fn len(&self) -> Result<u64, io::Error> {
         self.memory.len()
     }
@@ -194,6 +195,7 @@ impl StorageBackend for Failing {
         self.memory.set_len(len)
     }
     fn sync_data(&self) -> Result<(), io::Error> {
+        std::thread::sleep(self.flush);
         if self.broken.load(Ordering::SeqCst) {
             return Err(io::Error::other("the disk is gone"));
         }
@@ -204,9 +206,14 @@ impl StorageBackend for Failing {
     }
 }
 
+/// An empty store on a disk whose flushes take so long.
+pub(crate) async fn slow_store(id: u64, flush: Duration) -> Store {
+    Store::over(Disk::over(Faulty { flush, ..Faulty::default() }).unwrap(), id).await.unwrap()
+}
+
 #[tokio::test]
 async fn a_failed_flush_fails_everything_after_it_and_is_told() {
-    let backend = Failing::default();
+    let backend = Faulty::default();
     let broken = Arc::clone(&backend.broken);
     let disk = Disk::over(backend).unwrap();
     let mut failed = disk.failed();
@@ -222,7 +229,7 @@ async fn a_failed_flush_fails_everything_after_it_and_is_told() {
 
 #[tokio::test]
 async fn a_failed_flush_stops_the_member() {
-    let backend = Failing::default();
+    let backend = Faulty::default();
     let broken = Arc::clone(&backend.broken);
     let store = Store::over(Disk::over(backend).unwrap(), 1).await.unwrap();
     let peers = BTreeMap::from([(1, SocketAddr::from(([127, 0, 0, 1], 1)))]);
@@ -243,8 +250,7 @@ async fn a_failed_flush_stops_the_member() {
 }
 
 #[tokio::test]
-async fn a_lagging_member_catches_up_by_snapshot() {
-    // Membership of two, the second of which was never there: its log starts behind what was purged.
+async fn an_installed_snapshot_is_the_state_and_is_stored() {
     let dir = tempfile::tempdir().unwrap();
     let mut machine = store(&dir).await.machine;
     let members: BTreeSet<u64> = (0..300).collect();

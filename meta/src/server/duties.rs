@@ -14,6 +14,9 @@ use crate::state::Command;
 /// How often gauges are refreshed when nothing happens.
 const REFRESH: Duration = Duration::from_millis(500);
 
+/// How soon a cluster without a name is looked at again: everybody waits for it.
+const NAME_AGAIN: Duration = Duration::from_millis(20);
+
 /// Follows leadership for ever.
 pub(super) async fn lead(member: &Member, group: &Group) {
     let mut led = None;
@@ -37,12 +40,14 @@ pub(super) async fn lead(member: &Member, group: &Group) {
         } else {
             0
         });
+        let mut pause = REFRESH;
         if now.leads && member.store.read(|state| state.cluster).is_none() {
             name_cluster(group).await;
+            pause = NAME_AGAIN;
         }
         tokio::select! {
             () = group.changed() => {}
-            () = tokio::time::sleep(REFRESH) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
@@ -55,7 +60,7 @@ async fn name_cluster(group: &Group) {
     };
     match group.propose(Command::InitCluster { cluster }).await {
         Ok(applied) => tracing::info!(?applied, "the cluster has its id"),
-        Err(error) => tracing::info!(%error, "the cluster's id could not be committed yet"),
+        Err(error) => tracing::debug!(%error, "the cluster's id could not be committed yet"),
     }
 }
 

@@ -66,7 +66,7 @@ async fn first_start(member: &Member, dir: &DataDir) -> Result<bool> {
         if heard.len() + 1 == config.peers.len() {
             break;
         }
-        if rounds % SAY_EVERY == 0 {
+        if rounds % SAY_EVERY == SAY_EVERY / 5 {
             let missing: Vec<u64> = config
                 .peers
                 .keys()
