@@ -5,7 +5,7 @@
 //! | pages | [`buffer`], [`mtr`], [`space`], [`btree`] | synchronous, latched steps over resident pages; a step that misses a page says so, latches nothing, and is redone once the page is there |
 //! | transactions | [`txn`], [`table`] | versioned rows, a snapshot is an LSN, row locks that wait |
 //! | language | [`types`], [`catalog`], [`sql`] | PostgreSQL's types, grammar and errors; binder, planner and executor of our own |
-//! | front | [`wire`], [`session`], [`server`], [`config`] | the wire protocol; transaction blocks, prepared statements, portals, COPY; the process |
+//! | front | [`wire`], [`session`], [`server`], [`front`], [`run`] | the wire protocol; transaction blocks, prepared statements, portals, COPY; the process |
 //!
 //! Imports run upwards in this table only.
 
@@ -13,7 +13,9 @@ pub mod btree;
 pub mod buffer;
 pub mod catalog;
 pub mod config;
+pub mod front;
 pub mod mtr;
+pub mod run;
 pub mod server;
 pub mod session;
 pub mod space;
@@ -22,3 +24,6 @@ pub mod table;
 pub mod txn;
 pub mod types;
 pub mod wire;
+
+pub use config::EngineConfig;
+pub use run::{EngineError, run};

@@ -1,0 +1,5 @@
+//! The engine's front door over a volume in memory: raw protocol, real clients, and the tools people use.
+
+mod harness;
+mod protocol;
+mod raw;
