@@ -1,1 +1,36 @@
-//! Placeholder.
+//! The storage server: one process, one thread for the hot path. It takes batches of redo, makes them durable in a hot
+//! log that all its segments share, tells how far each segment's chain is whole, and makes pages from the log.
+//!
+//! | module | idea |
+//! | --- | --- |
+//! | [`core`] | pure state machines: segment chain, epochs, truncation, page index; requests in, actions out |
+//! | [`log`] | the hot log's files, groups and newest bytes |
+//! | [`recovery`] | from the disk back to the state that was acknowledged |
+//! | [`pages`] | pages at a read point, and page images made in the background |
+//! | [`disk`] | the seam to the device: io_uring, or threads where that is forbidden |
+//! | [`server`] | connections, back-pressure, replies |
+//! | [`node`] | what the tasks of the one thread share |
+//!
+//! The life of an append: frame read -> epochs and checksums checked -> queued -> one group of all that waits, one
+//! durable write -> applied to chain and page index -> answered with the SCL. Nothing is applied or answered before it
+//! is durable, and recovery applies the same entries by the same code.
+
+mod appender;
+mod config;
+pub mod core;
+pub mod disk;
+mod error;
+pub mod log;
+mod membership;
+mod metrics;
+pub mod node;
+pub mod pages;
+pub mod recovery;
+mod run;
+pub mod server;
+#[cfg(test)]
+mod testing;
+
+pub use config::SegmentConfig;
+pub use error::NodeError;
+pub use run::run;

@@ -1,0 +1,128 @@
+//! Settings of a storage node. Unknown keys are refused.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use sextant_redo::AzId;
+
+use crate::NodeError;
+
+/// Smallest log file: a largest batch must fit with room to spare.
+const LOG_FILE_BYTES_MIN: u64 = 8 << 20;
+
+fn log_file_bytes() -> u64 {
+    64 << 20
+}
+
+fn log_budget_bytes() -> u64 {
+    1 << 30
+}
+
+fn log_cache_bytes() -> u64 {
+    32 << 20
+}
+
+fn queue_bytes() -> u64 {
+    64 << 20
+}
+
+/// Settings of one storage node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SegmentConfig {
+    /// The data folder. Made when missing; belongs to one node of one cluster for ever.
+    pub data: PathBuf,
+    /// Where engines and peers connect.
+    pub listen: SocketAddr,
+    /// Where /metrics and /health are served.
+    pub http: SocketAddr,
+    /// The address that others are told to connect to. Default: `listen`.
+    #[serde(default)]
+    pub advertise: Option<SocketAddr>,
+    /// The availability zone: two copies of each protection group lie in each of three.
+    pub az: AzId,
+    /// Every member of the metadata service.
+    pub meta: Vec<SocketAddr>,
+    /// Bytes of one file of the hot log, a multiple of 4096. Default 64 MiB: space is given back in such steps, and a
+    /// new one is zeroed in a fraction of a second.
+    #[serde(default = "log_file_bytes")]
+    pub log_file_bytes: u64,
+    /// Bytes of hot log above which pages are made from it so that its oldest files can be used again. Default 1 GiB:
+    /// a node that was away for minutes finds the log it missed at its peers.
+    #[serde(default = "log_budget_bytes")]
+    pub log_budget_bytes: u64,
+    /// Bytes of the newest log kept in memory. Default 32 MiB: pages asked for were mostly changed just now.
+    #[serde(default = "log_cache_bytes")]
+    pub log_cache_bytes: u64,
+    /// Bytes of batches that may wait for the log before senders are told `Overloaded`. Default 64 MiB: far above what
+    /// a healthy device lets wait, far below what would hurt.
+    #[serde(default = "queue_bytes")]
+    pub queue_bytes: u64,
+}
+
+impl SegmentConfig {
+    /// Settings with all defaults.
+    #[must_use]
+    pub fn new(data: PathBuf, listen: SocketAddr, http: SocketAddr, az: AzId, meta: Vec<SocketAddr>) -> Self {
+        SegmentConfig {
+            data,
+            listen,
+            http,
+            advertise: None,
+            az,
+            meta,
+            log_file_bytes: log_file_bytes(),
+            log_budget_bytes: log_budget_bytes(),
+            log_cache_bytes: log_cache_bytes(),
+            queue_bytes: queue_bytes(),
+        }
+    }
+
+    /// Fails when a setting makes no sense.
+    pub fn check(&self) -> Result<(), NodeError> {
+        let wrong = |what: String| Err(NodeError::Config { what });
+        if self.meta.is_empty() {
+            return wrong("`meta` is empty: name the addresses of the metadata service".into());
+        }
+        let bytes = self.log_file_bytes;
+        if bytes < LOG_FILE_BYTES_MIN || bytes > u64::from(u32::MAX) || !bytes.is_multiple_of(4096) {
+            return wrong(format!(
+                "`log_file_bytes` is {bytes}; it must be a multiple of 4096 from {LOG_FILE_BYTES_MIN} to 4 GiB"
+            ));
+        }
+        if self.log_budget_bytes < 2 * bytes {
+            return wrong(format!(
+                "`log_budget_bytes` is {}; it must hold two log files of {bytes} bytes at least",
+                self.log_budget_bytes
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> SegmentConfig {
+        let addr: SocketAddr = "127.0.0.1:1".parse().expect("address");
+        SegmentConfig::new("data".into(), addr, addr, AzId(0), vec![addr])
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_name() {
+        assert!(config().check().is_ok());
+        let cases: [(&str, fn(&mut SegmentConfig)); 3] = [
+            ("meta", |c| c.meta.clear()),
+            ("log_file_bytes", |c| c.log_file_bytes = 5 << 20),
+            ("log_budget_bytes", |c| c.log_budget_bytes = 100 << 20),
+        ];
+        for (key, spoil) in cases {
+            let mut config = config();
+            spoil(&mut config);
+            let error = config.check().expect_err("nonsense").to_string();
+            assert!(error.contains(key), "{error}");
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! One copy of one protection group: its epochs, its chain, its truncation ranges, its pages.
+//!
+//! What must hold:
+//! - epochs never go down, and nothing with a lower one is admitted once a higher one was seen, durable or not;
+//! - batches are admitted only from a sender of exactly the segment's volume epoch, and only when the segment knows
+//!   that opening's truncation range (or was created under that epoch). Without the range, void records of an older
+//!   writer would look like live ones below the new writer's first batch;
+//! - the VDL and PGMRPL that batches carry only go up.
+
+use sextant_redo::wire::{Epochs, SegmentError, SegmentState};
+use sextant_redo::{
+    Batch, BatchHeader, Lsn, MembershipEpoch, SegmentId, TruncationRange, Truncations, VolumeEpoch,
+};
+
+use super::{Chain, Coverage, Cut, LogAddress, StoredBatch};
+
+/// What to do with an admitted append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Write it to the log.
+    Write,
+    /// The log already holds all of it durably: answer at once.
+    Known,
+}
+
+/// Everything about a segment that a checkpoint keeps besides its pages.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SegmentParts {
+    /// Volume epoch at creation.
+    pub created: VolumeEpoch,
+    /// Durable epochs.
+    pub epochs: Epochs,
+    /// Known truncation ranges.
+    pub truncations: Truncations,
+    /// Highest VDL seen.
+    pub vdl: Lsn,
+    /// Highest PGMRPL seen.
+    pub pgmrpl: Lsn,
+    /// Every live record above it is in the log.
+    pub log_start: Lsn,
+    /// What of the chain is known.
+    pub coverage: Coverage,
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Segment {
+    id: SegmentId,
+    created: VolumeEpoch,
+    epochs: Epochs,
+    truncations: Truncations,
+    vdl: Lsn,
+    pgmrpl: Lsn,
+    chain: Chain,
+    /// Epochs including what waits to become durable: what is admitted by.
+    door: Epochs,
+    /// The epoch whose own truncation range waits to become durable.
+    clearing: Option<VolumeEpoch>,
+}
+
+impl Segment {
+    /// A new, empty segment.
+    #[must_use]
+    pub fn create(id: SegmentId, epochs: Epochs) -> Segment {
+        let parts = SegmentParts { created: epochs.volume, epochs, ..SegmentParts::default() };
+        Segment::restore(id, parts)
+    }
+
+    /// The segment that a checkpoint describes.
+    #[must_use]
+    pub fn restore(id: SegmentId, parts: SegmentParts) -> Segment {
+        Segment {
+            id,
+            created: parts.created,
+            epochs: parts.epochs,
+            truncations: parts.truncations,
+            vdl: parts.vdl,
+            pgmrpl: parts.pgmrpl,
+            chain: Chain::restore(parts.coverage, parts.log_start),
+            door: parts.epochs,
+            clearing: None,
+        }
+    }
+
+    /// What a checkpoint keeps. `log_start` is what it will be once the log below `floor` is freed.
+    #[must_use]
+    pub fn parts(&self, floor: LogAddress) -> SegmentParts {
+        SegmentParts {
+            created: self.created,
+            epochs: self.epochs,
+            truncations: self.truncations.clone(),
+            vdl: self.vdl,
+            pgmrpl: self.pgmrpl,
+            log_start: self.chain.log_start().max(self.chain.highest_below(floor)),
+            coverage: self.chain.coverage().clone(),
+        }
+    }
+
+    /// The chain.
+    #[must_use]
+    pub fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// Segment complete LSN.
+    #[must_use]
+    pub fn scl(&self) -> Lsn {
+        self.chain.scl()
+    }
+
+    /// Lowest LSN that can still be read.
+    #[must_use]
+    pub fn pgmrpl(&self) -> Lsn {
+        self.pgmrpl
+    }
+
+    /// Up to here records may go into page images: they are durable for the volume, complete here, and nobody reads
+    /// an older version.
+    #[must_use]
+    pub fn materialise_cap(&self) -> Lsn {
+        self.vdl.min(self.pgmrpl).min(self.scl())
+    }
+
+    /// Where the segment stands, durably.
+    #[must_use]
+    pub fn state(&self) -> SegmentState {
+        SegmentState {
+            segment: self.id,
+            epochs: self.epochs,
+            scl: self.scl(),
+            highest: self.chain.highest(),
+            vdl: self.vdl,
+            log_start: self.chain.log_start(),
+            truncations: self.truncations.ranges().to_vec(),
+        }
+    }
+
+    fn check_membership(&self, membership: MembershipEpoch) -> Result<(), SegmentError> {
+        let current = self.door.membership;
+        if membership == current { Ok(()) } else { Err(SegmentError::StaleMembership { current }) }
+    }
+
+    fn check_not_fenced(&self, epoch: VolumeEpoch) -> Result<(), SegmentError> {
+        let current = self.door.volume;
+        if epoch < current { Err(SegmentError::Fenced { current }) } else { Ok(()) }
+    }
+
+    /// Requests that come from the volume's current opener: both epochs must be the segment's own.
+    pub fn check_current(&self, epochs: Epochs) -> Result<(), SegmentError> {
+        self.check_not_fenced(epochs.volume)?;
+        if epochs.volume > self.door.volume {
+            let what = format!(
+                "volume epoch {} was never recorded here (the segment is at {}): send OpenSegment first",
+                epochs.volume, self.door.volume
+            );
+            return Err(SegmentError::BadRequest { what });
+        }
+        self.check_membership(epochs.membership)
+    }
+
+    /// True when the current opening's truncation range is known here, or on its way into the log.
+    fn knows_range(&self) -> bool {
+        let epoch = self.door.volume;
+        self.clearing == Some(epoch) || self.truncations.ranges().iter().any(|range| range.epoch == epoch)
+    }
+
+    /// True when a batch of `epoch` can be told from void ones: a segment born under the current epoch holds nothing
+    /// older, so that epoch's own batches need no range.
+    fn is_cleared_for(&self, epoch: VolumeEpoch) -> bool {
+        self.knows_range() || (epoch == self.door.volume && epoch == self.created)
+    }
+
+    /// Decides on a batch. `epochs` are the sender's; the batch may have been written under an older epoch, when a
+    /// later writer brings this copy up to date from another one.
+    pub fn admit_append(&self, epochs: Epochs, header: &BatchHeader) -> Result<Admission, SegmentError> {
+        self.check_current(epochs)?;
+        let volume = self.door.volume;
+        if header.epoch > volume {
+            let what = format!("a batch of volume epoch {} from a sender of epoch {volume}", header.epoch);
+            return Err(SegmentError::BadRequest { what });
+        }
+        if !self.is_cleared_for(header.epoch) {
+            let what = format!(
+                "the truncation range of volume epoch {volume} is not recorded here: send Truncate first"
+            );
+            return Err(SegmentError::BadRequest { what });
+        }
+        let known = self.chain.coverage().contains(header.prev_pg, header.last)
+            || self.truncations.voids(header.epoch, header.first);
+        Ok(if known { Admission::Known } else { Admission::Write })
+    }
+
+    /// Decides on recording `epochs`; true when there is something to write. The door closes for older epochs at once.
+    pub fn admit_open(&mut self, epochs: Epochs) -> Result<bool, SegmentError> {
+        self.check_not_fenced(epochs.volume)?;
+        if epochs.membership < self.door.membership {
+            let current = self.door.membership;
+            return Err(SegmentError::StaleMembership { current });
+        }
+        self.door = epochs;
+        Ok(self.epochs != epochs)
+    }
+
+    /// Decides on truncation ranges and returns those to write.
+    pub fn admit_truncate(
+        &mut self,
+        epochs: Epochs,
+        ranges: &[TruncationRange],
+    ) -> Result<Vec<TruncationRange>, SegmentError> {
+        self.check_current(epochs)?;
+        let mut after = self.truncations.clone();
+        let mut new = Vec::new();
+        for range in ranges {
+            let bad = |what: String| SegmentError::BadRequest { what };
+            if range.epoch > epochs.volume || range.from > range.to {
+                return Err(bad(format!("impossible truncation range {range:?}")));
+            }
+            self.chain.check_range(*range, self.vdl).map_err(|e| bad(e.to_string()))?;
+            if after.insert(*range).map_err(|e| bad(e.to_string()))? {
+                new.push(*range);
+            }
+        }
+        if ranges.iter().any(|range| range.epoch == epochs.volume) {
+            self.clearing = Some(epochs.volume);
+        }
+        Ok(new)
+    }
+
+    /// Decides on a page read.
+    pub fn admit_read(&self, epochs: Epochs, read_point: Lsn, required: Lsn) -> Result<(), SegmentError> {
+        self.check_not_fenced(epochs.volume)?;
+        self.check_membership(epochs.membership)?;
+        let scl = self.scl();
+        // A newer opener is not known here yet, so neither is what it truncated: another copy must answer.
+        if epochs.volume > self.epochs.volume || !self.is_cleared_for(self.door.volume) || scl < required {
+            return Err(SegmentError::NotComplete { scl });
+        }
+        if read_point < self.pgmrpl {
+            let pgmrpl = self.pgmrpl;
+            return Err(SegmentError::ReadPointTooOld { pgmrpl });
+        }
+        Ok(())
+    }
+
+    /// Decides on a request for log or links above `after`.
+    pub fn admit_log_read(&self, epochs: Epochs, after: Lsn) -> Result<(), SegmentError> {
+        self.check_current(epochs)?;
+        let start = self.chain.log_start();
+        if after < start {
+            return Err(SegmentError::ReadPointTooOld { pgmrpl: start });
+        }
+        Ok(())
+    }
+
+    /// What was admitted could not be written and is gone: only what is durable counts. Epochs stay up: nobody was
+    /// told of them, but a door once closed does no harm.
+    pub fn forget_waiting(&mut self) {
+        self.clearing = None;
+    }
+
+    /// Applies a durable batch. Calls `on_live` for each of its live records.
+    pub fn apply_batch(
+        &mut self,
+        batch: &Batch,
+        at: LogAddress,
+        lsns: &mut Vec<Lsn>,
+        on_live: &mut dyn FnMut(std::ops::Range<usize>, &sextant_redo::Record<'_>),
+    ) {
+        let header = batch.header();
+        lsns.clear();
+        for (range, record) in batch.records().flatten() {
+            if self.truncations.voids(header.epoch, record.links.lsn) {
+                break;
+            }
+            lsns.push(record.links.lsn);
+            on_live(range, &record);
+        }
+        if let (Some(first), Some(last)) = (lsns.first(), lsns.last()) {
+            let stored = StoredBatch {
+                prev: header.prev_pg,
+                first: *first,
+                last: *last,
+                epoch: header.epoch,
+                at,
+                len: batch.bytes().len() as u32,
+            };
+            self.chain.insert(stored, lsns, self.vdl.max(header.vdl));
+        }
+        self.pgmrpl = self.pgmrpl.max(header.pgmrpl);
+        if header.vdl > self.vdl {
+            self.vdl = header.vdl;
+            self.chain.vdl_moved(self.vdl);
+        }
+    }
+
+    /// Applies durable epochs.
+    pub fn apply_epochs(&mut self, epochs: Epochs) {
+        self.epochs.volume = self.epochs.volume.max(epochs.volume);
+        self.epochs.membership = self.epochs.membership.max(epochs.membership);
+        self.door.volume = self.door.volume.max(epochs.volume);
+        self.door.membership = self.door.membership.max(epochs.membership);
+    }
+
+    /// Applies a durable truncation range and says which batches it cut. A range that contradicts what is known
+    /// changes nothing.
+    pub fn apply_truncation(&mut self, range: TruncationRange) -> Result<Vec<Cut>, SegmentError> {
+        let bad = |what: String| SegmentError::BadRequest { what };
+        self.chain.check_range(range, self.vdl).map_err(|e| bad(e.to_string()))?;
+        match self.truncations.insert(range) {
+            Ok(true) => Ok(self.chain.truncate(range)),
+            Ok(false) => Ok(Vec::new()),
+            Err(error) => Err(bad(error.to_string())),
+        }
+    }
+
+    /// The log below `floor` is being freed.
+    pub fn forget_below(&mut self, floor: LogAddress) {
+        self.chain.forget_below(floor);
+    }
+
+    /// Panics when a rule of the module is broken.
+    pub fn check_invariants(&self) {
+        self.chain.check_invariants();
+        assert!(self.door.volume >= self.epochs.volume);
+        assert!(self.door.membership >= self.epochs.membership);
+    }
+}

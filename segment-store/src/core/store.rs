@@ -1,0 +1,325 @@
+//! All segments of one node: requests in, actions out.
+
+use std::collections::BTreeMap;
+
+use sextant_redo::wire::{Append, Epochs, Reply, Request, SegmentError};
+use sextant_redo::{Batch, Lsn, PageId, SegmentId};
+
+use super::{
+    Admission, Entry, LogAddress, PageIndex, PagePlan, PendingRecord, Segment, SegmentParts, StoredBatch,
+};
+
+/// Who is to be answered: a connection of the shell and the request's id on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket {
+    /// The shell's number for the connection.
+    pub connection: u64,
+    /// The request's id.
+    pub request: u64,
+}
+
+/// What to answer once everything admitted so far is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// `Appended` with the SCL at that time.
+    Appended(SegmentId),
+    /// `State` at that time.
+    State(SegmentId),
+}
+
+/// What part of the log is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Record links, at most so many.
+    Links(u32),
+    /// Whole batches, until so many bytes are reached.
+    Batches(u32),
+}
+
+/// The batches that answer a `ReadChain` or `ReadLog`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPlan {
+    /// Records above this LSN.
+    pub after: Lsn,
+    /// At or below this LSN, which is at most the SCL.
+    pub up_to: Lsn,
+    /// Segment complete LSN.
+    pub scl: Lsn,
+    /// Links or batches.
+    pub wanted: Wanted,
+    /// Where they are, in chain order; perhaps not all, but enough to make progress.
+    pub batches: Vec<StoredBatch>,
+}
+
+/// What the shell is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Put the entry into the log, behind everything before it; once all that is durable, apply it and answer.
+    /// Without an entry the answer only waits its turn.
+    Write(Option<Entry>, Option<(Ticket, Answer)>),
+    /// Answer at once.
+    Reply(Ticket, Reply),
+    /// Make a page and answer with it.
+    ReadPage(Ticket, PagePlan),
+    /// Read the log and answer from it.
+    ReadLog(Ticket, LogPlan),
+}
+
+/// A segment and its pages.
+#[derive(Debug, Clone)]
+pub struct SegmentSlot {
+    /// Epochs and chain.
+    pub segment: Segment,
+    /// Pages.
+    pub pages: PageIndex,
+}
+
+/// See the module.
+#[derive(Debug, Clone, Default)]
+pub struct Store {
+    segments: BTreeMap<SegmentId, SegmentSlot>,
+    /// Reused for the LSNs of the batch being applied.
+    lsns: Vec<Lsn>,
+}
+
+/// Most batches that one `ReadChain` or `ReadLog` looks into.
+const PLAN_BATCHES_MAX: usize = 512;
+/// Most links in one reply.
+const LINKS_MAX: u32 = 256 * 1024;
+/// Most bytes of batches in one `Log` reply beyond the batch that reaches the asker's limit.
+const LOG_BYTES_MAX: u32 = 2 * 1024 * 1024;
+
+impl Store {
+    /// Adds a segment that a checkpoint describes.
+    pub fn restore(&mut self, id: SegmentId, parts: SegmentParts, pages: PageIndex) {
+        let segment = Segment::restore(id, parts);
+        self.segments.insert(id, SegmentSlot { segment, pages });
+    }
+
+    /// The segments.
+    #[must_use]
+    pub fn segments(&self) -> &BTreeMap<SegmentId, SegmentSlot> {
+        &self.segments
+    }
+
+    /// One segment.
+    pub fn segment_mut(&mut self, id: SegmentId) -> Option<&mut SegmentSlot> {
+        self.segments.get_mut(&id)
+    }
+
+    fn slot(&mut self, id: SegmentId) -> Result<&mut SegmentSlot, SegmentError> {
+        self.segments.get_mut(&id).ok_or(SegmentError::UnknownSegment { segment: id })
+    }
+
+    /// Admits a request.
+    pub fn on_request(&mut self, ticket: Ticket, request: Request, out: &mut Vec<Action>) {
+        if let Err(error) = self.admit(ticket, request, out) {
+            out.push(Action::Reply(ticket, Reply::Error(error)));
+        }
+    }
+
+    fn admit(&mut self, ticket: Ticket, request: Request, out: &mut Vec<Action>) -> Result<(), SegmentError> {
+        match request {
+            Request::Hello { .. } => {
+                Err(SegmentError::BadRequest { what: "Hello comes once, first on a connection".into() })
+            }
+            Request::Append(append) => self.admit_append(ticket, &append, out),
+            Request::ReadPage { segment, epochs, page, read_point, required_scl } => {
+                let slot = self.slot(segment)?;
+                slot.segment.admit_read(epochs, read_point, required_scl)?;
+                let plan = slot.pages.plan(page, read_point.min(slot.segment.scl()));
+                out.push(Action::ReadPage(ticket, plan));
+                Ok(())
+            }
+            Request::CreateSegment { segment, epochs } => self.admit_create(ticket, segment, epochs, out),
+            Request::OpenSegment { segment, epochs } => {
+                let write = self.slot(segment)?.segment.admit_open(epochs)?;
+                let entry = write.then_some(Entry::Epochs(segment, epochs));
+                out.push(Action::Write(entry, Some((ticket, Answer::State(segment)))));
+                Ok(())
+            }
+            Request::ReadChain { segment, epochs, after, max_records } => {
+                let wanted = Wanted::Links(max_records.clamp(1, LINKS_MAX));
+                self.plan_log(ticket, segment, epochs, (after, Lsn::MAX), wanted, out)
+            }
+            Request::ReadLog { segment, epochs, after, up_to, max_bytes } => {
+                let wanted = Wanted::Batches(max_bytes.clamp(1, LOG_BYTES_MAX));
+                self.plan_log(ticket, segment, epochs, (after, up_to), wanted, out)
+            }
+            Request::Truncate { segment, epochs, ranges } => {
+                let new = self.slot(segment)?.segment.admit_truncate(epochs, &ranges)?;
+                out.extend(
+                    new.into_iter().map(|range| Action::Write(Some(Entry::Truncation(segment, range)), None)),
+                );
+                out.push(Action::Write(None, Some((ticket, Answer::State(segment)))));
+                Ok(())
+            }
+            Request::Status => {
+                let states = self.segments.values().map(|slot| slot.segment.state()).collect();
+                out.push(Action::Reply(ticket, Reply::Status(states)));
+                Ok(())
+            }
+        }
+    }
+
+    fn admit_append(
+        &mut self,
+        ticket: Ticket,
+        append: &Append,
+        out: &mut Vec<Action>,
+    ) -> Result<(), SegmentError> {
+        let slot = self.slot(append.segment)?;
+        let batch =
+            Batch::decode(&append.batch).map_err(|e| SegmentError::BadRequest { what: e.to_string() })?;
+        if batch.header().segment != append.segment || batch.bytes().len() != append.batch.len() {
+            return Err(SegmentError::BadRequest {
+                what: "the batch is of another segment, or has bytes behind it".into(),
+            });
+        }
+        let admission = slot.segment.admit_append(append.epochs, batch.header())?;
+        out.push(match admission {
+            Admission::Known => Action::Reply(ticket, slot.appended()),
+            Admission::Write => {
+                Action::Write(Some(Entry::Batch(batch)), Some((ticket, Answer::Appended(append.segment))))
+            }
+        });
+        Ok(())
+    }
+
+    fn admit_create(
+        &mut self,
+        ticket: Ticket,
+        id: SegmentId,
+        epochs: Epochs,
+        out: &mut Vec<Action>,
+    ) -> Result<(), SegmentError> {
+        let entry = match self.segments.get(&id) {
+            Some(slot) => {
+                let current = slot.segment.state().epochs.volume;
+                if epochs.volume < current {
+                    return Err(SegmentError::Fenced { current });
+                }
+                None
+            }
+            None => Some(Entry::Created(id, epochs)),
+        };
+        out.push(Action::Write(entry, Some((ticket, Answer::State(id)))));
+        Ok(())
+    }
+
+    fn plan_log(
+        &mut self,
+        ticket: Ticket,
+        id: SegmentId,
+        epochs: Epochs,
+        (after, up_to): (Lsn, Lsn),
+        wanted: Wanted,
+        out: &mut Vec<Action>,
+    ) -> Result<(), SegmentError> {
+        let segment = &self.slot(id)?.segment;
+        segment.admit_log_read(epochs, after)?;
+        let scl = segment.scl();
+        let up_to = up_to.min(scl);
+        let mut batches = Vec::new();
+        let mut bytes = 0u32;
+        for batch in segment.chain().above(after).take_while(|batch| batch.first <= up_to) {
+            batches.push(*batch);
+            bytes = bytes.saturating_add(batch.len);
+            let enough = match wanted {
+                Wanted::Links(_) => bytes >= LOG_BYTES_MAX,
+                Wanted::Batches(max) => bytes >= max,
+            };
+            if enough || batches.len() == PLAN_BATCHES_MAX {
+                break;
+            }
+        }
+        let plan = LogPlan { after, up_to, scl, wanted, batches };
+        out.push(Action::ReadLog(ticket, plan));
+        Ok(())
+    }
+
+    /// Applies an entry that the log holds durably; `at` is where its bytes start (of a batch: the batch itself).
+    /// Entries come in the order of the log. `on_chain` hears how many records are pending on each page touched.
+    pub fn on_durable(
+        &mut self,
+        entry: &Entry,
+        at: LogAddress,
+        on_chain: &mut dyn FnMut(SegmentId, PageId, usize),
+    ) -> Result<(), SegmentError> {
+        let id = entry.segment();
+        if let Entry::Created(_, epochs) = entry {
+            let new = || SegmentSlot { segment: Segment::create(id, *epochs), pages: PageIndex::default() };
+            self.segments.entry(id).or_insert_with(new);
+            return Ok(());
+        }
+        let slot = self.segments.get_mut(&id).ok_or(SegmentError::UnknownSegment { segment: id })?;
+        match entry {
+            Entry::Batch(batch) => {
+                let batch_len = batch.bytes().len() as u32;
+                let pages = &mut slot.pages;
+                slot.segment.apply_batch(batch, at, &mut self.lsns, &mut |range, record| {
+                    let pending = PendingRecord {
+                        lsn: record.links.lsn,
+                        batch: at,
+                        batch_len,
+                        offset: range.start as u32,
+                        len: range.len() as u32,
+                    };
+                    on_chain(id, record.page, pages.insert(record.page, pending));
+                });
+            }
+            Entry::Epochs(_, epochs) => slot.segment.apply_epochs(*epochs),
+            Entry::Truncation(_, range) => {
+                let cuts = slot.segment.apply_truncation(*range)?;
+                slot.pages.cut(&cuts);
+            }
+            Entry::Created(..) => {}
+        }
+        Ok(())
+    }
+
+    /// The answer to give now that everything before it is durable.
+    #[must_use]
+    pub fn answer(&self, answer: Answer) -> Reply {
+        let (Answer::Appended(segment) | Answer::State(segment)) = answer;
+        let Some(slot) = self.segments.get(&segment) else {
+            return Reply::Error(SegmentError::UnknownSegment { segment });
+        };
+        match answer {
+            Answer::Appended(_) => slot.appended(),
+            Answer::State(_) => Reply::State(slot.segment.state()),
+        }
+    }
+
+    /// What waits to be written was dropped (the device is full).
+    pub fn forget_waiting(&mut self) {
+        self.segments.values_mut().for_each(|slot| slot.segment.forget_waiting());
+    }
+
+    /// The first place in the log that some pending record needs.
+    #[must_use]
+    pub fn oldest_needed(&self) -> Option<LogAddress> {
+        self.segments.values().filter_map(|slot| slot.pages.oldest_needed()).min()
+    }
+
+    /// The log below `floor` is being freed.
+    pub fn forget_below(&mut self, floor: LogAddress) {
+        self.segments.values_mut().for_each(|slot| slot.segment.forget_below(floor));
+    }
+
+    /// Panics when a rule is broken.
+    pub fn check_invariants(&self) {
+        for (id, slot) in &self.segments {
+            assert_eq!(slot.segment.state().segment, *id);
+            slot.segment.check_invariants();
+            slot.pages.check_invariants();
+        }
+    }
+}
+
+impl SegmentSlot {
+    fn appended(&self) -> Reply {
+        let state = self.segment.state();
+        Reply::Appended { segment: state.segment, scl: state.scl }
+    }
+}

@@ -1,0 +1,132 @@
+//! The files of a data folder as the operating system has them: open handles by number, and the operations that block.
+//! Shared by all backends that work on real files.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{AlignedBuf, FileId};
+
+/// Bytes zeroed by one write when a file is made.
+const ZERO_CHUNK: usize = 1 << 20;
+
+/// Open files of one folder.
+#[derive(Debug)]
+pub(super) struct Files {
+    dir: PathBuf,
+    open: RefCell<BTreeMap<FileId, Arc<File>>>,
+    next: std::cell::Cell<u32>,
+}
+
+impl Files {
+    pub(super) fn new(dir: &Path) -> Files {
+        Files { dir: dir.to_owned(), open: RefCell::default(), next: std::cell::Cell::new(0) }
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    pub(super) fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                names.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    pub(super) fn add(&self, file: File) -> FileId {
+        let id = FileId(self.next.get());
+        self.next.set(id.0 + 1);
+        self.open.borrow_mut().insert(id, Arc::new(file));
+        id
+    }
+
+    pub(super) fn open(&self, name: &str) -> io::Result<FileId> {
+        Ok(self.add(open_direct(&self.path(name))?))
+    }
+
+    pub(super) fn close(&self, id: FileId) {
+        self.open.borrow_mut().remove(&id);
+    }
+
+    pub(super) fn get(&self, id: FileId) -> io::Result<Arc<File>> {
+        let open = self.open.borrow();
+        open.get(&id).cloned().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the file is closed"))
+    }
+
+    pub(super) fn load(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        match std::fs::read(self.path(name)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Opens for direct I/O; where the file system knows none (tmpfs on older kernels), for buffered I/O.
+pub(super) fn open_direct(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    match options.clone().custom_flags(libc::O_DIRECT).open(path) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            tracing::warn!(path = %path.display(), "no direct I/O on this file system; going through the page cache");
+            options.open(path)
+        }
+        opened => opened,
+    }
+}
+
+/// See [`super::Disk::create`]. Blocks.
+pub(super) fn create_zeroed(path: &Path, len: u64) -> io::Result<File> {
+    let made = (|| {
+        File::options().write(true).create_new(true).open(path)?;
+        let file = open_direct(path)?;
+        reserve(&file, len)?;
+        let zeros = AlignedBuf::zeroed(ZERO_CHUNK);
+        let mut at = 0;
+        while at < len {
+            let part = (len - at).min(ZERO_CHUNK as u64);
+            file.write_all_at(&zeros[..part as usize], at)?;
+            at += part;
+        }
+        file.sync_all()?;
+        sync_parent(path)?;
+        Ok(file)
+    })();
+    if made.is_err() {
+        // Nothing refers to the file yet; what cannot be removed now is removed at the next start.
+        let _ = std::fs::remove_file(path);
+    }
+    made
+}
+
+/// Takes disk space up to `len` without writing. Blocks.
+pub(super) fn reserve(file: &File, len: u64) -> io::Result<()> {
+    let len = libc::off_t::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    // SAFETY: plain integers and a descriptor that `file` keeps open.
+    let code = unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, len) };
+    match code {
+        0 => Ok(()),
+        _ => match io::Error::last_os_error() {
+            // The file system cannot reserve; the writes behind will allocate.
+            error if error.raw_os_error() == Some(libc::EOPNOTSUPP) => file.set_len(len as u64),
+            error => Err(error),
+        },
+    }
+}
+
+/// Makes names in the file's folder durable. Blocks.
+pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
+    let dir = path.parent().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no parent folder"))?;
+    File::open(dir)?.sync_all()
+}

@@ -1,0 +1,203 @@
+//! Where the log is written: which file, which offset, which sequence number comes next; how waiting entries become a
+//! group. No I/O here: the shell writes the buffers that this hands out, one at a time.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::core::{Answer, Entry, LogAddress, Ticket};
+use crate::disk::{ALIGN, AlignedBuf, FileId};
+
+use super::layout::{FILE_HEADER, GROUP_HEADER};
+use super::{FileHeader, GroupHeader, LogIdentity};
+
+/// Most bytes of one group: bounds the wait of who comes next.
+const GROUP_BYTES_MAX: usize = 8 << 20;
+
+/// Something that waits for the log: an entry to write, or only its turn to be answered.
+#[derive(Debug)]
+pub struct Queued {
+    /// What to write.
+    pub entry: Option<Entry>,
+    /// Whom to answer, and how.
+    pub answer: Option<(Ticket, Answer)>,
+}
+
+/// Where the next group goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogPosition {
+    /// File number.
+    pub file: u32,
+    /// Byte offset; below the first group's place when the file's header is not written yet.
+    pub offset: u64,
+    /// Sequence number.
+    pub sequence: u64,
+}
+
+/// A group ready to be written.
+#[derive(Debug)]
+pub struct Group {
+    /// Into which file.
+    pub file: FileId,
+    /// At which offset.
+    pub offset: u64,
+    /// These bytes.
+    pub buffer: AlignedBuf,
+    /// Where the buffer starts in the log.
+    pub start: LogAddress,
+    /// What is in it, each with the address of its bytes, in order.
+    pub members: Vec<(Queued, LogAddress)>,
+    /// Where the log goes on behind it.
+    next: LogPosition,
+}
+
+/// What to do with what waits.
+#[derive(Debug)]
+pub enum Prepared {
+    /// Write this group.
+    Group(Group),
+    /// Nothing to write: these only waited for their turn to be answered.
+    Turns(Vec<Queued>),
+}
+
+/// The next entry does not fit into what is left of the files at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogFull;
+
+/// See the module.
+#[derive(Debug)]
+pub struct HotLog {
+    identity: LogIdentity,
+    file_bytes: u64,
+    /// Files with log that is kept, and empty ones behind the active one.
+    files: BTreeMap<u32, FileId>,
+    next: LogPosition,
+}
+
+impl HotLog {
+    /// A log that goes on at `next`. `files` holds at least the file of `next`.
+    #[must_use]
+    pub fn new(
+        identity: LogIdentity,
+        file_bytes: u64,
+        files: BTreeMap<u32, FileId>,
+        next: LogPosition,
+    ) -> HotLog {
+        HotLog { identity, file_bytes, files, next }
+    }
+
+    /// The handle of file `number`.
+    #[must_use]
+    pub fn file(&self, number: u32) -> Option<FileId> {
+        self.files.get(&number).copied()
+    }
+
+    /// Where the next group goes.
+    #[must_use]
+    pub fn position(&self) -> LogPosition {
+        self.next
+    }
+
+    /// Empty files behind the active one.
+    #[must_use]
+    pub fn spares(&self) -> usize {
+        self.files.range(self.next.file + 1..).count()
+    }
+
+    /// The number that the next new file gets.
+    #[must_use]
+    pub fn next_number(&self) -> u32 {
+        self.files.last_key_value().map_or(1, |(number, _)| number + 1)
+    }
+
+    /// Adds an empty file, whose number is [`HotLog::next_number`].
+    pub fn add_spare(&mut self, number: u32, file: FileId) {
+        self.files.insert(number, file);
+    }
+
+    /// The lowest file number kept.
+    #[must_use]
+    pub fn first_file(&self) -> u32 {
+        self.files.first_key_value().map_or(self.next.file, |(number, _)| *number)
+    }
+
+    /// Bytes of the files that hold log.
+    #[must_use]
+    pub fn bytes_used(&self) -> u64 {
+        let full = self.files.range(..self.next.file).count() as u64;
+        full * self.file_bytes + self.next.offset
+    }
+
+    /// Takes a file with only freed log out, for use under a new number.
+    pub fn take_oldest_below(&mut self, floor: u32) -> Option<(u32, FileId)> {
+        let (number, _) = self.files.first_key_value()?;
+        if *number < floor.min(self.next.file) { self.files.pop_first() } else { None }
+    }
+
+    fn room(&self) -> usize {
+        let start = self.next.offset.max(FILE_HEADER as u64);
+        let left = self.file_bytes.saturating_sub(start) as usize;
+        (left / ALIGN * ALIGN).saturating_sub(GROUP_HEADER).min(GROUP_BYTES_MAX)
+    }
+
+    /// Makes a group of what waits, as much as fits, in order.
+    pub fn prepare(&mut self, queue: &mut VecDeque<Queued>) -> Result<Prepared, LogFull> {
+        let first = queue.iter().find_map(|queued| queued.entry.as_ref());
+        let Some(first) = first else {
+            return Ok(Prepared::Turns(queue.drain(..).collect()));
+        };
+        if first.encoded_len() > self.room() {
+            if !self.files.contains_key(&(self.next.file + 1)) {
+                return Err(LogFull);
+            }
+            self.next.file += 1;
+            self.next.offset = 0;
+            if first.encoded_len() > self.room() {
+                return Err(LogFull);
+            }
+        }
+        Ok(Prepared::Group(self.gather(queue)))
+    }
+
+    fn gather(&mut self, queue: &mut VecDeque<Queued>) -> Group {
+        let room = self.room();
+        let (mut payload, mut taken, mut entries) = (0, 0, 0);
+        for queued in queue.iter() {
+            let len = queued.entry.as_ref().map_or(0, Entry::encoded_len);
+            if payload + len > room {
+                break;
+            }
+            payload += len;
+            taken += 1;
+            entries += u32::from(len > 0);
+        }
+        let LogPosition { file, offset, sequence } = self.next;
+        let head = if offset == 0 { FILE_HEADER } else { 0 };
+        let mut buffer = AlignedBuf::zeroed(head + GROUP_HEADER + payload);
+        if head > 0 {
+            let header = FileHeader { identity: self.identity, number: file, first_sequence: sequence };
+            header.encode(&mut buffer);
+        }
+        let start = LogAddress::new(file, offset as u32);
+        let mut at = head + GROUP_HEADER;
+        let mut members = Vec::with_capacity(taken);
+        for queued in queue.drain(..taken) {
+            let address = start.advance((at + Entry::HEADER) as u32);
+            if let Some(entry) = &queued.entry {
+                entry.encode(&mut |bytes| {
+                    buffer[at..at + bytes.len()].copy_from_slice(bytes);
+                    at += bytes.len();
+                });
+            }
+            members.push((queued, address));
+        }
+        let node = self.identity.node;
+        let header = GroupHeader { payload: payload as u32, sequence, node, file, entries };
+        header.encode(&mut buffer[head..]);
+        let next = LogPosition { file, offset: offset + buffer.len() as u64, sequence: sequence + 1 };
+        Group { file: self.files[&file], offset, buffer, start, members, next }
+    }
+
+    /// The group is durable: the log goes on behind it.
+    pub fn written(&mut self, group: &Group) {
+        self.next = group.next;
+    }
+}

@@ -1,0 +1,173 @@
+//! The node's shell: everything its one thread shares. Tasks on that thread borrow a part, never across an await, so
+//! there are no locks; the protocol's rules are in [`crate::core`].
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use sextant_redo::wire::{Reply, SegmentError};
+use tokio::sync::Notify;
+
+use crate::NodeError;
+use crate::core::{Action, LogAddress, Store, Ticket};
+use crate::disk::{Disk, Flush};
+use crate::log::{self, HotLog, LogCache, LogIdentity, Queued};
+use crate::metrics::METRICS;
+use crate::recovery::{self, LogStart};
+use crate::server::Outbox;
+
+/// What of the configuration the shell needs.
+#[derive(Debug, Clone, Copy)]
+pub struct NodeOptions {
+    /// Bytes of one log file.
+    pub log_file_bytes: u64,
+    /// Bytes of log above which pages are made from it.
+    pub log_budget_bytes: u64,
+    /// Bytes of the newest log kept in memory.
+    pub log_cache_bytes: u64,
+    /// Bytes that may wait for the log.
+    pub queue_bytes: u64,
+}
+
+/// See the module.
+pub struct Node {
+    /// Whose data this is.
+    pub identity: LogIdentity,
+    pub(crate) options: NodeOptions,
+    pub(crate) disk: Rc<dyn Disk>,
+    pub(crate) flush: Flush,
+    pub(crate) store: RefCell<Store>,
+    pub(crate) log: RefCell<HotLog>,
+    pub(crate) cache: RefCell<LogCache>,
+    pub(crate) queue: RefCell<VecDeque<Queued>>,
+    pub(crate) queued_bytes: Cell<u64>,
+    /// Something waits for the log.
+    pub(crate) queued: Notify,
+    /// A spare log file is wanted.
+    pub(crate) spare_wanted: Notify,
+    /// A spare log file is there, or cannot be had.
+    pub(crate) spare_settled: Notify,
+    pub(crate) device_full: Cell<bool>,
+    pub(crate) outboxes: RefCell<BTreeMap<u64, Rc<Outbox>>>,
+    pub(crate) actions: RefCell<Vec<Action>>,
+    failure: RefCell<Option<NodeError>>,
+    failed: Notify,
+}
+
+impl Node {
+    /// Opens the node's data on `disk`: recovers the log, makes the first file when there is none. Blocks the thread
+    /// while it reads; to be called before serving.
+    pub async fn open(
+        disk: Rc<dyn Disk>,
+        flush: Flush,
+        identity: LogIdentity,
+        options: NodeOptions,
+    ) -> Result<Rc<Node>, NodeError> {
+        let started = std::time::Instant::now();
+        let mut store = Store::default();
+        let recovered = recovery::recover(&*disk, identity, LogStart::BEGINNING, &mut store).await?;
+        let mut files = recovered.files;
+        if !files.contains_key(&recovered.next.file) {
+            let name = log::file_name(recovered.next.file);
+            let made = disk.create(&name, options.log_file_bytes).await;
+            files.insert(recovered.next.file, made.map_err(NodeError::disk(format!("making {name}")))?);
+        }
+        if let Some(at) = recovered.torn {
+            tracing::warn!(
+                file = %log::file_name(at.file()), offset = at.offset(),
+                "the log ended in a group that was never completed nor acknowledged; it was dropped"
+            );
+        }
+        tracing::info!(
+            groups = recovered.groups,
+            entries = recovered.entries,
+            segments = store.segments().len(),
+            elapsed_ms = started.elapsed().as_millis() as u64,
+            "log recovered"
+        );
+        Ok(Rc::new(Node {
+            identity,
+            options,
+            disk,
+            flush,
+            store: RefCell::new(store),
+            log: RefCell::new(HotLog::new(identity, options.log_file_bytes, files, recovered.next)),
+            cache: RefCell::new(LogCache::new(options.log_cache_bytes as usize)),
+            queue: RefCell::default(),
+            queued_bytes: Cell::new(0),
+            queued: Notify::new(),
+            spare_wanted: Notify::new(),
+            spare_settled: Notify::new(),
+            device_full: Cell::new(false),
+            outboxes: RefCell::default(),
+            actions: RefCell::default(),
+            failure: RefCell::default(),
+            failed: Notify::new(),
+        }))
+    }
+
+    /// Ends the node: nothing more is written or answered.
+    pub(crate) fn fail(&self, error: NodeError) {
+        METRICS.error("node_failed");
+        self.failure.borrow_mut().get_or_insert(error);
+        self.failed.notify_one();
+    }
+
+    /// True once the node has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failure.borrow().is_some()
+    }
+
+    /// Resolves when the node has failed.
+    pub async fn failed(&self) -> NodeError {
+        loop {
+            if let Some(error) = self.failure.borrow_mut().take() {
+                return error;
+            }
+            self.failed.notified().await;
+        }
+    }
+
+    /// Queues a reply on the ticket's connection, if it is still there.
+    pub(crate) fn reply(&self, ticket: Ticket, reply: &Reply) {
+        if let Reply::Error(error) = reply {
+            METRICS.error(error_kind(error));
+        }
+        if let Some(outbox) = self.outboxes.borrow().get(&ticket.connection) {
+            outbox.push(ticket.request, reply);
+        }
+    }
+
+    /// Sends what was queued on a connection.
+    pub(crate) fn send(&self, connection: u64) {
+        if let Some(outbox) = self.outboxes.borrow().get(&connection) {
+            outbox.flush();
+        }
+    }
+
+    /// Where the log stands, for /health.
+    #[must_use]
+    pub fn log_position(&self) -> LogAddress {
+        let position = self.log.borrow().position();
+        LogAddress::new(position.file, position.offset as u32)
+    }
+}
+
+/// The label of an error in metrics.
+pub(crate) fn error_kind(error: &SegmentError) -> &'static str {
+    match error {
+        SegmentError::Fenced { .. } => "fenced",
+        SegmentError::StaleMembership { .. } => "stale_membership",
+        SegmentError::UnknownSegment { .. } => "unknown_segment",
+        SegmentError::NotComplete { .. } => "not_complete",
+        SegmentError::ReadPointTooOld { .. } => "read_point_too_old",
+        SegmentError::Damaged { .. } => "damaged",
+        SegmentError::DeviceFull => "device_full",
+        SegmentError::Overloaded => "overloaded",
+        SegmentError::BadRequest { .. } => "bad_request",
+        SegmentError::WrongCluster { .. } => "wrong_cluster",
+        SegmentError::WrongNode { .. } => "wrong_node",
+        SegmentError::Stopping { .. } => "stopping",
+        _ => "other",
+    }
+}

@@ -1,0 +1,152 @@
+//! Starting from the disk: the log files are read from the oldest kept one to the first group that is not valid in
+//! sequence, and every entry is applied exactly as it was when it became durable.
+//!
+//! A torn tail is normal: the group was never acknowledged, it is reported and written over. A bad group with valid
+//! later ones behind it is damage: acknowledged log is missing, and the node refuses to start rather than serve a
+//! segment with a silent hole; the other copies have what is missing.
+
+mod scan;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::core::{Entry, LogAddress, Store};
+use crate::disk::{AlignedBuf, Disk, FileId, align_up};
+use crate::log::{self, LogIdentity, LogPosition};
+
+pub use scan::{LogScan, ScanEnd};
+
+/// Why a node cannot start from its disk. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecoveryError {
+    /// The file cannot be read.
+    #[error("cannot read {file}: {source}")]
+    Io {
+        /// Which file.
+        file: String,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// Acknowledged data is missing or damaged.
+    #[error(
+        "{file} is damaged at offset {offset}: {what}. Acknowledged log may be missing on this node, so it does not \
+         start; nothing was changed. The other copies have the data: replace this node (new folder, new node id), or \
+         bring the file back from where it went"
+    )]
+    Damaged {
+        /// Which file.
+        file: String,
+        /// Where.
+        offset: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// The folder holds another node's or cluster's log.
+    #[error("{file} belongs to {what}; nothing was changed")]
+    Foreign {
+        /// Which file.
+        file: String,
+        /// Whose it is.
+        what: String,
+    },
+}
+
+/// Where recovery starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogStart {
+    /// The oldest log file kept.
+    pub file: u32,
+    /// Sequence of its first group.
+    pub sequence: u64,
+    /// The log must reach at least this sequence: the checkpoint saw it durable.
+    pub reached: u64,
+}
+
+impl LogStart {
+    /// A log that was never cut.
+    pub const BEGINNING: LogStart = LogStart { file: 1, sequence: 1, reached: 0 };
+}
+
+/// What recovery found.
+#[derive(Debug)]
+pub struct Recovered {
+    /// Where the log goes on.
+    pub next: LogPosition,
+    /// Open log files from the first kept one on, empty ones behind the last used one included.
+    pub files: BTreeMap<u32, FileId>,
+    /// Sequence of the first group of each file that holds log.
+    pub first_sequences: BTreeMap<u32, u64>,
+    /// Groups read.
+    pub groups: u64,
+    /// Entries applied.
+    pub entries: u64,
+    /// A group that was begun but never acknowledged was dropped here.
+    pub torn: Option<LogAddress>,
+}
+
+async fn read_file(disk: &dyn Disk, name: &str) -> Result<(FileId, Bytes), RecoveryError> {
+    let io = |source| RecoveryError::Io { file: name.to_owned(), source };
+    let file = disk.open(name).map_err(io)?;
+    let len = disk.len(file).map_err(io)? as usize;
+    if len == 0 || len != align_up(len) || len > u32::MAX as usize {
+        let what = format!("{len} bytes is no length of a log file");
+        return Err(RecoveryError::Damaged { file: name.to_owned(), offset: 0, what });
+    }
+    let (result, buffer) = disk.read(file, 0, AlignedBuf::zeroed(len)).await;
+    result.map_err(io)?;
+    Ok((file, Bytes::from_owner(buffer)))
+}
+
+/// Reads the log from `start` on and applies it to `store`.
+pub async fn recover(
+    disk: &dyn Disk,
+    identity: LogIdentity,
+    start: LogStart,
+    store: &mut Store,
+) -> Result<Recovered, RecoveryError> {
+    let names = disk.list().map_err(|source| RecoveryError::Io { file: "the data folder".into(), source })?;
+    let mut numbers: Vec<u32> = names.iter().filter_map(|name| log::file_number(name)).collect();
+    numbers.sort_unstable();
+    numbers.retain(|number| *number >= start.file);
+    let mut scan = LogScan::new(identity, start);
+    let mut files = BTreeMap::new();
+    for number in numbers {
+        let (file, bytes) = read_file(disk, &log::file_name(number)).await?;
+        let mut apply = |entry: &Entry, at: LogAddress| apply(store, entry, at);
+        scan.file(number, &bytes, &mut apply)?;
+        files.insert(number, file);
+    }
+    let end = scan.finish()?;
+    // What was read may never have been flushed (the process was killed, the machine was not): from here on it counts
+    // as durable, so it must be.
+    for (number, file) in &files {
+        let io = |source| RecoveryError::Io { file: log::file_name(*number), source };
+        disk.sync(*file).await.map_err(io)?;
+    }
+    Ok(Recovered {
+        next: end.next,
+        files,
+        first_sequences: end.first_sequences,
+        groups: end.groups,
+        entries: end.entries,
+        torn: end.torn,
+    })
+}
+
+fn apply(store: &mut Store, entry: &Entry, at: LogAddress) -> Result<(), RecoveryError> {
+    use sextant_redo::wire::SegmentError;
+    match store.on_durable(entry, at, &mut |_, _, _| {}) {
+        // Refused then, refused now: the entry has no effect.
+        Ok(()) | Err(SegmentError::BadRequest { .. }) => Ok(()),
+        Err(error) => Err(RecoveryError::Damaged {
+            file: log::file_name(at.file()),
+            offset: u64::from(at.offset()),
+            what: error.to_string(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

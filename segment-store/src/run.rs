@@ -1,0 +1,153 @@
+//! Starting and stopping a storage node.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde_json::json;
+use sextant_meta::MetaClient;
+use sextant_node::http::{self, Health};
+use sextant_node::identity::DataDir;
+use sextant_node::net;
+use sextant_redo::{ClusterId, NodeId};
+use tokio::task::{LocalSet, spawn_local};
+
+use crate::log::LogIdentity;
+use crate::membership::Registration;
+use crate::metrics::METRICS;
+use crate::node::{Node, NodeOptions};
+use crate::{NodeError, SegmentConfig, appender, disk, server};
+
+/// Between two looks at the state for /health and the gauges.
+const WATCH: Duration = Duration::from_millis(500);
+
+type SharedHealth = Arc<Mutex<Health>>;
+
+/// Runs a storage node until `shutdown` resolves or something fails. Makes a runtime of its own on the calling thread,
+/// which must not be inside another one. When it fails the process must end with a code other than zero.
+pub fn run(config: SegmentConfig, shutdown: impl Future<Output = ()>) -> Result<(), NodeError> {
+    config.check()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(NodeError::Runtime)?;
+    let result = LocalSet::new().block_on(&runtime, async {
+        tokio::select! {
+            failed = serve(&config) => failed.map(|never| match never {}),
+            () = shutdown => Ok(()),
+        }
+    });
+    // A file being zeroed in the background must not hold up the end: it is not in use yet.
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(config: &SegmentConfig) -> Result<std::convert::Infallible, NodeError> {
+    let mut data = DataDir::open(&config.data, "segment")?;
+    let listener = net::bind(config.listen, "storage requests").await?;
+    let health: SharedHealth =
+        Arc::new(Mutex::new(Health { ok: false, detail: json!({ "state": "starting" }) }));
+    let probe = health.clone();
+    http::serve(config.http, move || probe.lock().clone()).await.map_err(NodeError::Http)?;
+    let registration = Registration {
+        meta: MetaClient::new(config.meta.clone()),
+        uuid: data.identity().uuid.clone(),
+        az: config.az,
+        addr: config.advertise.unwrap_or_else(|| listener.local_addr().unwrap_or(config.listen)),
+        http: config.http,
+    };
+    let known = data.identity().cluster.zip(data.identity().node);
+    let (cluster, id) = match known {
+        Some(known) => known,
+        None => {
+            let given = registration.register(data.identity().cluster).await?;
+            data.bind_to(given.0, Some(given.1))?;
+            given
+        }
+    };
+    let node = open(config, LogIdentity { cluster, node: id }).await?;
+    spawn_local(appender::write_log(node.clone()));
+    spawn_local(appender::keep_spare(node.clone()));
+    spawn_local(server::serve(node.clone(), listener));
+    spawn_local(watch(node.clone(), health, config.listen));
+    tracing::info!(node = %id, %cluster, listen = %config.listen, "storage node serves");
+    tokio::select! {
+        failed = node.failed() => Err(failed),
+        refused = stay_registered(&registration, known, (cluster, id), &mut data) => Err(refused),
+    }
+}
+
+async fn open(config: &SegmentConfig, identity: LogIdentity) -> Result<Rc<Node>, NodeError> {
+    let options = NodeOptions {
+        log_file_bytes: config.log_file_bytes,
+        log_budget_bytes: config.log_budget_bytes,
+        log_cache_bytes: config.log_cache_bytes,
+        queue_bytes: config.queue_bytes,
+    };
+    let place = |doing: &str| format!("{doing} {}", config.data.display());
+    let disk = disk::open(&config.data).map_err(NodeError::disk(place("opening")))?;
+    let (flush, dsync, linked) =
+        disk::choose_flush(&*disk).await.map_err(NodeError::disk(place("measuring the device of")))?;
+    tracing::info!(
+        backend = disk.name(),
+        flush = flush.name(),
+        dsync_us = dsync.as_micros() as u64,
+        write_fdatasync_us = linked.as_micros() as u64,
+        "how log is made durable on this device"
+    );
+    METRICS.backend.with_label_values(&[disk.name(), flush.name()]).set(1);
+    Node::open(disk, flush, identity, options).await
+}
+
+/// Keeps the registration alive; resolves only when the metadata service says that this is not the node it is.
+async fn stay_registered(
+    registration: &Registration,
+    known: Option<(ClusterId, NodeId)>,
+    (cluster, id): (ClusterId, NodeId),
+    data: &mut DataDir,
+) -> NodeError {
+    if known.is_some() {
+        // A restart: addresses may have changed.
+        match registration.register(Some(cluster)).await {
+            Ok((cluster, id)) => {
+                if let Err(error) = data.bind_to(cluster, Some(id)) {
+                    return error.into();
+                }
+            }
+            Err(error) => return error.into(),
+        }
+    }
+    registration.heartbeats(id).await;
+    std::future::pending().await
+}
+
+/// Refreshes what /health and the gauges tell.
+async fn watch(node: Rc<Node>, health: SharedHealth, listen: SocketAddr) {
+    loop {
+        let (mut segments, mut pending) = (Vec::new(), 0);
+        for (id, slot) in node.store.borrow().segments() {
+            let state = slot.segment.state();
+            let holes = slot.segment.chain().coverage().holes();
+            METRICS.segment(*id, state.scl, state.vdl, holes);
+            pending += slot.pages.pending_records();
+            segments.push(json!({
+                "volume": id.volume, "pg": id.pg, "epoch": state.epochs.volume, "scl": state.scl,
+                "highest": state.highest, "vdl": state.vdl, "log_start": state.log_start, "holes": holes,
+            }));
+        }
+        METRICS.pending_records.set(pending as i64);
+        METRICS.log_bytes.set(node.log.borrow().bytes_used() as i64);
+        METRICS.log_cache_bytes.set(node.cache.borrow().bytes() as i64);
+        let full = node.device_full.get();
+        *health.lock() = Health {
+            ok: !full,
+            detail: json!({
+                "node": node.identity.node, "cluster": node.identity.cluster, "listen": listen.to_string(),
+                "device_full": full, "disk": node.disk.name(), "flush": node.flush.name(),
+                "log_bytes": node.log.borrow().bytes_used(), "segments": segments,
+            }),
+        };
+        tokio::time::sleep(WATCH).await;
+    }
+}

@@ -1,0 +1,33 @@
+//! The network side of a storage node: connections, replies, requests for the log.
+
+pub(crate) mod connection;
+mod logread;
+mod outbox;
+
+use std::rc::Rc;
+
+use tokio::net::TcpListener;
+
+use crate::metrics::METRICS;
+use crate::node::Node;
+
+pub(crate) use outbox::Outbox;
+
+/// Accepts connections until dropped.
+pub async fn serve(node: Rc<Node>, listener: TcpListener) {
+    let mut next = 0;
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                next += 1;
+                tokio::task::spawn_local(connection::run(node.clone(), next, stream, peer));
+            }
+            Err(error) => {
+                // Out of descriptors, most likely: those who are connected go on.
+                METRICS.error("accept");
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
