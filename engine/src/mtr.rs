@@ -7,21 +7,18 @@
 //!
 //! Latch order, so that MTRs do not wait for each other in a circle: pages of a tree from leaf to root and left to right,
 //! then other pages, the control page last. It is a matter of speed, not of safety: whoever holds a latch waits for the
-//! next one only for [`PATIENCE`], then lets go of all and starts over ([`Stop::Contended`]).
+//! next one only for some milliseconds, then lets go of all and starts over ([`Stop::Contended`]).
 
 use std::cell::RefCell;
 use std::ops::Deref;
-use std::time::Duration;
 
 use sextant_redo::patch::{Patch, Patches};
 use sextant_redo::record::{MAX_RECORD, MAX_RECORD_OVERHEAD};
 use sextant_redo::{Lsn, Mtr, PAGE_SIZE, PageId, page};
 
-use crate::buffer::{BufferPool, Exclusive, LogSpace, ReadGuard, Step, Stop, StorageError};
+use crate::buffer::{BufferPool, Exclusive, LogSpace, ReadGuard, Step, Stop, StorageError, Wait};
 use crate::space::{self, Space};
 
-/// How long an MTR that holds latches waits for another one.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(20);
 /// Most bytes of patches in one record.
 const MAX_PATCHES: usize = MAX_RECORD - MAX_RECORD_OVERHEAD;
 
@@ -95,19 +92,19 @@ impl<'a> MiniTxn<'a> {
 
     /// As [`MiniTxn::latch`]; also says whether it was latched only now.
     pub(crate) fn latch_fresh(&mut self, page: PageId) -> Step<(PageHandle, bool)> {
-        self.latch_within(page, self.patience())
+        self.latch_waiting(page, self.wait())
     }
 
     /// As [`MiniTxn::latch`], but without waiting at all.
     pub(crate) fn try_latch(&mut self, page: PageId) -> Step<(PageHandle, bool)> {
-        self.latch_within(page, Some(Duration::ZERO))
+        self.latch_waiting(page, Wait::Never)
     }
 
-    fn latch_within(&mut self, page: PageId, patience: Option<Duration>) -> Step<(PageHandle, bool)> {
+    fn latch_waiting(&mut self, page: PageId, wait: Wait) -> Step<(PageHandle, bool)> {
         if let Some(h) = self.find(page) {
             return Ok((h, false));
         }
-        let latch = self.pool.latch(page, patience)?;
+        let latch = self.pool.latch(page, wait)?;
         Ok((self.hold(page, latch), true))
     }
 
@@ -116,12 +113,13 @@ impl<'a> MiniTxn<'a> {
         if let Some(h) = self.find(page) {
             return Ok(h);
         }
-        let latch = self.pool.latch_new(page, self.patience())?;
+        let latch = self.pool.latch_new(page, self.wait())?;
         Ok(self.hold(page, latch))
     }
 
-    fn patience(&self) -> Option<Duration> {
-        self.held.iter().any(|h| h.latch.is_some()).then_some(PATIENCE)
+    fn wait(&self) -> Wait {
+        let holds = self.held.iter().any(|h| h.latch.is_some());
+        if holds { Wait::Bounded } else { Wait::Forever }
     }
 
     fn find(&self, page: PageId) -> Option<PageHandle> {
@@ -143,14 +141,14 @@ impl<'a> MiniTxn<'a> {
 
     /// A page for one look: as this MTR will leave it when it has latched it, else under a shared latch.
     pub(crate) fn peek(&mut self, page: PageId) -> Step<View<'_>> {
-        match (self.find(page), self.patience()) {
-            (Some(h), _) => {
-                self.refresh(h);
-                Ok(View::Own(self.bytes(h)))
-            }
-            (None, Some(patience)) => Ok(View::Other(self.pool.read_within(page, patience)?)),
-            (None, None) => Ok(View::Other(self.pool.read(page)?)),
+        if let Some(h) = self.find(page) {
+            self.refresh(h);
+            return Ok(View::Own(self.bytes(h)));
         }
+        Ok(View::Other(match self.wait() {
+            Wait::Forever => self.pool.read(page)?,
+            _ => self.pool.read_impatiently(page)?,
+        }))
     }
 
     fn latched(&self, h: PageHandle) -> &Exclusive<'a> {

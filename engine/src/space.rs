@@ -261,3 +261,95 @@ pub(crate) fn finish(mtr: &mut MiniTxn<'_>) {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use sextant_volume::memory::MemoryStore;
+
+    use super::*;
+    use crate::buffer::Stop;
+
+    /// Every page on the free list, trunks included.
+    pub(crate) async fn free_pages(pool: &BufferPool) -> Vec<PageId> {
+        let copy = async |page| pool.run(|| Ok(Box::new(*pool.read(page)?))).await.unwrap();
+        let mut free = Vec::new();
+        let mut next = u64_at(&*copy(CONTROL).await, TRUNK_AT);
+        while next != 0 {
+            let trunk = copy(PageId(next)).await;
+            assert_eq!(trunk[PAGE_TYPE], page_type::TRUNK);
+            free.push(PageId(next));
+            let count = u64_at(&trunk, TRUNK_COUNT_AT) as usize;
+            free.extend((0..count).map(|n| PageId(u64_at(&trunk, TRUNK_PAGES_AT + 8 * n))));
+            next = u64_at(&trunk, TRUNK_NEXT_AT);
+        }
+        free
+    }
+
+    async fn pool() -> std::sync::Arc<BufferPool> {
+        let pool = BufferPool::new(MemoryStore::new(), 1 << 20).unwrap();
+        assert!(format_if_new(&pool).await.unwrap());
+        assert!(!format_if_new(&pool).await.unwrap());
+        pool
+    }
+
+    #[tokio::test]
+    async fn pages_are_taken_and_given_back() {
+        let pool = pool().await;
+        let many = 2 * TRUNK_CAPACITY as u64 + 500;
+        for n in 1..=many {
+            let take = |mtr: &mut MiniTxn<'_>| {
+                let h = mtr.allocate()?;
+                mtr.image(h, b"x");
+                Ok(mtr.page(h))
+            };
+            assert_eq!(pool.write(take).await.unwrap().0, PageId(n));
+        }
+        for n in 1..=many {
+            pool.write(|mtr| mtr.free(PageId(n))).await.unwrap();
+        }
+        let free = free_pages(&pool).await;
+        assert_eq!(free.len() as u64, many);
+        // Several at once, in one MTR with some given back.
+        let mut taken = std::collections::BTreeSet::new();
+        while taken.len() < many as usize {
+            let step = |mtr: &mut MiniTxn<'_>| {
+                let mut pages = Vec::new();
+                for _ in 0..3 {
+                    let h = mtr.allocate()?;
+                    mtr.image(h, b"y");
+                    pages.push(mtr.page(h));
+                }
+                mtr.free(pages.remove(1))?;
+                Ok(pages)
+            };
+            for page in pool.write(step).await.unwrap().0 {
+                assert!(taken.insert(page), "{page:?} was given to two");
+            }
+        }
+        let usage = pool.run(|| usage(&pool)).await.unwrap();
+        assert_eq!(usage.free, free_pages(&pool).await.len() as u64);
+        assert!(usage.pages <= many + 4, "{usage:?}");
+    }
+
+    #[tokio::test]
+    async fn roots_are_kept() {
+        let pool = pool().await;
+        pool.write(|mtr| Roots::set(mtr, Roots::UNDO, 77)).await.unwrap();
+        assert_eq!(pool.run(|| Roots::get(&pool, Roots::UNDO)).await.unwrap(), 77);
+        assert_eq!(pool.run(|| Roots::get(&pool, Roots::COUNT - 1)).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_volume_of_something_else_is_refused() {
+        let pool = BufferPool::new(MemoryStore::new(), 1 << 20).unwrap();
+        let unformatted = pool.run(|| Roots::get(&pool, 0)).await;
+        assert!(matches!(unformatted, Err(StorageError::Corrupt { .. })));
+        let write = |mtr: &mut MiniTxn<'_>| {
+            let h = mtr.latch(CONTROL)?;
+            mtr.image(h, b"\x09not ours");
+            Ok::<(), Stop>(())
+        };
+        pool.write(write).await.unwrap();
+        assert!(matches!(format_if_new(&pool).await, Err(StorageError::Corrupt { .. })));
+    }
+}

@@ -161,9 +161,9 @@ impl<'a> Pinned<'a> {
         Shared { pinned: self, not_send: PhantomData }
     }
 
-    /// Latches for reading if that works in time.
-    pub(super) fn read_within(self, patience: Duration) -> Option<Shared<'a>> {
-        let got = self.latch().try_lock_shared() || self.latch().try_lock_shared_for(patience);
+    /// Latches for reading if that works in time; `patience` is asked for only if it does not work at once.
+    pub(super) fn read_within(self, patience: impl FnOnce() -> Duration) -> Option<Shared<'a>> {
+        let got = self.latch().try_lock_shared() || self.latch().try_lock_shared_for(patience());
         got.then(|| Shared { pinned: self, not_send: PhantomData })
     }
 
@@ -173,10 +173,15 @@ impl<'a> Pinned<'a> {
         Exclusive { pinned: self, not_send: PhantomData }
     }
 
-    /// Latches for writing if that works in time.
-    pub(super) fn write_within(self, patience: Duration) -> Option<Exclusive<'a>> {
-        let got = self.latch().try_lock_exclusive()
-            || (!patience.is_zero() && self.latch().try_lock_exclusive_for(patience));
+    /// Latches for writing if that works at once.
+    pub(super) fn try_write(self) -> Option<Exclusive<'a>> {
+        let got = self.latch().try_lock_exclusive();
+        got.then(|| Exclusive { pinned: self, not_send: PhantomData })
+    }
+
+    /// Latches for writing if that works in time; `patience` is asked for only if it does not work at once.
+    pub(super) fn write_within(self, patience: impl FnOnce() -> Duration) -> Option<Exclusive<'a>> {
+        let got = self.latch().try_lock_exclusive() || self.latch().try_lock_exclusive_for(patience());
         got.then(|| Exclusive { pinned: self, not_send: PhantomData })
     }
 }

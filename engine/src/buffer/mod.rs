@@ -19,11 +19,12 @@ mod run;
 mod step;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use error::StorageError;
 pub(crate) use frame::Exclusive;
 pub use metrics::PoolStats;
+pub(crate) use pool::Wait;
 pub use pool::{BufferPool, Pin, ReadGuard};
 pub(crate) use run::LogSpace;
 pub use step::{Step, Stop};

@@ -27,6 +27,8 @@ pub struct BufferPool {
     hand: AtomicUsize,
     /// Every page below has a protection group.
     ensured: AtomicU64,
+    /// Bounded waits for latches so far.
+    waits: AtomicU64,
     pub(super) counters: Counters,
 }
 
@@ -70,6 +72,17 @@ impl Deref for ReadGuard<'_> {
     }
 }
 
+/// How long to wait for a latch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// As long as it takes: for who holds no other latch.
+    Forever,
+    /// A few milliseconds.
+    Bounded,
+    /// Not at all.
+    Never,
+}
+
 /// What a search for a victim found.
 pub(super) enum Sweep<'a> {
     /// A frame to use.
@@ -89,6 +102,7 @@ impl BufferPool {
             table: PageTable::new(),
             hand: AtomicUsize::new(0),
             ensured: AtomicU64::new(0),
+            waits: AtomicU64::new(0),
             counters: Counters::default(),
         });
         metrics::watch(&pool);
@@ -125,38 +139,40 @@ impl BufferPool {
     }
 
     /// As [`BufferPool::read`] for someone who holds latches already and so must not wait for ever.
-    pub(crate) fn read_within(&self, page: PageId, patience: Duration) -> Step<ReadGuard<'_>> {
-        match self.pin(page)?.read_within(patience) {
-            Some(shared) => Ok(ReadGuard { shared }),
-            None => Err(self.contended(page)),
-        }
+    pub(crate) fn read_impatiently(&self, page: PageId) -> Step<ReadGuard<'_>> {
+        let shared = self.pin(page)?.read_within(|| self.patience());
+        Ok(ReadGuard { shared: shared.ok_or_else(|| self.contended(page))? })
     }
 
-    /// The page under an exclusive latch. `patience` bounds the wait; none at all waits for ever.
-    pub(crate) fn latch(&self, page: PageId, patience: Option<Duration>) -> Step<Exclusive<'_>> {
-        self.latch_pinned(page, self.pin(page)?, patience)
+    /// The page under an exclusive latch.
+    pub(crate) fn latch(&self, page: PageId, wait: Wait) -> Step<Exclusive<'_>> {
+        self.latch_pinned(page, self.pin(page)?, wait)
     }
 
     /// As [`BufferPool::latch`], for a page that was never written: no need to ask storage for its zeros.
-    pub(crate) fn latch_new(&self, page: PageId, patience: Option<Duration>) -> Step<Exclusive<'_>> {
+    pub(crate) fn latch_new(&self, page: PageId, wait: Wait) -> Step<Exclusive<'_>> {
         let pinned = match self.pin(page) {
             Ok(pinned) => pinned,
             Err(Stop::Missing(_)) => self.pin_zero(page)?,
             Err(stop) => return Err(stop),
         };
-        self.latch_pinned(page, pinned, patience)
+        self.latch_pinned(page, pinned, wait)
     }
 
-    fn latch_pinned<'a>(
-        &'a self,
-        page: PageId,
-        pinned: Pinned<'a>,
-        patience: Option<Duration>,
-    ) -> Step<Exclusive<'a>> {
-        match patience {
-            None => Ok(pinned.write()),
-            Some(patience) => pinned.write_within(patience).ok_or_else(|| self.contended(page)),
-        }
+    fn latch_pinned<'a>(&'a self, page: PageId, pinned: Pinned<'a>, wait: Wait) -> Step<Exclusive<'a>> {
+        let latched = match wait {
+            Wait::Forever => return Ok(pinned.write()),
+            Wait::Bounded => pinned.write_within(|| self.patience()),
+            Wait::Never => pinned.try_write(),
+        };
+        latched.ok_or_else(|| self.contended(page))
+    }
+
+    /// How long to wait for a latch while holding others. Never twice in a row the same, so that of two who wait for each
+    /// other one gives way, and the other goes on.
+    fn patience(&self) -> Duration {
+        let n = self.waits.fetch_add(1, Ordering::Relaxed);
+        Duration::from_micros(2000 + 700 * (n * 5 % 16))
     }
 
     fn contended(&self, page: PageId) -> Stop {
