@@ -69,14 +69,20 @@ async fn volume(info: &VolumeInfo, states: &BTreeMap<NodeId, States>) -> Volume 
 
 fn protection_group(volume: VolumeId, info: &PgInfo, states: &BTreeMap<NodeId, States>) -> Pg {
     let segment = |member: &sextant_meta::Member| {
-        let state = states.get(&member.node).and_then(|states| states.as_ref().ok()).and_then(|states| {
-            states.iter().find(|state| state.segment.volume == volume && state.segment.pg == info.pg)
-        });
+        let state = match states.get(&member.node) {
+            None => Err("the node is not registered".to_owned()),
+            Some(Err(error)) => Err(error.clone()),
+            Some(Ok(states)) => states
+                .iter()
+                .find(|state| state.segment.volume == volume && state.segment.pg == info.pg)
+                .ok_or_else(|| "the node has no such segment".to_owned()),
+        };
         Segment {
             node: member.node,
             az: member.az,
-            epoch: state.map(|state| state.epochs.volume),
-            scl: state.map(|state| state.scl),
+            epoch: state.as_ref().ok().map(|state| state.epochs.volume),
+            scl: state.as_ref().ok().map(|state| state.scl),
+            error: state.err(),
         }
     };
     Pg::new(info.pg, info.membership, info.members.iter().map(segment).collect())

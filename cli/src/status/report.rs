@@ -90,6 +90,8 @@ pub(crate) struct Segment {
     pub(crate) epoch: Option<VolumeEpoch>,
     /// Complete to here; null when the copy does not answer.
     pub(crate) scl: Option<Lsn>,
+    /// Why it has no SCL; null when it has.
+    pub(crate) error: Option<String>,
 }
 
 impl Pg {
@@ -124,7 +126,13 @@ impl Display for Report {
         for node in &self.nodes {
             let state = if node.alive { "alive" } else { "SILENT" };
             let note = node.error.as_ref().map(|error| format!("  ({error})")).unwrap_or_default();
-            writeln!(f, "  {:<4} az {:<2} {:<21} {state}{note}", node.id, node.az, node.address.to_string())?;
+            writeln!(
+                f,
+                "  {:<4} az {:<2} {:<21} {state}{note}",
+                node.id.0,
+                node.az.0,
+                node.address.to_string()
+            )?;
         }
         self.volumes.iter().try_for_each(|volume| write!(f, "\n{volume}"))
     }
@@ -148,14 +156,15 @@ impl Display for Volume {
         }
         for pg in &self.pgs {
             let total = pg.segments.len();
-            let Pg { pg: id, membership, up, .. } = pg;
+            let Pg { pg: PgId(id), membership, up, .. } = pg;
             writeln!(f, "  pg {id:<5} {up}/{total} copies, {}, membership epoch {membership}", pg.verdict())?;
             for segment in &pg.segments {
-                let state = match (segment.scl, segment.epoch) {
-                    (Some(scl), Some(epoch)) => format!("SCL {scl}, epoch {epoch}"),
-                    _ => "no answer".to_owned(),
+                let state = match (segment.scl, segment.epoch, &segment.error) {
+                    (Some(scl), Some(epoch), _) => format!("SCL {scl}, epoch {epoch}"),
+                    (.., Some(error)) => format!("DOWN ({error})"),
+                    _ => "DOWN".to_owned(),
                 };
-                writeln!(f, "    node {:<4} az {:<2} {state}", segment.node, segment.az)?;
+                writeln!(f, "    node {:<4} az {:<2} {state}", segment.node.0, segment.az.0)?;
             }
         }
         Ok(())
@@ -172,6 +181,7 @@ mod tests {
             az: AzId(index as u16 / 2),
             epoch: (index < up).then_some(VolumeEpoch(3)),
             scl: (index < up).then_some(Lsn(700)),
+            error: (index >= up).then(|| "connection refused".to_owned()),
         };
         Pg::new(PgId(0), MembershipEpoch(1), (0..6).map(segment).collect())
     }
@@ -211,9 +221,14 @@ mod tests {
             }],
         };
         let screen = report.to_string();
-        for part in
-            ["leader 2, term 5", "\"main\" (9), epoch 3", "VDL 712", "4/6 copies", "SCL 700", "no answer"]
-        {
+        for part in [
+            "leader 2, term 5",
+            "\"main\" (9), epoch 3",
+            "VDL 712",
+            "4/6 copies",
+            "SCL 700",
+            "DOWN (connection refused)",
+        ] {
             assert!(screen.contains(part), "{part} in\n{screen}");
         }
         let json = serde_json::to_value(&report).expect("JSON");
