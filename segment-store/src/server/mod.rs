@@ -3,6 +3,8 @@
 pub(crate) mod connection;
 mod logread;
 mod outbox;
+#[cfg(test)]
+mod tests;
 
 use std::rc::Rc;
 
