@@ -100,11 +100,6 @@ impl Load {
         self.acks.load(Ordering::SeqCst)
     }
 
-    /// Failures so far.
-    pub(crate) fn errors(&self) -> u64 {
-        self.errors.load(Ordering::SeqCst)
-    }
-
     /// Waits until `more` further transactions were acknowledged.
     pub(crate) async fn wait_for(&self, more: u64, patience: Duration) {
         let (target, deadline) = (self.acks() + more, Instant::now() + patience);

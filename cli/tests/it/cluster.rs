@@ -170,6 +170,20 @@ impl Cluster {
         self.file().children.into_iter().filter(|child| child.role == role).collect()
     }
 
+    /// The flags that name the metadata processes.
+    pub(crate) fn meta_flags(&self) -> Vec<String> {
+        self.role("meta").iter().flat_map(|member| ["--meta".into(), member.address.to_string()]).collect()
+    }
+
+    /// What `sextant status --output json` says.
+    pub(crate) fn status(&self) -> serde_json::Value {
+        let mut command = Command::new(SEXTANT);
+        command.args(["status", "--output", "json", "--data"]).arg(self.data());
+        let (status, said) = output(&mut command, Duration::from_secs(20));
+        assert!(status.success(), "{said}");
+        serde_json::from_str(&said).expect("JSON")
+    }
+
     /// The one engine.
     pub(crate) fn engine(&self) -> Process {
         self.role("engine").remove(0)
@@ -254,6 +268,33 @@ impl Cluster {
             let lines: Vec<&str> = log.lines().collect();
             eprintln!("--- {} ---\n{}", child.name, lines[lines.len().saturating_sub(15)..].join("\n"));
         }
+    }
+}
+
+/// A role that a test started by itself, beside the supervisor; killed when the test ends, if it still runs.
+pub(crate) struct Alone(Child);
+
+impl Alone {
+    /// Starts `sextant` with these arguments; its log is appended to `log`.
+    pub(crate) fn start(arguments: &[String], log: &Path) -> Alone {
+        let log = File::options().create(true).append(true).open(log).expect("log");
+        let mut command = Command::new(SEXTANT);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        Alone(command.spawn().expect("starts"))
+    }
+
+    /// Stops it as a user does, and expects it to go well.
+    pub(crate) fn stop(mut self) {
+        signal(self.0.id(), libc::SIGTERM);
+        let status = wait(&mut self.0, Duration::from_secs(15));
+        assert!(status.success(), "stopped with {status}");
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

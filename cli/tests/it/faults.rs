@@ -1,11 +1,10 @@
 //! The bank under fire: after each kill the sums agree and every acknowledged transaction is there.
 
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::bank::{self, Load};
 use crate::cluster::{
-    Cluster, Process, SEXTANT, connect_to, runs, signal, try_connect_to, wait, wait_gone, wait_until,
+    Alone, Cluster, Process, connect_to, runs, signal, try_connect_to, wait_gone, wait_until,
 };
 
 const CLIENTS: i32 = 8;
@@ -19,8 +18,30 @@ async fn bank() -> Cluster {
     cluster
 }
 
-fn zone(cluster: &Cluster, az: u16) -> Vec<Process> {
-    cluster.role("segment").into_iter().filter(|node| node.az == Some(az)).collect()
+fn kill_zone(cluster: &Cluster, az: u16) -> Vec<Process> {
+    let zone: Vec<_> = cluster.role("segment").into_iter().filter(|node| node.az == Some(az)).collect();
+    assert_eq!(zone.len(), 2);
+    zone.iter().for_each(|node| signal(node.pid.expect("runs"), libc::SIGKILL));
+    zone.iter().for_each(|node| wait_gone(node.pid.expect("ran")));
+    zone
+}
+
+fn start_node(cluster: &Cluster, node: &Process) -> Alone {
+    let mut arguments = cluster.meta_flags();
+    let data = node.data.to_str().expect("UTF-8");
+    let (listen, http) = (node.address.to_string(), node.http.to_string());
+    let az = node.az.expect("storage has a zone").to_string();
+    arguments.splice(
+        0..0,
+        ["segment", "--az", &az, "--listen", &listen, "--http", &http, "--data", data].map(Into::into),
+    );
+    Alone::start(&arguments, &node.log)
+}
+
+/// Lowest SCL of the six copies of the first protection group; none while one does not answer.
+fn lowest_scl(status: &serde_json::Value) -> Option<u64> {
+    let segments = status["volumes"][0]["pgs"][0]["segments"].as_array().expect("segments");
+    segments.iter().map(|segment| segment["scl"].as_u64()).min().flatten()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,41 +51,25 @@ async fn commits_go_on_without_a_zone_and_after_its_return() {
     bank::create(&cluster.connect().await).await;
     let load = Load::start(cluster.port(), 0, CLIENTS);
     load.wait_for(SOME, PATIENCE).await;
-    let lost = zone(&cluster, 1);
-    lost.iter().for_each(|node| signal(node.pid.expect("runs"), libc::SIGKILL));
-    lost.iter().for_each(|node| wait_gone(node.pid.expect("ran")));
+    let lost = kill_zone(&cluster, 1);
     load.wait_for(SOME, PATIENCE).await;
-    assert_eq!(load.errors(), 0, "no client noticed");
 
     // They return by hand: the supervisor was told to leave them.
-    let meta: Vec<String> = cluster
-        .role("meta")
-        .iter()
-        .flat_map(|member| ["--meta".into(), member.address.to_string()])
-        .collect();
-    let mut returned: Vec<_> = lost
-        .iter()
-        .map(|node| {
-            let mut command = Command::new(SEXTANT);
-            command.args(["segment", "--az", "1", "--listen", &node.address.to_string()]);
-            command.args(["--http", &node.http.to_string(), "--data"]).arg(&node.data).args(&meta);
-            command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts")
-        })
-        .collect();
+    let vdl = cluster.status()["volumes"][0]["writer"]["vdl"].as_u64().expect("VDL");
+    let returned: Vec<_> = lost.iter().map(|node| start_node(&cluster, node)).collect();
     load.wait_for(SOME, PATIENCE).await;
-    // With the returned zone, another one can go: the returned nodes must carry the quorum.
-    wait_until(PATIENCE, "the returned nodes listen", || {
-        lost.iter().all(|node| std::net::TcpStream::connect(node.address).is_ok())
+    wait_until(PATIENCE, "the returned copies have what they missed", || {
+        lowest_scl(&cluster.status()) >= Some(vdl)
     });
+
+    // Now another zone can go: the returned copies carry the quorum.
+    kill_zone(&cluster, 2);
     load.wait_for(SOME, PATIENCE).await;
-    assert_eq!(load.errors(), 0, "no client noticed");
     let outcome = load.stop().await;
+    assert_eq!(outcome.errors, 0, "no client noticed");
     outcome.verify(cluster.port()).await;
-    for node in &mut returned {
-        signal(node.id(), libc::SIGTERM);
-        assert!(wait(node, Duration::from_secs(15)).success());
-    }
     cluster.stop();
+    returned.into_iter().for_each(Alone::stop);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,14 +125,11 @@ async fn a_paused_and_replaced_engine_is_fenced() {
     signal(old, libc::SIGSTOP);
 
     let port = cluster.port() + 1;
-    let mut command = Command::new(SEXTANT);
-    command.args(["engine", "--instance", "engine-2", "--listen", &format!("127.0.0.1:{port}")]);
-    command.args(["--http", &format!("127.0.0.1:{}", cluster.port() + 51)]);
-    for member in cluster.role("meta") {
-        command.args(["--meta", &member.address.to_string()]);
-    }
-    let log = std::fs::File::create(cluster.data().join("logs/engine-2.log")).expect("log");
-    let mut replacement = command.stdin(Stdio::null()).stderr(log).spawn().expect("starts");
+    let mut arguments = cluster.meta_flags();
+    let (listen, http) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{}", port + 50));
+    let own = ["engine", "--instance", "engine-2", "--listen", &listen, "--http", &http];
+    arguments.splice(0..0, own.map(Into::into));
+    let replacement = Alone::start(&arguments, &cluster.data().join("logs/engine-2.log"));
     drop(connect_to(port).await);
     let load = Load::start(port, CLIENTS, CLIENTS);
     load.wait_for(SOME, PATIENCE).await;
@@ -144,7 +146,6 @@ async fn a_paused_and_replaced_engine_is_fenced() {
     load.wait_for(SOME, PATIENCE).await;
     let outcome = load.stop().await.and(before);
     outcome.verify(port).await;
-    signal(replacement.id(), libc::SIGTERM);
-    assert!(wait(&mut replacement, Duration::from_secs(15)).success());
+    replacement.stop();
     cluster.stop();
 }

@@ -3,8 +3,6 @@
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::cluster::{Cluster, SEXTANT, output, signal, wait_gone};
 
 fn status(cluster: &Cluster, options: &[&str]) -> String {
@@ -18,16 +16,12 @@ fn status(cluster: &Cluster, options: &[&str]) -> String {
     said
 }
 
-fn json(cluster: &Cluster) -> Value {
-    serde_json::from_str(&status(cluster, &["--output", "json"])).expect("JSON")
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn one_screen_shows_members_zones_epochs_vdl_and_quorums() {
     let mut cluster = Cluster::new();
     cluster.start(&["--no-restart"]);
     cluster.connect().await.batch_execute("CREATE TABLE t (id int)").await.expect("a commit");
-    let healthy = json(&cluster);
+    let healthy = cluster.status();
     assert_eq!(healthy["members"].as_array().map(Vec::len), Some(3));
     assert_eq!(healthy["nodes"].as_array().map(Vec::len), Some(6));
     assert!(healthy["leader"].is_u64(), "{healthy:#}");
@@ -48,7 +42,7 @@ async fn one_screen_shows_members_zones_epochs_vdl_and_quorums() {
         signal(pid, libc::SIGKILL);
         wait_gone(pid);
     }
-    let pg = &json(&cluster)["volumes"][0]["pgs"][0];
+    let pg = &cluster.status()["volumes"][0]["pgs"][0];
     assert_eq!((pg["up"].as_u64(), pg["writable"].as_bool()), (Some(4), Some(true)), "{pg:#}");
     assert!(status(&cluster, &[]).contains("4/6 copies, writable, degraded"));
     cluster.stop();
