@@ -41,6 +41,12 @@ impl Running {
         tokio::task::spawn_blocking(move || runtime.shutdown_timeout(Duration::from_secs(10))).await.unwrap();
     }
 
+    /// Stops it between two instructions for so long, as a suspended process or a stalled machine would be: its one
+    /// worker thread does nothing else.
+    pub(crate) fn pause(&self, duration: Duration) {
+        self.runtime.as_ref().unwrap().spawn(async move { std::thread::sleep(duration) });
+    }
+
     /// Why it ended by itself.
     pub(crate) async fn outcome(&mut self) -> Result<(), MetaError> {
         timeout(LIMIT, &mut self.ended).await.expect("it ends in time").expect("it says how")

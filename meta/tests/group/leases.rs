@@ -138,3 +138,27 @@ async fn of_many_that_ask_at_once_one_is_granted() {
     }
     assert_eq!(granted, [VolumeEpoch(1)]);
 }
+
+/// ReadIndex is what makes a renewal safe: a leader that slept through its successor still believes that it leads when
+/// it wakes, and has the old writer's request in its hands.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_slept_through_its_successor_renews_nothing() {
+    let cluster = Cluster::started(3).await;
+    let client = cluster.client();
+    let (_, _, _beats) = cluster.with_nodes().await;
+    let volume = client.create_volume("v", Geometry { pages_per_pg: 64 }).await.unwrap().id;
+    let first = acquire(&client, volume, "a").await.unwrap();
+    let leader = client.cluster().await.unwrap().leader.unwrap();
+    cluster.running[&leader].pause(Duration::from_secs(6));
+    sleep(Duration::from_millis(200)).await;
+
+    // Waits in the sleeper's socket, to be the first thing it reads.
+    let sleeper = MetaClient::new(vec![cluster.peers[&leader]]).with_deadline(LIMIT);
+    let renewal = tokio::spawn(async move { sleeper.renew(volume, "a", first).await });
+    let (second, _) = wait_for(&client, volume, "b").await;
+    assert!(second > first);
+    assert!(!renewal.is_finished(), "the sleeper wakes after the grant, or this shows nothing");
+    let renewed = tokio::time::timeout(LIMIT, renewal).await.unwrap().unwrap();
+    assert_eq!(renewed, Err(MetaError::Fenced { current: second }));
+    client.renew(volume, "b", second).await.unwrap();
+}
