@@ -18,8 +18,8 @@ use crate::types::SqlError;
 const ATTEMPT: Duration = Duration::from_secs(5);
 /// Between two attempts.
 const RETRY: Duration = Duration::from_millis(100);
-/// Giving the lease back may take so long; it lapses by itself anyway.
-const CLOSE: Duration = Duration::from_secs(3);
+/// Making the last log durable and giving the lease back may take so long; the lease lapses by itself anyway.
+const CLOSE: Duration = Duration::from_secs(7);
 
 /// Why an engine ended other than by being asked to.
 #[derive(Debug, thiserror::Error)]

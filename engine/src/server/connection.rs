@@ -83,7 +83,13 @@ async fn converse(session: &mut Session, wire: &mut Wire, ticket: &Ticket) -> Re
     wire.flush().await?;
     loop {
         let frame = match wire.buffered()? {
-            Some(frame) => frame,
+            Some(frame) => {
+                // A client that never pauses must not outlive the engine.
+                if let Some(end) = ticket.interrupt.ended() {
+                    return Err(Failure::Fatal(end.error()));
+                }
+                frame
+            }
             None => match wait(session, wire, ticket).await? {
                 Some(frame) => frame,
                 None => return Ok(()),

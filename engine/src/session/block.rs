@@ -10,7 +10,7 @@
 use std::time::Instant;
 
 use super::interrupt::End;
-use super::{Failure, Session, codes, metrics, report};
+use super::{Failure, Session, codes, metrics};
 use crate::sql::{IsolationLevel, TransactionModes};
 use crate::txn::{Isolation, Transaction};
 use crate::types::{SqlError, SqlResult, sqlstate};
@@ -62,15 +62,21 @@ pub(super) fn in_failed_block() -> SqlError {
     )
 }
 
-fn warning(code: &'static str, message: &str, wire: &mut Wire) {
-    report::notice(&mut wire.out, "WARNING", &SqlError::new(code, message));
-}
-
-fn no_transaction(wire: &mut Wire) {
-    warning(sqlstate::NO_ACTIVE_TRANSACTION, "there is no transaction in progress", wire);
-}
-
 impl Session {
+    fn warn(&self, code: &'static str, message: &str, wire: &mut Wire) {
+        self.notify("WARNING", &SqlError::new(code, message), wire);
+    }
+
+    fn warn_no_transaction(&self, wire: &mut Wire) {
+        self.warn(sqlstate::NO_ACTIVE_TRANSACTION, "there is no transaction in progress", wire);
+    }
+
+    /// Warns that `what` does nothing outside a block.
+    pub(super) fn warn_no_block(&self, what: &str, wire: &mut Wire) {
+        let message = format!("{what} can only be used in transaction blocks");
+        self.warn(sqlstate::NO_ACTIVE_TRANSACTION, &message, wire);
+    }
+
     /// Makes sure that a statement has a transaction to run in.
     pub(super) fn ensure_transaction(&mut self) -> SqlResult<()> {
         if self.block.state == State::Failed {
@@ -111,7 +117,7 @@ impl Session {
         match self.block.state {
             State::Failed => return Err(in_failed_block()),
             State::Open => {
-                warning(sqlstate::ACTIVE_TRANSACTION, "there is already a transaction in progress", wire)
+                self.warn(sqlstate::ACTIVE_TRANSACTION, "there is already a transaction in progress", wire)
             }
             State::Idle | State::Implicit => {}
         }
@@ -170,7 +176,7 @@ impl Session {
                 "ROLLBACK"
             }
             State::Idle | State::Implicit => {
-                no_transaction(wire);
+                self.warn_no_transaction(wire);
                 self.commit().await?;
                 "COMMIT"
             }
@@ -187,7 +193,7 @@ impl Session {
     pub(super) fn rollback_block(&mut self, chain: bool, wire: &mut Wire) -> SqlResult<()> {
         let next = self.chained(chain)?;
         if !self.block.is_explicit() {
-            no_transaction(wire);
+            self.warn_no_transaction(wire);
         }
         self.rollback();
         self.chain(next, wire)

@@ -55,7 +55,7 @@ impl Session {
         loop {
             let last = match self.piece(wire).await? {
                 Piece::Data(data) => {
-                    reader.push(frontend_data(&data));
+                    reader.push(&data);
                     false
                 }
                 Piece::Done => true,
@@ -88,7 +88,7 @@ impl Session {
         loop {
             let last = match self.piece(wire).await? {
                 Piece::Data(data) => {
-                    reader.push(frontend_data(&data));
+                    reader.push(&data);
                     false
                 }
                 Piece::Done => true,
@@ -123,11 +123,8 @@ impl Session {
     /// The next message that matters.
     async fn piece(&mut self, wire: &mut Wire) -> Result<Piece, Failure> {
         loop {
-            let frame = tokio::select! {
-                biased;
-                frame = wire.next() => frame?.ok_or(WireError::Closed)?,
-                error = self.interrupt.wait_stopped() => return Err(error.into()),
-            };
+            let next = guarded(&self.interrupt, &self.clock, async { Ok(wire.next().await) }).await?;
+            let frame = next?.ok_or(WireError::Closed)?;
             match frontend::decode(frame.tag, &frame.body) {
                 Ok(Frontend::CopyData(_)) => return Ok(Piece::Data(frame.body)),
                 Ok(Frontend::CopyDone) => return Ok(Piece::Done),
@@ -138,11 +135,6 @@ impl Session {
             }
         }
     }
-}
-
-/// A CopyData message is nothing but its content.
-fn frontend_data(body: &Bytes) -> &[u8] {
-    body
 }
 
 fn no_transaction() -> SqlError {

@@ -57,7 +57,6 @@ impl Session {
         wire: &mut Wire,
     ) -> Result<(), Failure> {
         self.statements.check_free(name)?;
-        self.refresh();
         let mut parsed = sql::parse(text)?;
         if parsed.len() > 1 {
             return Err(SqlError::syntax("cannot insert multiple commands into a prepared statement").into());
@@ -78,7 +77,6 @@ impl Session {
         let statement = Arc::clone(self.statements.get(bind.statement)?);
         self.refuse_in_failed(statement.kind())?;
         self.portals.check_free(bind.portal)?;
-        self.refresh();
         let statement = self.fresh(bind.statement, statement).await?;
         let parameters = parameters(bind, statement.parameters(), &self.derived.zone)?;
         let columns = match &statement.plan {
@@ -146,9 +144,6 @@ impl Session {
     async fn execute(&mut self, name: &str, limit: u64, wire: &mut Wire) -> Result<(), Failure> {
         let mut portal = self.portals.take(name)?;
         self.refuse_in_failed(portal.kind())?;
-        self.interrupt.clear_cancel();
-        self.refresh();
-        self.clock.start(self.derived.statement_timeout);
         let statement = Arc::clone(&portal.statement);
         let ran = match statement.kind() {
             StatementKind::Empty => {

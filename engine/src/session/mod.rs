@@ -128,7 +128,7 @@ impl Session {
     pub fn idle_limit(&self) -> Option<Duration> {
         match self.block.status() {
             Status::Idle => None,
-            _ => self.settings.timeout("idle_in_transaction_session_timeout"),
+            _ => self.derived.idle_timeout,
         }
     }
 
@@ -171,6 +171,7 @@ impl Session {
     }
 
     async fn extended_step(&mut self, message: Frontend<'_>, wire: &mut Wire) -> Result<(), Failure> {
+        self.prologue();
         match self.extended(message, wire).await {
             Err(Failure::Sql(error)) => {
                 self.skipping = true;
@@ -181,6 +182,13 @@ impl Session {
             }
             other => other,
         }
+    }
+
+    /// Something begins: an old cancellation is forgotten, the settings of now count, and so does time.
+    fn prologue(&mut self) {
+        self.interrupt.clear_cancel();
+        self.refresh();
+        self.clock.start(self.derived.statement_timeout);
     }
 
     /// A frame that cannot be read. Its neighbours can, unless its type is unknown.
@@ -225,6 +233,7 @@ impl Session {
     /// ReadyForQuery, and the one flush.
     async fn finish(&mut self, wire: &mut Wire) -> Result<(), Failure> {
         self.skipping = false;
+        self.refresh();
         self.ready(&mut wire.out);
         wire.flush().await?;
         Ok(())

@@ -43,6 +43,11 @@ pub(super) struct Derived {
     pub(super) read_only: bool,
     pub(super) statement_timeout: Option<Duration>,
     pub(super) lock_timeout: Option<Duration>,
+    pub(super) idle_timeout: Option<Duration>,
+    /// NOTICEs are sent.
+    notices: bool,
+    /// WARNINGs are sent.
+    warnings: bool,
     pub(super) zone: TimeZone,
 }
 
@@ -54,6 +59,9 @@ impl Derived {
             read_only: settings.get("default_transaction_read_only") == "on",
             statement_timeout: settings.timeout("statement_timeout"),
             lock_timeout: settings.timeout("lock_timeout"),
+            idle_timeout: settings.timeout("idle_in_transaction_session_timeout"),
+            notices: !matches!(settings.get("client_min_messages"), "warning" | "error"),
+            warnings: settings.get("client_min_messages") != "error",
             zone: settings.time_zone(),
         }
     }
@@ -245,7 +253,19 @@ impl Session {
     /// Tells what the statement wants to be told.
     pub(super) fn notices(&mut self, running: &mut Running, wire: &mut Wire) {
         for notice in running.execution.take_notices() {
-            report::notice(&mut wire.out, notice.severity, &notice.fields);
+            self.notify(notice.severity, &notice.fields, wire);
+        }
+    }
+
+    /// A WARNING, NOTICE or the like, if the client wants it (`client_min_messages`). INFO always goes.
+    pub(super) fn notify(&self, severity: &str, notice: &SqlError, wire: &mut Wire) {
+        let wanted = match severity {
+            "INFO" => true,
+            "WARNING" => self.derived.warnings,
+            _ => self.derived.notices,
+        };
+        if wanted {
+            report::notice(&mut wire.out, severity, notice);
         }
     }
 }

@@ -19,9 +19,7 @@ impl Session {
         let started = Instant::now();
         self.statements.remove("");
         self.portals.remove("");
-        self.interrupt.clear_cancel();
-        self.refresh();
-        self.clock.start(self.derived.statement_timeout);
+        self.prologue();
         match self.run_string(sql, wire).await {
             Err(Failure::Sql(error)) => self.answer_error(&error, wire)?,
             other => other?,

@@ -7,7 +7,7 @@ use super::block::{State, level_name, level_of, no_serializable};
 use super::portal::{Portal, Statement};
 use super::rows::{self, Formats};
 use super::run::{Ran, Tag, guarded};
-use super::{Failure, Session, report};
+use super::{Failure, Session};
 use crate::sql::{self, Column, IsolationLevel, ParsedStatement, StatementKind, TransactionModes};
 use crate::types::{Datum, SqlError, SqlResult, SqlType, decode_text, oids, sqlstate, text_of};
 use crate::wire::Wire;
@@ -88,7 +88,7 @@ impl Session {
     fn set_transaction(&mut self, session: bool, modes: TransactionModes, wire: &mut Wire) -> SqlResult<()> {
         if !session {
             if !self.block.is_explicit() {
-                warn_no_block("SET TRANSACTION", wire);
+                self.warn_no_block("SET TRANSACTION", wire);
             }
             return self.set_modes(modes);
         }
@@ -111,7 +111,7 @@ impl Session {
 
     fn set(&mut self, name: &str, value: Option<&str>, local: bool, wire: &mut Wire) -> SqlResult<Tag> {
         if local && !self.block.is_explicit() {
-            warn_no_block("SET LOCAL", wire);
+            self.warn_no_block("SET LOCAL", wire);
         }
         match (name, value) {
             ("transaction_isolation", Some(value)) => {
@@ -301,14 +301,6 @@ impl Session {
                 settings.all().map(|(name, value, _)| (name.to_lowercase(), value.to_owned())).collect();
         });
     }
-}
-
-fn warn_no_block(what: &str, wire: &mut Wire) {
-    let warning = SqlError::new(
-        sqlstate::NO_ACTIVE_TRANSACTION,
-        format!("{what} can only be used in transaction blocks"),
-    );
-    report::notice(&mut wire.out, "WARNING", &warning);
 }
 
 fn show_columns(name: &str) -> Vec<Column> {

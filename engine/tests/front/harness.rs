@@ -1,13 +1,18 @@
 //! A server over a volume in memory, and a client that speaks raw protocol.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::Sink;
 use sextant_engine::server::{Limits, Server};
 use sextant_engine::sql::Database;
 use sextant_volume::memory::MemoryStore;
 use tokio::net::TcpListener;
+use tokio_postgres::CopyInSink;
 
 /// A running server; it ends with the test's runtime.
 pub(crate) struct Front {
@@ -51,4 +56,12 @@ impl Front {
 /// Fails the test instead of hanging.
 pub(crate) async fn in_time<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), work).await.expect("in time")
+}
+
+/// Sends COPY data in these pieces.
+pub(crate) async fn feed(mut sink: Pin<&mut CopyInSink<Bytes>>, pieces: &[&'static str]) {
+    for piece in pieces {
+        poll_fn(|cx| sink.as_mut().poll_ready(cx)).await.expect("ready");
+        sink.as_mut().start_send(Bytes::from_static(piece.as_bytes())).expect("taken");
+    }
 }

@@ -3,3 +3,5 @@
 mod harness;
 mod protocol;
 mod raw;
+mod sql;
+mod tools;

@@ -164,6 +164,23 @@ impl Raw {
         panic!("the server closed after {messages:?}");
     }
 
+    /// Reads up to ReadyForQuery; how many reads that took.
+    pub(crate) async fn pieces_until_ready(&mut self) -> usize {
+        let mut pieces = 0;
+        loop {
+            while let Some(message) = self.take() {
+                if message.tag == 'Z' {
+                    return pieces;
+                }
+            }
+            let mut piece = [0; 8192];
+            let read = in_time(self.stream.read(&mut piece)).await.expect("read");
+            assert!(read > 0, "the server closed");
+            self.input.extend(&piece[..read]);
+            pieces += 1;
+        }
+    }
+
     /// Messages until the server closes.
     pub(crate) async fn until_closed(&mut self) -> Vec<Message> {
         let mut messages = Vec::new();
