@@ -76,16 +76,17 @@ impl<'a> Overfull<'a> {
             let separator = self.separator(left).len();
             low + separator + bytes <= CAPACITY && separator + high + total - bytes <= CAPACITY
         };
+        // One further entry goes along when the page has no room for the new fence.
         let at_edge = match self.incoming.at {
-            _ if self.incoming.replaces => None,
-            at if at + 1 == count => Some((count - 1, total - sizes[count - 1])),
-            0 => Some((1, sizes[0])),
-            _ => None,
+            _ if self.incoming.replaces => [None, None],
+            at if at + 1 == count => [count.checked_sub(1), count.checked_sub(2)],
+            0 => [Some(1), Some(2)],
+            _ => [None, None],
         };
-        if let Some((left, bytes)) = at_edge
-            && fits(left, bytes)
-        {
-            return Some((left, self.separator(left)));
+        for left in at_edge.into_iter().flatten().filter(|left| (1..count).contains(left)) {
+            if fits(left, sizes[..left].iter().sum()) {
+                return Some((left, self.separator(left)));
+            }
         }
         let mut best: Option<(usize, usize)> = None;
         let mut bytes = 0;
