@@ -22,6 +22,9 @@ mod scan;
 mod unique;
 mod vacuum;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 pub use batch::RowBatch;

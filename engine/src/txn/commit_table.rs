@@ -1,6 +1,6 @@
 //! The commit table: for every transaction id, the LSN of its commit record, or 0.
 //!
-//! A page holds 1,020 ids: type mark at 24, slots of 8 bytes from 32 on. The directory, a tree in root slot
+//! A page holds 1,020 ids: mark at 24, slots of 8 bytes from 32 on. The directory, a tree in root slot
 //! [`Roots::COMMIT_TABLE`], maps block number (u64 BE) to page (u64 LE). A commit record is a mini-transaction of one
 //! `stamp` patch: the slot gets the record's own LSN.
 //!
@@ -20,9 +20,10 @@ use super::{Outcome, Owner, TxId};
 use crate::btree::{Edit, Tree};
 use crate::buffer::{BufferPool, Step, Stop, StorageError};
 use crate::mtr::MiniTxn;
-use crate::space::Roots;
+use crate::space::{PAGE_TYPE, Roots, page_type};
 
-const MARK: [u8; 8] = *b"SXCOMMIT";
+/// Begins with the page's type.
+const MARK: [u8; 8] = [page_type::FIRST_TXN, 0, 0, 0, b'C', b'M', b'T', b'B'];
 const SLOTS_AT: usize = 32;
 const IDS_PER_PAGE: u64 = ((PAGE_SIZE - SLOTS_AT) / 8) as u64;
 /// Blocks by which the high water rises at a time: 65,280 ids.
@@ -202,7 +203,7 @@ impl CommitTable {
         let page = self.page_of(pool, id)?;
         let at = slot_offset(id);
         let bytes = pool.read(page)?;
-        if bytes[24..SLOTS_AT] != MARK {
+        if bytes[PAGE_TYPE..SLOTS_AT] != MARK {
             let what = "not a page of the commit table";
             return Err(Stop::Failed(StorageError::Corrupt { page, what }));
         }

@@ -11,8 +11,8 @@ use super::lock::Mode;
 use super::snapshot::Pin;
 use super::undo::Slot;
 use super::{
-    Attached, Isolation, LockKey, LockWait, METRICS, Owner, RowLock, Snapshot, TableLock, TransactionSystem, TxId,
-    TxnError,
+    Attached, Isolation, LockKey, LockWait, METRICS, Owner, RowLock, Snapshot, TableLock, TransactionSystem,
+    TxId, TxnError,
 };
 use crate::btree::Tree;
 

@@ -1,7 +1,7 @@
 //! An undo page: records one behind the other.
 //!
 //! ```text
-//! 24..28  mark "SXUN"
+//! 24..28  mark: page type 17, "UND"
 //! 28..30  offset behind the last record, u16 LE
 //! 30..32  zero
 //! 32..    records (see [`super::record`])
@@ -15,12 +15,14 @@ use super::Slot;
 use super::record::UndoRecord;
 use crate::buffer::{BufferPool, Step, Stop, StorageError};
 use crate::mtr::{MiniTxn, PageHandle};
+use crate::space::{PAGE_TYPE, page_type};
 use crate::txn::version::UndoRef;
 
-const MARK_AT: usize = 24;
+const MARK_AT: usize = PAGE_TYPE;
 const END_AT: usize = 28;
 const START: usize = 32;
-const MARK: [u8; 4] = *b"SXUN";
+/// Begins with the page's type.
+const MARK: [u8; 4] = [page_type::FIRST_TXN + 1, b'U', b'N', b'D'];
 
 fn corrupt(page: PageId, what: &'static str) -> Stop {
     Stop::Failed(StorageError::Corrupt { page, what })
