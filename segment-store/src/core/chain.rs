@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use sextant_redo::{Lsn, TruncationRange, VolumeEpoch};
+use sextant_redo::{Lsn, TruncationRange, Truncations, VolumeEpoch};
 
 use super::{Coverage, LogAddress};
 
@@ -38,12 +38,11 @@ pub struct Cut {
     pub keep: Lsn,
 }
 
-/// A truncation range contradicts what the writer declared durable.
+/// Truncation ranges contradict what the writer declared durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("range ({from}, {to}] of epoch {epoch} would void records at or below {vdl}, which were durable")]
+#[error("record {lsn} of epoch {epoch} would become void, but everything at or below {vdl} was durable")]
 pub struct ChainError {
-    from: Lsn,
-    to: Lsn,
+    lsn: Lsn,
     epoch: VolumeEpoch,
     vdl: Lsn,
 }
@@ -111,65 +110,60 @@ impl Chain {
         }
     }
 
-    /// Fails when `range` would void a live record at or below `vdl`.
-    pub fn check_range(&self, range: TruncationRange, vdl: Lsn) -> Result<(), ChainError> {
-        let contradicted = range.from < vdl
-            && self.batches.values().any(|batch| {
-                let voided_first = self
-                    .fresh
-                    .get(&batch.first)
-                    .and_then(|lsns| lsns.iter().copied().find(|lsn| range.voids(batch.epoch, *lsn)))
-                    .unwrap_or(batch.last);
-                range.voids(batch.epoch, voided_first) && voided_first <= vdl
-            });
-        if contradicted {
-            let TruncationRange { epoch, from, to } = range;
-            return Err(ChainError { from, to, epoch, vdl });
+    /// How many records of the batch at `first` stay live, and the LSNs known of it: none at or below the VDL, where
+    /// the batch can only be live or void as a whole.
+    fn live_under<'a>(&'a self, batch: &'a StoredBatch, ranges: &Truncations) -> (usize, &'a [Lsn]) {
+        let lsns = self.fresh.get(&batch.first).map_or(std::slice::from_ref(&batch.last), |l| &l[..]);
+        let live = lsns.iter().take_while(|lsn| !ranges.voids(batch.epoch, **lsn)).count();
+        (live, lsns)
+    }
+
+    /// Fails when `ranges` would void a live record at or below `vdl`.
+    pub fn check_ranges(&self, ranges: &Truncations, vdl: Lsn) -> Result<(), ChainError> {
+        for batch in self.batches.values() {
+            let (live, lsns) = self.live_under(batch, ranges);
+            if let Some(lsn) = lsns.get(live).copied().filter(|lsn| *lsn <= vdl) {
+                return Err(ChainError { lsn, epoch: batch.epoch, vdl });
+            }
         }
         Ok(())
     }
 
-    /// Cuts off what `range` voids and says what was cut. [`Chain::check_range`] must have passed.
-    pub fn truncate(&mut self, range: TruncationRange) -> Vec<Cut> {
+    /// Cuts off what `ranges` void and says what was cut. `added` are those of them that are new here;
+    /// [`Chain::check_ranges`] must have passed.
+    pub fn truncate(&mut self, ranges: &Truncations, added: &[TruncationRange]) -> Vec<Cut> {
         let mut cuts = Vec::new();
-        let hit: Vec<Lsn> = self
-            .batches
-            .values()
-            .filter(|b| b.epoch < range.epoch && b.last > range.from && b.first <= range.to)
-            .map(|b| b.first)
-            .collect();
-        for first in hit {
-            let Some(batch) = self.batches.get_mut(&first) else {
-                continue;
-            };
-            let lsns = self.fresh.get(&first).map_or(&[][..], |l| &l[..]);
-            let live = lsns.iter().take_while(|lsn| !range.voids(batch.epoch, **lsn)).count();
-            if live == lsns.len() && !lsns.is_empty() {
+        let all: Vec<StoredBatch> = self.batches.values().copied().collect();
+        for batch in all {
+            let (live, lsns) = self.live_under(&batch, ranges);
+            if live == lsns.len() {
                 continue;
             }
-            let keep = live.checked_sub(1).map_or(batch.prev, |at| lsns[at]);
+            let kept: Box<[Lsn]> = lsns[..live].into();
+            let keep = kept.last().copied().unwrap_or(batch.prev);
             cuts.push(Cut { at: batch.at, keep });
-            if live == 0 {
-                self.batches.remove(&first);
-                self.fresh.remove(&first);
+            if kept.is_empty() {
+                self.batches.remove(&batch.first);
+                self.fresh.remove(&batch.first);
             } else {
-                batch.last = keep;
-                let kept: Box<[Lsn]> = lsns[..live].into();
-                self.fresh.insert(first, kept);
+                self.batches.insert(batch.first, StoredBatch { last: keep, ..batch });
+                self.fresh.insert(batch.first, kept);
             }
         }
-        self.uncover(range);
+        added.iter().for_each(|range| self.uncover(*range));
         cuts
     }
 
-    /// Takes the range out of the coverage, then adds back what the remaining batches cover.
+    /// Takes the range out of the coverage, then adds back what the remaining batches cover. What was collected from
+    /// the log was durable and stays.
     fn uncover(&mut self, range: TruncationRange) {
+        let start = range.from.max(self.log_start);
         let mut coverage = Coverage::default();
         for (from, to) in self.coverage.spans() {
-            if to <= range.from || from >= range.to {
+            if to <= start || from >= range.to {
                 coverage.insert(from, to);
-            } else if from < range.from {
-                coverage.insert(from, self.last_live_record(from, range.from));
+            } else if from < start {
+                coverage.insert(from, self.last_live_record(from, start));
             }
         }
         for batch in self.batches.values() {

@@ -8,7 +8,7 @@
 //! | 1 | batch | (the batch itself, nothing in front) |
 //! | 2 | segment created | volume epoch u64, membership epoch u64 |
 //! | 3 | epochs recorded | volume epoch u64, membership epoch u64 |
-//! | 4 | truncation recorded | epoch u64, from u64, to u64 |
+//! | 4 | truncation list recorded, in place of the one before | count u32, then epoch u64, from u64, to u64 of each |
 
 use bytes::Bytes;
 use sextant_redo::codec::{DecodeError, Reader};
@@ -57,8 +57,8 @@ pub enum Entry {
     Created(SegmentId, Epochs),
     /// The segment was opened under these epochs.
     Epochs(SegmentId, Epochs),
-    /// The segment knows this truncation range.
-    Truncation(SegmentId, TruncationRange),
+    /// These are the segment's truncation ranges, and no others.
+    Truncations(SegmentId, Vec<TruncationRange>),
 }
 
 /// Why bytes are not an entry.
@@ -76,7 +76,7 @@ pub enum EntryError {
 const BATCH: u32 = 1;
 const CREATED: u32 = 2;
 const EPOCHS: u32 = 3;
-const TRUNCATION: u32 = 4;
+const TRUNCATIONS: u32 = 4;
 
 impl Entry {
     /// Bytes in front of every entry.
@@ -87,7 +87,7 @@ impl Entry {
     pub fn segment(&self) -> SegmentId {
         match self {
             Entry::Batch(batch) => batch.header().segment,
-            Entry::Created(segment, _) | Entry::Epochs(segment, _) | Entry::Truncation(segment, _) => {
+            Entry::Created(segment, _) | Entry::Epochs(segment, _) | Entry::Truncations(segment, _) => {
                 *segment
             }
         }
@@ -100,7 +100,7 @@ impl Entry {
             + match self {
                 Entry::Batch(batch) => batch.bytes().len(),
                 Entry::Created(..) | Entry::Epochs(..) => 12 + 16,
-                Entry::Truncation(..) => 12 + 24,
+                Entry::Truncations(_, ranges) => 12 + 4 + 24 * ranges.len(),
             }
     }
 
@@ -110,7 +110,7 @@ impl Entry {
             Entry::Batch(_) => BATCH,
             Entry::Created(..) => CREATED,
             Entry::Epochs(..) => EPOCHS,
-            Entry::Truncation(..) => TRUNCATION,
+            Entry::Truncations(..) => TRUNCATIONS,
         };
         put(&kind.to_le_bytes());
         put(&((self.encoded_len() - Entry::HEADER) as u32).to_le_bytes());
@@ -121,11 +121,14 @@ impl Entry {
                 put(&epochs.volume.0.to_le_bytes());
                 put(&epochs.membership.0.to_le_bytes());
             }
-            Entry::Truncation(segment, range) => {
+            Entry::Truncations(segment, ranges) => {
                 put_segment(put, *segment);
-                put(&range.epoch.0.to_le_bytes());
-                put(&range.from.0.to_le_bytes());
-                put(&range.to.0.to_le_bytes());
+                put(&(ranges.len() as u32).to_le_bytes());
+                for range in ranges {
+                    put(&range.epoch.0.to_le_bytes());
+                    put(&range.from.0.to_le_bytes());
+                    put(&range.to.0.to_le_bytes());
+                }
             }
         }
     }
@@ -154,10 +157,12 @@ fn decode_control(kind: u32, body: &[u8]) -> Result<Entry, DecodeError> {
     let entry = match kind {
         CREATED => Entry::Created(segment, epochs(&mut r)?),
         EPOCHS => Entry::Epochs(segment, epochs(&mut r)?),
-        TRUNCATION => {
-            let range =
-                TruncationRange { epoch: VolumeEpoch(r.u64()?), from: Lsn(r.u64()?), to: Lsn(r.u64()?) };
-            Entry::Truncation(segment, range)
+        TRUNCATIONS => {
+            let count = r.u32()? as usize;
+            if r.remaining() != count.saturating_mul(24) {
+                return Err(DecodeError::OutOfRange { what: "number of truncation ranges" });
+            }
+            Entry::Truncations(segment, (0..count).map(|_| range(&mut r)).collect::<Result<_, _>>()?)
         }
         tag => {
             return Err(DecodeError::UnknownTag { what: "log entry", tag: u64::from(tag) });
@@ -169,6 +174,10 @@ fn decode_control(kind: u32, body: &[u8]) -> Result<Entry, DecodeError> {
 
 fn epochs(r: &mut Reader<'_>) -> Result<Epochs, DecodeError> {
     Ok(Epochs { volume: VolumeEpoch(r.u64()?), membership: MembershipEpoch(r.u64()?) })
+}
+
+fn range(r: &mut Reader<'_>) -> Result<TruncationRange, DecodeError> {
+    Ok(TruncationRange { epoch: VolumeEpoch(r.u64()?), from: Lsn(r.u64()?), to: Lsn(r.u64()?) })
 }
 
 fn put_segment(put: &mut dyn FnMut(&[u8]), segment: SegmentId) {

@@ -5,6 +5,8 @@
 //! - batches are admitted only from a sender of exactly the segment's volume epoch, and only when the segment knows
 //!   that opening's truncation range (or was created under that epoch). Without the range, void records of an older
 //!   writer would look like live ones below the new writer's first batch;
+//! - a truncation list takes the place of the one before: a range that the opener did not learn of belongs to an opening
+//!   that never completed, and what it voided may have been found durable since;
 //! - the VDL and PGMRPL that batches carry only go up.
 
 use sextant_redo::wire::{Epochs, SegmentError, SegmentState};
@@ -13,6 +15,9 @@ use sextant_redo::{
 };
 
 use super::{Chain, Coverage, Cut, LogAddress, StoredBatch};
+
+/// Most ranges in one list: one an opening, and a list must fit a group of the log.
+const RANGES_MAX: usize = 64 * 1024;
 
 /// What to do with an admitted append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +59,8 @@ pub struct Segment {
     chain: Chain,
     /// Epochs including what waits to become durable: what is admitted by.
     door: Epochs,
-    /// The epoch whose own truncation range waits to become durable.
-    clearing: Option<VolumeEpoch>,
+    /// The truncation list that waits to become durable.
+    waiting: Option<Truncations>,
 }
 
 impl Segment {
@@ -78,7 +83,7 @@ impl Segment {
             pgmrpl: parts.pgmrpl,
             chain: Chain::restore(parts.coverage, parts.log_start),
             door: parts.epochs,
-            clearing: None,
+            waiting: None,
         }
     }
 
@@ -161,7 +166,8 @@ impl Segment {
     /// True when the current opening's truncation range is known here, or on its way into the log.
     fn knows_range(&self) -> bool {
         let epoch = self.door.volume;
-        self.clearing == Some(epoch) || self.truncations.ranges().iter().any(|range| range.epoch == epoch)
+        let list = self.waiting.as_ref().unwrap_or(&self.truncations);
+        list.ranges().iter().any(|range| range.epoch == epoch)
     }
 
     /// True when a batch of `epoch` can be told from void ones: a segment born under the current epoch holds nothing
@@ -201,29 +207,33 @@ impl Segment {
         Ok(self.epochs != epochs)
     }
 
-    /// Decides on truncation ranges and returns those to write.
+    /// Decides on a truncation list, which takes the place of the one here; true when there is something to write.
     pub fn admit_truncate(
         &mut self,
         epochs: Epochs,
         ranges: &[TruncationRange],
-    ) -> Result<Vec<TruncationRange>, SegmentError> {
+    ) -> Result<bool, SegmentError> {
         self.check_current(epochs)?;
-        let mut after = self.truncations.clone();
-        let mut new = Vec::new();
-        for range in ranges {
-            let bad = |what: String| SegmentError::BadRequest { what };
-            if range.epoch > epochs.volume || range.from > range.to {
-                return Err(bad(format!("impossible truncation range {range:?}")));
-            }
-            self.chain.check_range(*range, self.vdl).map_err(|e| bad(e.to_string()))?;
-            if after.insert(*range).map_err(|e| bad(e.to_string()))? {
-                new.push(*range);
-            }
+        let bad = |what: String| SegmentError::BadRequest { what };
+        if ranges.len() > RANGES_MAX {
+            return Err(bad(format!("{} truncation ranges are more than {RANGES_MAX}", ranges.len())));
         }
-        if ranges.iter().any(|range| range.epoch == epochs.volume) {
-            self.clearing = Some(epochs.volume);
+        if let Some(range) = ranges.iter().find(|r| r.epoch > epochs.volume || r.from > r.to) {
+            return Err(bad(format!("impossible truncation range {range:?}")));
         }
-        Ok(new)
+        // An opening decides its range once.
+        let mut known = self.truncations.clone();
+        ranges
+            .iter()
+            .try_for_each(|range| known.insert(*range).map(|_| ()))
+            .map_err(|e| bad(e.to_string()))?;
+        let list = Truncations::from_list(ranges).map_err(|e| bad(e.to_string()))?;
+        self.chain.check_ranges(&list, self.vdl).map_err(|e| bad(e.to_string()))?;
+        if self.waiting.is_none() && self.truncations == list {
+            return Ok(false);
+        }
+        self.waiting = Some(list);
+        Ok(true)
     }
 
     /// Decides on a page read.
@@ -255,7 +265,7 @@ impl Segment {
     /// What was admitted could not be written and is gone: only what is durable counts. Epochs stay up: nobody was
     /// told of them, but a door once closed does no harm.
     pub fn forget_waiting(&mut self) {
-        self.clearing = None;
+        self.waiting = None;
     }
 
     /// Applies a durable batch. Calls `on_live` for each of its live records.
@@ -301,16 +311,20 @@ impl Segment {
         self.door.membership = self.door.membership.max(epochs.membership);
     }
 
-    /// Applies a durable truncation range and says which batches it cut. A range that contradicts what is known
-    /// changes nothing.
-    pub fn apply_truncation(&mut self, range: TruncationRange) -> Result<Vec<Cut>, SegmentError> {
+    /// Applies a durable truncation list and says which batches it cut. One that contradicts what is known changes
+    /// nothing.
+    pub fn apply_truncations(&mut self, ranges: &[TruncationRange]) -> Result<Vec<Cut>, SegmentError> {
         let bad = |what: String| SegmentError::BadRequest { what };
-        self.chain.check_range(range, self.vdl).map_err(|e| bad(e.to_string()))?;
-        match self.truncations.insert(range) {
-            Ok(true) => Ok(self.chain.truncate(range)),
-            Ok(false) => Ok(Vec::new()),
-            Err(error) => Err(bad(error.to_string())),
+        let list = Truncations::from_list(ranges).map_err(|e| bad(e.to_string()))?;
+        if self.waiting.as_ref() == Some(&list) {
+            self.waiting = None;
         }
+        self.chain.check_ranges(&list, self.vdl).map_err(|e| bad(e.to_string()))?;
+        let known = |range: &TruncationRange| self.truncations.ranges().contains(range);
+        let added: Vec<TruncationRange> = ranges.iter().filter(|range| !known(range)).copied().collect();
+        let cuts = self.chain.truncate(&list, &added);
+        self.truncations = list;
+        Ok(cuts)
     }
 
     /// The log below `floor` is being freed.

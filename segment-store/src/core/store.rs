@@ -147,11 +147,9 @@ impl Store {
                 self.plan_log(ticket, segment, epochs, (after, up_to), wanted, out)
             }
             Request::Truncate { segment, epochs, ranges } => {
-                let new = self.slot(segment)?.segment.admit_truncate(epochs, &ranges)?;
-                out.extend(
-                    new.into_iter().map(|range| Action::Write(Some(Entry::Truncation(segment, range)), None)),
-                );
-                out.push(Action::Write(None, Some((ticket, Answer::State(segment)))));
+                let write = self.slot(segment)?.segment.admit_truncate(epochs, &ranges)?;
+                let entry = write.then_some(Entry::Truncations(segment, ranges));
+                out.push(Action::Write(entry, Some((ticket, Answer::State(segment)))));
                 Ok(())
             }
             Request::Status => {
@@ -269,8 +267,8 @@ impl Store {
                 });
             }
             Entry::Epochs(_, epochs) => slot.segment.apply_epochs(*epochs),
-            Entry::Truncation(_, range) => {
-                let cuts = slot.segment.apply_truncation(*range)?;
+            Entry::Truncations(_, ranges) => {
+                let cuts = slot.segment.apply_truncations(ranges)?;
                 slot.pages.cut(&cuts);
             }
             Entry::Created(..) => {}

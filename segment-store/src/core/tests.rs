@@ -186,6 +186,33 @@ fn void_batches_that_arrive_late_change_nothing() {
 }
 
 #[test]
+fn a_list_replaces_the_one_before_and_forgotten_ranges_void_nothing() {
+    let (mut bench, mut writer) = (Bench::default(), Writer::new(1));
+    bench.send(create(1));
+    bench.send(append(1, writer.batch(&[(1, 1)])));
+    let low = writer.last;
+    let second = writer.batch(&[(1, 2)]);
+    bench.send(append(1, second.clone()));
+    // An opening that saw less, and died: its range voids the second record here.
+    bench.send(open(2));
+    let stale = TruncationRange { epoch: VolumeEpoch(2), from: low, to: Lsn(9000) };
+    bench.send(truncate(2, vec![stale]));
+    assert_eq!(bench.scl(), low);
+    // The next one saw the second record at a quorum and kept it.
+    let kept = writer.last;
+    let range = writer.reopen(3, kept, 1000);
+    bench.send(open(3));
+    assert!(
+        matches!(bench.send(truncate(3, vec![range])), Reply::State(state) if state.truncations == [range])
+    );
+    assert!(matches!(bench.send(append(3, second)), Reply::Appended { scl, .. } if scl == kept));
+    assert_eq!(bench.records(3).len(), 2);
+    assert!(
+        matches!(bench.send(append(3, writer.batch(&[(1, 3)]))), Reply::Appended { scl, .. } if scl == writer.last)
+    );
+}
+
+#[test]
 fn reads_need_the_log_and_the_epoch() {
     let (mut bench, mut writer) = (Bench::default(), Writer::new(1));
     bench.send(create(1));
@@ -252,7 +279,7 @@ proptest! {
         let _ = Entry::decode(&bytes::Bytes::from(bytes), 0);
         let range = TruncationRange { epoch: VolumeEpoch(4), from: Lsn(1), to: Lsn(2) };
         let batch = Batch::decode(&Writer::new(1).batch(&[(1, 1)])).expect("valid");
-        for entry in [Entry::Batch(batch), Entry::Created(SEGMENT, epochs(1)), Entry::Epochs(SEGMENT, epochs(2)), Entry::Truncation(SEGMENT, range)] {
+        for entry in [Entry::Batch(batch), Entry::Created(SEGMENT, epochs(1)), Entry::Epochs(SEGMENT, epochs(2)), Entry::Truncations(SEGMENT, vec![range, range])] {
             let mut out = Vec::new();
             entry.encode(&mut |part| out.extend_from_slice(part));
             prop_assert_eq!(out.len(), entry.encoded_len());
