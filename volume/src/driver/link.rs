@@ -1,7 +1,6 @@
 //! One connection a node: made, introduced, read from, written to when the socket takes more, and made again when it
 //! breaks. Requests of all kinds share it, told apart by their ids.
 
-use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -67,22 +66,7 @@ impl Driver {
 
     async fn serve_link(self: &Rc<Self>, node: usize, stream: Rc<TcpStream>) -> String {
         let want_write = Rc::new(Notify::new());
-        let mut core = self.core.borrow_mut();
-        core.nodes[node].generation += 1;
-        core.nodes[node].link = Some(Link {
-            stream: Rc::clone(&stream),
-            out: VecDeque::new(),
-            out_bytes: 0,
-            written: 0,
-            calls: HashMap::new(),
-            want_write: Rc::clone(&want_write),
-            ready: false,
-            broken: false,
-            frames_received: 0,
-            frames_seen: 0,
-            idle_ticks: 0,
-        });
-        drop(core);
+        self.core.borrow_mut().nodes[node].connect(Link::new(Rc::clone(&stream), Rc::clone(&want_write)));
         tokio::select! {
             ended = self.read_frames(node, &stream) => ended,
             ended = self.write_more(node, &stream, &want_write) => ended,

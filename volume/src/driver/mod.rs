@@ -300,7 +300,7 @@ impl Driver {
         let Some(shared) = self.shared.get() else { return };
         let (vcl, vdl) = {
             let mut core = self.core.borrow_mut();
-            let Some(tracker) = &core.tracker else { return };
+            let Some(tracker) = core.tracker.as_ref().filter(|_| !core.stopped) else { return };
             let (vcl, vdl) = (tracker.vcl(), tracker.vdl());
             while core.rounds.pop_front_if(|last| *last <= vcl).is_some() {}
             (vcl, vdl)

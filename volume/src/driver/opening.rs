@@ -86,6 +86,9 @@ impl Driver {
             Err(error) => {
                 tracing::warn!(group = place.group, member = place.member, %error, "a step of opening failed; again");
                 tokio::time::sleep(PAUSE).await;
+                if let Action::Copy { from, .. } = action {
+                    let _ = events.send(Event::Suspect(from));
+                }
                 Event::Failed(place)
             }
         };

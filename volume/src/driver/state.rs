@@ -76,6 +76,24 @@ pub(crate) struct Link {
     pub(crate) idle_ticks: u32,
 }
 
+impl Link {
+    pub(crate) fn new(stream: Rc<TcpStream>, want_write: Rc<Notify>) -> Link {
+        Link {
+            stream,
+            out: VecDeque::new(),
+            out_bytes: 0,
+            written: 0,
+            calls: HashMap::new(),
+            want_write,
+            ready: false,
+            broken: false,
+            frames_received: 0,
+            frames_seen: 0,
+            idle_ticks: 0,
+        }
+    }
+}
+
 pub(crate) struct Node {
     pub(crate) id: NodeId,
     pub(crate) az: AzId,
@@ -123,6 +141,11 @@ impl Node {
             last_error: None,
             counters,
         }
+    }
+
+    pub(crate) fn connect(&mut self, link: Link) {
+        self.generation += 1;
+        self.link = Some(link);
     }
 
     pub(crate) fn is_ready(&self) -> bool {

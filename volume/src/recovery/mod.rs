@@ -104,8 +104,10 @@ pub enum Event {
         /// Its SCL.
         scl: Lsn,
     },
-    /// It did not work: the segment starts again with [`Action::Open`]. For a copy, both ends are named in turn.
+    /// It did not work: the segment starts again with [`Action::Open`].
     Failed(Place),
+    /// A copy from it did not work: it may be gone, so it is asked again before it counts.
+    Suspect(Place),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -211,6 +213,7 @@ impl Recovery {
                     state.scl = state.scl.max(scl);
                 }
             }
+            Event::Suspect(place) => self.member(place).state = None,
             Event::Failed(place) => {
                 self.set(place, None);
                 let is_source = self.groups[place.group].source == place.member;

@@ -174,7 +174,7 @@ impl World {
         }
     }
 
-    fn perform(&mut self, recovery: &Recovery, action: &Action) -> Option<Event> {
+    fn perform(&mut self, action: &Action) -> Option<Event> {
         let epoch = VolumeEpoch(self.epoch);
         let Place { group, member } = action.place();
         let source = match action {
@@ -200,7 +200,6 @@ impl World {
             Action::Copy { to, after, up_to, .. } => {
                 let wanted = |r: &(RecordLinks, VolumeEpoch)| r.0.lsn > *after && r.0.lsn <= *up_to;
                 source?.into_iter().filter(wanted).for_each(|record| segment.put(record));
-                assert!(recovery.state(*to).is_some());
                 Event::Copied { to: *to, scl: segment.scl() }
             }
         })
@@ -240,9 +239,14 @@ impl World {
             let pick = self.dice.below(waiting.len());
             let action = waiting.swap_remove(pick);
             let lost_answer = self.dice.one_in(12);
-            let event = match self.perform(&recovery, &action) {
+            let event = match self.perform(&action) {
                 Some(event) if !lost_answer => event,
-                _ => Event::Failed(action.place()),
+                _ => {
+                    if let Action::Copy { from, .. } = action {
+                        recovery.on(Event::Suspect(from)).expect("no answer, no conflict");
+                    }
+                    Event::Failed(action.place())
+                }
             };
             recovery.on(event).expect("no two lists from one opening");
         }

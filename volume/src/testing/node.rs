@@ -22,6 +22,8 @@ use super::segment::Segment;
 pub(crate) struct Manner {
     /// Takes requests and answers nothing.
     pub(crate) mute: bool,
+    /// Does not answer requests for log.
+    pub(crate) keep_log: bool,
     /// Pause before each answer to a page read.
     pub(crate) read_delay: Duration,
     /// Pause before each acknowledgement.
@@ -141,7 +143,8 @@ async fn serve(stream: TcpStream, id: NodeId, inner: Arc<Mutex<Inner>>) {
         if hang_up {
             return;
         }
-        if manner.mute {
+        let asks_log = matches!(Request::decode(frame.kind, &frame.payload), Ok(Request::ReadLog { .. }));
+        if manner.mute || manner.keep_log && asks_log {
             continue;
         }
         let request = frame.request;

@@ -86,6 +86,40 @@ async fn too_few_nodes_do_not_open_and_that_is_said() {
     assert_eq!(value(&volume, 1, 4).await, b"safe");
 }
 
+/// The opening has chosen to keep a record that one segment alone has, and that one dies before it is copied.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_opening_begins_again_when_what_it_meant_to_keep_is_gone() {
+    let mut cluster = Cluster::start().await;
+    let (volume, _) = cluster.open("a").await.expect("opens");
+    let mut writer = Writer::new(&volume);
+    let kept = writer.commit(&[1], b"kept").await.expect("durable");
+    eventually("all have it", || cluster.copies_to(0, kept) == 6).await;
+    for node in &mut cluster.nodes[..5] {
+        node.kill().await;
+    }
+    let lone = writer.write(&[1], b"lone").await.expect("appended");
+    eventually("one has it", || cluster.copies_to(0, lone) == 1).await;
+    drop((writer, volume));
+    for node in &mut cluster.nodes[..3] {
+        node.revive().await;
+    }
+    cluster.nodes[5].behave(|m| m.keep_log = true);
+    let opener = cluster.opener("a");
+    let opening = tokio::spawn(async move { opener.open().await });
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert!(!opening.is_finished(), "it wants to copy");
+    cluster.nodes[5].kill().await;
+    cluster.nodes[3].revive().await;
+    cluster.nodes[4].revive().await;
+    let (volume, opened) = opening.await.expect("no panic").expect("opens in the end");
+    assert_eq!((opened.vdl, opened.epoch.0), (kept, 3));
+    assert_eq!(value(&volume, 1, 4).await, b"kept");
+    cluster.nodes[5].behave(|m| m.keep_log = false);
+    cluster.nodes[5].revive().await;
+    let last = Writer::new(&volume).commit(&[1], b"next").await.expect("durable");
+    eventually("the void record is gone, the new one there", || cluster.copies_to(0, last) == 6).await;
+}
+
 /// Commits under changing failures, crashes of the writer, and returns: everything acknowledged is always there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_over_many_openings() {
