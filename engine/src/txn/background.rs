@@ -13,6 +13,8 @@ use crate::btree::Tree;
 use crate::buffer::StorageError;
 
 const INTERVAL: Duration = Duration::from_millis(250);
+/// So many pages reclaimed in one pass: the next one comes at once.
+const MUCH: usize = 256;
 
 /// Starts the passes; they end with the system.
 pub(super) fn spawn(system: &Arc<TransactionSystem>) {
@@ -21,13 +23,18 @@ pub(super) fn spawn(system: &Arc<TransactionSystem>) {
 }
 
 async fn passes(system: Weak<TransactionSystem>) {
+    let mut pause = INTERVAL;
     loop {
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep(pause).await;
         let Some(system) = system.upgrade() else {
             return;
         };
         match system.tidy().await {
-            Ok(_) => {}
+            // Where there was much there is more.
+            Ok(report) if report.reclaimed >= MUCH => pause = INTERVAL / 50,
+            Ok(_) => pause = INTERVAL,
+            // The engine stops, and says why.
+            Err(StorageError::Volume(error)) if !error.is_retryable() => return,
             Err(error) if error.is_retryable() => {
                 tracing::warn!(%error, "background reclaim was put off; it is tried again");
             }

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use sextant_redo::{Lsn, PAGE_SIZE, PageId};
 
 use super::active::{Active, ActiveSet};
+use super::lookaside::Lookaside;
 use super::states::RecentOutcomes;
 use super::{Outcome, Owner, TxId};
 use crate::btree::{Edit, Tree};
@@ -30,35 +31,6 @@ const IDS_PER_PAGE: u64 = ((PAGE_SIZE - SLOTS_AT) / 8) as u64;
 const BLOCKS_AHEAD: u64 = 64;
 /// Newest transactions whose outcome is kept in memory (8 bytes each).
 const RECENT: usize = 1 << 20;
-/// Older outcomes kept in memory, per shard of the lookaside.
-const LOOKASIDE: usize = 1024;
-const LOOKASIDE_SHARDS: usize = 32;
-
-/// Outcomes that will not change any more, by id; direct-mapped.
-struct Lookaside(Vec<Mutex<Box<[(TxId, Outcome)]>>>);
-
-impl Lookaside {
-    fn new() -> Lookaside {
-        let shard = || Mutex::new(vec![(TxId(0), Outcome::Aborted); LOOKASIDE].into_boxed_slice());
-        Lookaside((0..LOOKASIDE_SHARDS).map(|_| shard()).collect())
-    }
-
-    fn at(&self, id: TxId) -> (&Mutex<Box<[(TxId, Outcome)]>>, usize) {
-        let shard = id.0 as usize % LOOKASIDE_SHARDS;
-        (&self.0[shard], id.0 as usize / LOOKASIDE_SHARDS % LOOKASIDE)
-    }
-
-    fn get(&self, id: TxId) -> Option<Outcome> {
-        let (shard, at) = self.at(id);
-        let (found, outcome) = shard.lock()[at];
-        (found == id).then_some(outcome)
-    }
-
-    fn put(&self, id: TxId, outcome: Outcome) {
-        let (shard, at) = self.at(id);
-        shard.lock()[at] = (id, outcome);
-    }
-}
 
 /// See the module.
 pub(crate) struct CommitTable {

@@ -6,7 +6,7 @@
 //! | module | idea |
 //! | --- | --- |
 //! | `id`, `error` | names, levels of isolation, errors |
-//! | `states`, `active`, `commit_table` | what became of a transaction: newest ones in memory, all of them in pages |
+//! | `states`, `active`, `lookaside`, `commit_table` | what became of a transaction: newest ones in memory, all of them in pages |
 //! | `snapshot` | snapshots in use, and the horizon below which nobody reads |
 //! | [`version`] | the header of every stored row version |
 //! | `undo` | older versions as deltas in pages of their own; reclaiming them |
@@ -29,6 +29,7 @@ mod commit_table;
 mod error;
 mod id;
 mod lock;
+mod lookaside;
 mod metrics;
 mod snapshot;
 mod states;

@@ -183,3 +183,39 @@ async fn dropped_trees_are_freed_once_nobody_looks() {
     bed.system.tidy().await.unwrap();
     assert_eq!(used(&bed).await.free, before.free + 1);
 }
+
+#[tokio::test]
+async fn nothing_is_repaired_in_a_tree_that_was_dropped() {
+    let bed = Bed::new().await;
+    let tree = bed.system.create_tree().await.unwrap();
+    let table = bed.system.table(7, tree);
+    let mut txn = bed.begin();
+    let id = bed.system.insert(&mut txn, &table, &[1; 300]).await.unwrap();
+    txn.commit().await.unwrap();
+    let mut txn = bed.begin();
+    for n in 0..60u8 {
+        txn.begin_statement();
+        let mut out = Vec::new();
+        let (lock, wait) = (RowLock::Update, LockWait::Block);
+        let locked = bed.system.lock_row(&mut txn, &table, id, lock, wait, &mut out);
+        assert_eq!(locked.await.unwrap(), LockOutcome::Locked);
+        bed.system.update(&mut txn, &table, id, &[n; 300]).await.unwrap();
+    }
+    txn.rollback();
+    tree.free_all(bed.system.pool()).await.unwrap();
+    let report = bed.system.tidy().await.unwrap();
+    assert_eq!(report.repaired, 0);
+    assert!(report.reclaimed > 0);
+    // The page is another tree's by now, with rows of the same ids.
+    let again = bed.system.create_tree().await.unwrap();
+    assert_eq!(again.root, tree.root);
+    let table = bed.system.table(8, again);
+    let mut txn = bed.begin();
+    let id = bed.system.insert(&mut txn, &table, b"another").await.unwrap();
+    txn.commit().await.unwrap();
+    assert_eq!(id, RowId(1));
+    bed.system.tidy().await.unwrap();
+    let mut out = Vec::new();
+    assert!(bed.system.get(&bed.now(), &table, id, &mut out).await.unwrap());
+    assert_eq!(out, b"another");
+}

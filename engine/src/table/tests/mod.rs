@@ -32,7 +32,11 @@ impl Bed {
     }
 
     async fn open(store: Arc<MemoryStore>) -> Bed {
-        let pool = BufferPool::new(store.clone(), CACHE).unwrap();
+        Bed::with_cache(store, CACHE).await
+    }
+
+    async fn with_cache(store: Arc<MemoryStore>, bytes: usize) -> Bed {
+        let pool = BufferPool::new(store.clone(), bytes).unwrap();
         let new = format_if_new(&pool).await.unwrap();
         let system = TransactionSystem::open(pool.clone()).await.unwrap();
         let tree = if new {
@@ -68,12 +72,7 @@ impl Bed {
     }
 
     async fn index(&self, unique: bool) -> Index {
-        Index {
-            oid: 2,
-            tree: self.system.create_tree().await.unwrap(),
-            unique,
-            key_of: Arc::new(|row| key_of(row)),
-        }
+        Index { oid: 2, tree: self.system.create_tree().await.unwrap(), unique, key_of: Arc::new(key_of) }
     }
 
     async fn insert(&self, txn: &mut Transaction, row: &[u8]) -> RowId {

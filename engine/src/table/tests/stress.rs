@@ -55,8 +55,8 @@ async fn sum(bed: &Bed, snapshot: &Snapshot) -> i64 {
     rows.iter().map(|(_, r)| balance(r)).sum()
 }
 
-async fn bank(isolation: Isolation) {
-    let bed = Arc::new(Bed::new().await);
+async fn bank(isolation: Isolation, cache: usize) {
+    let bed = Arc::new(Bed::with_cache(MemoryStore::new(), cache).await);
     let mut ids = Vec::new();
     for _ in 0..ACCOUNTS {
         ids.push(bed.committed(&row(START)).await);
@@ -106,6 +106,20 @@ async fn bank(isolation: Isolation) {
             }
         }));
     }
+    {
+        // Kills the engine again and again, at moments of the log's choosing.
+        let (bed, over) = (bed.clone(), over.clone());
+        others.push(tokio::spawn(async move {
+            while !over.load(Ordering::Relaxed) {
+                bed.store.hold_vdl(true);
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                let after = bed.crash().await;
+                assert_eq!(sum(&after, &after.now()).await, START * ACCOUNTS as i64);
+                bed.store.hold_vdl(false);
+                tokio::time::sleep(Duration::from_millis(3)).await;
+            }
+        }));
+    }
     for writer in writers {
         tokio::time::timeout(Duration::from_secs(60), writer).await.unwrap().unwrap();
     }
@@ -121,12 +135,12 @@ async fn bank(isolation: Isolation) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn money_is_neither_made_nor_lost_under_read_committed() {
-    bank(Isolation::ReadCommitted).await;
+    bank(Isolation::ReadCommitted, CACHE).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn money_is_neither_made_nor_lost_under_repeatable_read() {
-    bank(Isolation::RepeatableRead).await;
+    bank(Isolation::RepeatableRead, CACHE).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -149,4 +163,50 @@ async fn a_counter_counts_every_increment() {
         task.await.unwrap();
     }
     assert_eq!(balance(&bed.get(&bed.now(), id).await.unwrap()), 1600);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_cache_much_smaller_than_the_data_only_costs_time() {
+    let bed = Arc::new(Bed::with_cache(MemoryStore::new(), 64 * sextant_redo::PAGE_SIZE).await);
+    let index = bed.index(false).await;
+    let mut ids = Vec::new();
+    for n in 0..3000i64 {
+        let mut txn = bed.begin();
+        let new = [&[1 + (n % 200) as u8][..], &row(1)[1..], &[b'x'; 500]].concat();
+        ids.push(bed.insert_indexed(&mut txn, &index, &new).await.unwrap());
+        txn.commit().await.unwrap();
+    }
+    let old = bed.now();
+    let mut tasks = Vec::new();
+    for task in 0..4u64 {
+        let (bed, ids) = (bed.clone(), ids.clone());
+        tasks.push(tokio::spawn(async move {
+            let mut dice = Dice(task);
+            for _ in 0..300 {
+                let mut txn = bed.begin();
+                let id = ids[dice.roll(ids.len())];
+                let (outcome, mut new) = bed.lock(&mut txn, id).await.unwrap();
+                assert!(matches!(outcome, LockOutcome::Locked | LockOutcome::Updated));
+                new[100] = new[100].wrapping_add(1);
+                bed.system.update(&mut txn, &bed.table, id, &new).await.unwrap();
+                match dice.roll(4) {
+                    0 => txn.rollback(),
+                    _ => {
+                        txn.commit().await.unwrap();
+                    }
+                }
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert!(bed.scan(&old).await.iter().all(|(_, row)| row[100] == b'x'));
+    drop(old);
+    bed.system.tidy().await.unwrap();
+    bed.system.vacuum_table(&bed.table, &[index]).await.unwrap();
+    let rows = bed.scan(&bed.now()).await;
+    let changes: u64 = rows.iter().map(|(_, row)| u64::from(row[100] - b'x')).sum();
+    assert!(rows.len() == 3000 && (600..=1200).contains(&changes), "{} {changes}", rows.len());
+    assert!(bed.store.page_reads() > 1000);
 }
