@@ -34,7 +34,7 @@ mod tests;
 mod unlink;
 mod verify;
 
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 
 use sextant_redo::PageId;
 
@@ -80,6 +80,9 @@ pub enum Direction {
     /// Descending keys.
     Backward,
 }
+
+/// What a scan calls with each entry's key and value.
+pub type OnEntry<'f> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'f;
 
 /// How a scan goes on behind one leaf.
 #[derive(Debug, Clone, PartialEq, Eq)]

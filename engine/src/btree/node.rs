@@ -190,7 +190,12 @@ impl<'a> Node<'a> {
             None if key > self.prefix() => return Err(self.count()),
             None => return Err(0),
         };
-        let (mut from, mut to) = (0, self.count());
+        let (from, to) = self.bracket(suffix);
+        self.search_between(suffix, from, to)
+    }
+
+    /// Binary search among the entries `from..to`, given that those in front are less and those behind greater.
+    fn search_between(&self, suffix: &[u8], mut from: usize, mut to: usize) -> Result<usize, usize> {
         while from < to {
             let middle = (from + to) / 2;
             match self.suffix(middle).cmp(suffix) {
@@ -201,4 +206,65 @@ impl<'a> Node<'a> {
         }
         Err(from)
     }
+
+    /// A small range outside of which the entry cannot be. Every entry looked at is likely a miss of the processor's
+    /// cache, and keys are often evenly spaced numbers: so guess from first and last key where it is, then widen.
+    fn bracket(&self, suffix: &[u8]) -> (usize, usize) {
+        let count = self.count();
+        if count < 8 {
+            return (0, count);
+        }
+        let (first, last) = (self.suffix(0), self.suffix(count - 1));
+        if suffix > last {
+            return (count, count);
+        }
+        if suffix <= first {
+            return (0, 1);
+        }
+        let skip = first.iter().zip(last).take_while(|(a, b)| a == b).count();
+        let (low, high, wanted) = (window(first, skip), window(last, skip), window(suffix, skip));
+        // Only a guess: rounding does no harm, nor do keys that differ behind the window.
+        let share = wanted.saturating_sub(low) as f64 / high.saturating_sub(low) as f64;
+        let guess = ((share * (count - 1) as f64) as usize).min(count - 1);
+        self.widen(suffix, guess)
+    }
+
+    /// Doubles steps away from `guess` until the entry is enclosed.
+    fn widen(&self, suffix: &[u8], guess: usize) -> (usize, usize) {
+        let (count, mut step) = (self.count(), 1);
+        match self.suffix(guess).cmp(suffix) {
+            Ordering::Equal => (guess, guess + 1),
+            Ordering::Less => {
+                let mut from = guess + 1;
+                while from + step <= count {
+                    if self.suffix(from + step - 1) >= suffix {
+                        return (from, from + step);
+                    }
+                    from += step;
+                    step *= 2;
+                }
+                (from, count)
+            }
+            Ordering::Greater => {
+                let mut to = guess;
+                while step <= to {
+                    if self.suffix(to - step) <= suffix {
+                        return (to - step, to);
+                    }
+                    to -= step;
+                    step *= 2;
+                }
+                (0, to)
+            }
+        }
+    }
+}
+
+/// Eight bytes of a key from `skip` on as a number, zeros behind its end.
+fn window(key: &[u8], skip: usize) -> u64 {
+    let rest = key.get(skip..).unwrap_or(&[]);
+    let mut raw = [0; 8];
+    let len = rest.len().min(8);
+    raw[..len].copy_from_slice(&rest[..len]);
+    u64::from_be_bytes(raw)
 }

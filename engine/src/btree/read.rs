@@ -4,7 +4,7 @@ use std::ops::{Bound, ControlFlow};
 
 use super::descend::Target;
 use super::node::Node;
-use super::{Direction, Resume, Tree};
+use super::{Direction, OnEntry, Resume, Tree};
 use crate::buffer::{BufferPool, Step};
 
 impl Tree {
@@ -23,7 +23,7 @@ impl Tree {
         pool: &BufferPool,
         from: Bound<&[u8]>,
         direction: Direction,
-        f: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        f: &mut OnEntry<'_>,
     ) -> Step<Resume> {
         match direction {
             Direction::Forward => self.scan_forward(pool, from, f),
@@ -31,12 +31,7 @@ impl Tree {
         }
     }
 
-    fn scan_forward(
-        &self,
-        pool: &BufferPool,
-        from: Bound<&[u8]>,
-        f: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Step<Resume> {
+    fn scan_forward(&self, pool: &BufferPool, from: Bound<&[u8]>, f: &mut OnEntry<'_>) -> Step<Resume> {
         let start = match from {
             Bound::Included(key) | Bound::Excluded(key) => key,
             Bound::Unbounded => &[],
@@ -56,12 +51,7 @@ impl Tree {
         })
     }
 
-    fn scan_backward(
-        &self,
-        pool: &BufferPool,
-        from: Bound<&[u8]>,
-        f: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Step<Resume> {
+    fn scan_backward(&self, pool: &BufferPool, from: Bound<&[u8]>, f: &mut OnEntry<'_>) -> Step<Resume> {
         let target = match from {
             Bound::Included(key) => Target::At(key),
             Bound::Excluded([]) => return Ok(Resume::Done),
@@ -102,11 +92,7 @@ impl Tree {
     }
 }
 
-fn show(
-    node: Node<'_>,
-    entries: impl Iterator<Item = usize>,
-    f: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-) -> ControlFlow<()> {
+fn show(node: Node<'_>, entries: impl Iterator<Item = usize>, f: &mut OnEntry<'_>) -> ControlFlow<()> {
     let prefix = node.prefix();
     if prefix.is_empty() {
         for n in entries {

@@ -135,12 +135,12 @@ impl BufferPool {
             if Instant::now() > *deadline.get_or_insert_with(|| Instant::now() + patience) {
                 return Err(StorageError::CacheFull { frames: self.arena.len() });
             }
-            match undurable {
-                Some(lsn) => match tokio::time::timeout(NAP, self.store.durable(lsn)).await {
-                    Ok(Err(error)) => return Err(error.into()),
-                    Ok(Ok(())) | Err(_) => {}
-                },
-                None => tokio::time::sleep(Duration::from_millis(1)).await,
+            let Some(lsn) = undurable else {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                continue;
+            };
+            if let Ok(lost) = tokio::time::timeout(NAP, self.store.durable(lsn)).await {
+                lost?;
             }
         }
     }

@@ -26,7 +26,7 @@ async fn the_tree_is_sound_at_any_vdl() {
                 durable = model.clone();
             }
             let key = (random(&mut seed) % 5000).to_be_bytes().to_vec();
-            if random(&mut seed) % 3 == 0 {
+            if random(&mut seed).is_multiple_of(3) {
                 remove(&pool, tree, &key).await;
                 model.remove(&key);
             } else {
