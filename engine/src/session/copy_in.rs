@@ -4,6 +4,8 @@
 //! Flush are ignored while data is expected. After an error here, the CopyData that is still under way is ignored by
 //! [`Session::handle`].
 
+use std::pin::pin;
+
 use bytes::Bytes;
 
 use super::copy::{Binary, Fields, Format, Found, Layout, Reader};
@@ -28,7 +30,7 @@ impl Session {
         let (sink, columns) = {
             let txn = self.block.txn.as_mut().ok_or_else(no_transaction)?;
             txn.begin_statement();
-            let work = CopyIn::start(&self.db, &self.context, txn, spec);
+            let work = pin!(CopyIn::start(&self.db, &self.context, txn, spec));
             let sink = guarded(&self.interrupt, &self.clock, work).await?;
             let columns = sink.columns().len();
             (sink, columns)
@@ -77,7 +79,7 @@ impl Session {
         let values: Vec<Option<&str>> =
             fields.iter().collect::<Result<_, SqlError>>().map_err(|e| at(e, line))?;
         let txn = self.block.txn.as_mut().ok_or_else(no_transaction)?;
-        let work = sink.push_text(txn, &values);
+        let work = pin!(sink.push_text(txn, &values));
         guarded(&self.interrupt, &self.clock, work).await.map_err(|e| at(e, line))?;
         Ok(())
     }
@@ -104,7 +106,7 @@ impl Session {
                     });
                 }
                 let txn = self.block.txn.as_mut().ok_or_else(no_transaction)?;
-                let work = sink.push(txn, values);
+                let work = pin!(sink.push(txn, values));
                 guarded(&self.interrupt, &self.clock, work).await.map_err(|e| at(e, row))?;
             }
             if last {
@@ -116,14 +118,15 @@ impl Session {
 
     async fn end_copy(&mut self, sink: CopyIn) -> Result<u64, Failure> {
         let txn = self.block.txn.as_mut().ok_or_else(no_transaction)?;
-        let work = sink.finish(txn);
+        let work = pin!(sink.finish(txn));
         Ok(guarded(&self.interrupt, &self.clock, work).await?)
     }
 
     /// The next message that matters.
     async fn piece(&mut self, wire: &mut Wire) -> Result<Piece, Failure> {
         loop {
-            let next = guarded(&self.interrupt, &self.clock, async { Ok(wire.next().await) }).await?;
+            let next = pin!(async { Ok(wire.next().await) });
+            let next = guarded(&self.interrupt, &self.clock, next).await?;
             let frame = next?.ok_or(WireError::Closed)?;
             match frontend::decode(frame.tag, &frame.body) {
                 Ok(Frontend::CopyData(_)) => return Ok(Piece::Data(frame.body)),

@@ -19,7 +19,9 @@ impl Session {
     /// A message of the extended protocol, other than Sync and Flush.
     pub(super) async fn extended(&mut self, message: Frontend<'_>, wire: &mut Wire) -> Result<(), Failure> {
         match message {
-            Frontend::Parse { name, sql, types } => self.parse(name, sql, types.iter().collect(), wire).await,
+            Frontend::Parse { name, sql, types } => {
+                Box::pin(self.parse(name, sql, types.iter().collect(), wire)).await
+            }
             Frontend::Bind(bind) => self.bind(&bind, wire).await,
             Frontend::Describe(Target::Statement, name) => Ok(self.describe_statement(name, wire)?),
             Frontend::Describe(Target::Portal, name) => Ok(self.describe_portal(name, wire)?),
@@ -102,7 +104,7 @@ impl Session {
         let Some(parsed) = statement.parsed.clone() else {
             return Ok(statement);
         };
-        let made = self.statement_of(parsed, statement.declared.clone()).await?;
+        let made = Box::pin(self.statement_of(parsed, statement.declared.clone())).await?;
         let same = made.plan.as_ref().is_some_and(|new| {
             let types = |plan: &sql::Prepared| plan.columns.iter().map(|c| c.ty).collect::<Vec<SqlType>>();
             types(new) == types(plan)
@@ -151,7 +153,7 @@ impl Session {
                 self.portals.put(name, portal);
                 return Ok(());
             }
-            StatementKind::CopyTo(_) => Ran::Done(self.copy_out(&mut portal, wire).await?),
+            StatementKind::CopyTo(_) => Ran::Done(Box::pin(self.copy_out(&mut portal, wire)).await?),
             _ if portal.plan.is_some() => self.run_planned(&mut portal, limit, wire).await?,
             kind => {
                 if matches!(kind, StatementKind::Vacuum(spec) if spec.vacuum)
@@ -159,7 +161,7 @@ impl Session {
                 {
                     return Err(super::steer::not_in_block("VACUUM").into());
                 }
-                Ran::Done(self.steer(&mut portal, false, wire).await?)
+                Ran::Done(self.steer(&portal, false, wire).await?)
             }
         };
         // COMMIT and ROLLBACK end the portals, this one too.

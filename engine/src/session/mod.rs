@@ -144,12 +144,12 @@ impl Session {
     pub async fn handle(&mut self, frame: Frame, wire: &mut Wire) -> Result<Flow, Failure> {
         let message = match frontend::decode(frame.tag, &frame.body) {
             Ok(message) => message,
-            Err(error) => return self.misunderstood(frame.tag, error, wire).await,
+            Err(error) => return Box::pin(self.misunderstood(frame.tag, error, wire)).await,
         };
         match message {
+            Frontend::Query(_) | Frontend::FunctionCall if self.skipping => {}
             Frontend::Query(sql) => {
-                self.skipping = false;
-                self.simple_query(sql, wire).await?;
+                Box::pin(self.simple_query(sql, wire)).await?;
             }
             Frontend::Sync => {
                 self.skipping = false;
@@ -203,14 +203,12 @@ impl Session {
             MessageError::Malformed(_) => codes::PROTOCOL_VIOLATION,
             MessageError::Encoding(_) => sqlstate::CHARACTER_NOT_IN_REPERTOIRE,
         };
-        let is_simple = tag == b'Q';
-        if is_simple || !self.skipping {
+        if !self.skipping {
             self.answer_error(&SqlError::new(code, error.to_string()), wire)?;
+            self.skipping = tag != b'Q';
         }
-        if is_simple || tag == b'S' {
+        if tag == b'S' || !self.skipping {
             self.finish(wire).await?;
-        } else {
-            self.skipping = true;
         }
         Ok(Flow::Continue)
     }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,11 +68,12 @@ impl Derived {
     }
 }
 
-/// Waits for `work`, unless somebody stops it or its time is over. Work that never waits is not slowed down.
+/// Waits for `work`, unless somebody stops it or its time is over. Work that never waits is not slowed down, and is not
+/// moved: the state of an executor is large.
 pub(super) async fn guarded<T>(
     interrupt: &Interrupt,
     clock: &Clock,
-    work: impl Future<Output = SqlResult<T>>,
+    work: Pin<&mut impl Future<Output = SqlResult<T>>>,
 ) -> SqlResult<T> {
     tokio::select! {
         biased;
@@ -125,8 +127,8 @@ impl Session {
     ) -> SqlResult<Arc<Prepared>> {
         metrics::PLANS_MADE.inc();
         let txn = self.block.txn.as_mut();
-        let work = sql::prepare(&self.db, &self.context, txn, parsed, declared);
-        guarded(&self.interrupt, &self.clock, work).await
+        let mut work = Box::pin(sql::prepare(&self.db, &self.context, txn, parsed, declared));
+        guarded(&self.interrupt, &self.clock, work.as_mut()).await
     }
 
     /// Starts a plan; nothing has been pulled yet.
@@ -151,7 +153,7 @@ impl Session {
             return Err(error);
         }
         let txn = self.block.txn.as_mut().ok_or_else(no_transaction)?;
-        let work = running.execution.next_batch(txn);
+        let work = pin!(running.execution.next_batch(txn));
         match guarded(&self.interrupt, &self.clock, work).await? {
             Some(batch) => {
                 running.batch = batch;
@@ -177,7 +179,7 @@ impl Session {
         };
         if limit > 0 && !matches!(portal.kind(), StatementKind::Query) {
             // Data that is changed is changed whole, however few of the rows that it returns are fetched.
-            self.pull_all(&mut running).await?;
+            Box::pin(self.pull_all(&mut running)).await?;
         }
         let sent = self.send(&mut running, portal, limit, wire).await?;
         self.notices(&mut running, wire);

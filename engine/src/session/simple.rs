@@ -97,7 +97,7 @@ impl Session {
         let mut portal = Portal::new(statement, Vec::new(), Formats::Text);
         let tag = match kind {
             StatementKind::Empty => None,
-            StatementKind::CopyTo(_) => Some(self.copy_out(&mut portal, wire).await?),
+            StatementKind::CopyTo(_) => Some(Box::pin(self.copy_out(&mut portal, wire)).await?),
             _ if statement.plan.is_some() => {
                 if !portal.columns().is_empty() || matches!(kind, StatementKind::Query) {
                     rows::describe(&mut wire.out, portal.columns(), &portal.formats);
@@ -107,7 +107,7 @@ impl Session {
                     Ran::Suspended => None,
                 }
             }
-            _ => Some(self.steer(&mut portal, true, wire).await?),
+            _ => Some(self.steer(&portal, true, wire).await?),
         };
         if last {
             self.finish_implicit().await?;

@@ -1,6 +1,7 @@
 //! Statements about the session: its block, its settings, its prepared statements.
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::sync::Arc;
 
 use super::block::{State, level_name, level_of, no_serializable};
@@ -26,7 +27,7 @@ impl Session {
     /// Runs a statement that has no plan; its command tag. `describe`: rows are preceded by their shape.
     pub(super) async fn steer(
         &mut self,
-        portal: &mut Portal,
+        portal: &Portal,
         describe: bool,
         wire: &mut Wire,
     ) -> Result<Tag, Failure> {
@@ -39,8 +40,22 @@ impl Session {
         }
         match kind {
             K::Begin(_) | K::Commit { .. } | K::Rollback { .. } | K::SetTransaction { .. } => {
-                return Ok(Cow::Borrowed(self.steer_block(kind, wire).await?));
+                Ok(Cow::Borrowed(self.steer_block(kind, wire).await?))
             }
+            // Boxed, so that what is frequent does not carry the state of what is rare.
+            _ => Box::pin(self.steer_other(kind, portal, describe, wire)).await,
+        }
+    }
+
+    async fn steer_other(
+        &mut self,
+        kind: &StatementKind,
+        portal: &Portal,
+        describe: bool,
+        wire: &mut Wire,
+    ) -> Result<Tag, Failure> {
+        use StatementKind as K;
+        match kind {
             K::Savepoint(_) | K::Release(_) | K::RollbackTo(_) => {
                 Err(SqlError::unsupported("SAVEPOINT").into())
             }
@@ -271,7 +286,7 @@ impl Session {
         if spec.vacuum && self.block.is_explicit() {
             return Err(not_in_block("VACUUM").into());
         }
-        let work = sql::vacuum(&self.db, &self.context, spec);
+        let work = pin!(sql::vacuum(&self.db, &self.context, spec));
         Ok(Cow::Borrowed(guarded(&self.interrupt, &self.clock, work).await?))
     }
 

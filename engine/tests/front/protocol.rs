@@ -255,3 +255,55 @@ async fn an_idle_transaction_is_ended_when_the_session_says_so() {
     let said = raw.until_closed().await;
     assert_eq!(said[0].field('C').as_deref(), Some("25P03"));
 }
+
+/// Numbers that look random and are the same in every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % below
+    }
+
+    fn body(&mut self) -> Vec<u8> {
+        const PIECES: [&[u8]; 9] = [
+            b"\0",
+            b"s\0",
+            b"select 1\0",
+            b"\0\0",
+            b"\0\x01",
+            b"\xff\xff",
+            b"\0\0\0\x01",
+            b"show jit\0",
+            b"\xc3\x28\0",
+        ];
+        (0..self.next(8)).flat_map(|_| PIECES[self.next(9) as usize].to_vec()).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn random_messages_are_answered_or_refused_but_never_break_a_session() {
+    let front = Front::start().await;
+    let mut numbers = Numbers(7);
+    let (mut raw, _) = Raw::session(front.addr, &[]).await;
+    for round in 0..2000 {
+        let tags = b"QPBDECHdcfF";
+        let mut bytes = Vec::new();
+        for _ in 0..1 + numbers.next(4) {
+            let tag = char::from(tags[numbers.next(tags.len() as u64) as usize]);
+            // Query and FunctionCall answer with a ReadyForQuery of their own: the last of all is that of the mark.
+            bytes.extend(message(tag, &numbers.body()));
+        }
+        bytes.extend(sync());
+        bytes.extend(query("set application_name = ''; show port_of_the_mark"));
+        raw.send(&bytes).await;
+        loop {
+            let said = raw.until_ready().await;
+            let is_mark = |m: &Message| m.field('M').is_some_and(|text| text.contains("port_of_the_mark"));
+            if said.iter().any(is_mark) {
+                break;
+            }
+            assert!(said.len() < 100, "round {round}");
+        }
+    }
+}
