@@ -30,9 +30,9 @@ pub struct OpenOptions {
     pub geometry: Geometry,
     /// This engine's own name: the same after a restart, another one than any other engine's.
     pub instance: String,
-    /// `host:port` of its SQL front.
+    /// `host:port` of its SQL front. Not empty.
     pub advertise: String,
-    /// `host:port` of its /metrics and /health.
+    /// `host:port` of its /metrics and /health. Not empty.
     pub http: String,
     /// LSN allocation limit in bytes, at most [`LAL_BYTES`]. Less means earlier back-pressure.
     pub lal_bytes: u64,
@@ -41,7 +41,7 @@ pub struct OpenOptions {
 }
 
 impl OpenOptions {
-    /// The usual options.
+    /// The usual options. `advertise` and `http` are still to be set.
     #[must_use]
     pub fn new(meta: MetaClient, volume: impl Into<String>, instance: impl Into<String>) -> OpenOptions {
         OpenOptions {

@@ -98,6 +98,8 @@ impl Cluster {
     fn options(&self) -> OpenOptions {
         OpenOptions {
             geometry: Geometry { pages_per_pg: 50 },
+            advertise: "127.0.0.1:5432".to_owned(),
+            http: "127.0.0.1:8080".to_owned(),
             deadline: Duration::from_secs(40),
             ..OpenOptions::new(MetaClient::new(self.meta.clone()), "v", "engine")
         }

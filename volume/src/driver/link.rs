@@ -19,6 +19,8 @@ use crate::recovery::Place;
 
 /// First and longest pause before a connection is tried again.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// A connection that brought so many replies before it broke was a good one: the next is tried soon.
+const USEFUL_FRAMES: u64 = 8;
 /// Pause before a segment that refused a batch joins again.
 const REFUSED_PAUSE: Duration = Duration::from_millis(200);
 const READ_BYTES: usize = 64 * 1024;
@@ -40,25 +42,20 @@ impl Driver {
     /// Keeps a node connected as long as the driver runs.
     pub(crate) async fn run_link(self: Rc<Self>, node: usize) {
         let mut pause = PAUSE.0;
-        let mut connected_before = false;
         while !self.core.borrow().stopped {
             let addr = self.core.borrow().nodes[node].addr;
             let ended = match net::connect(addr, self.setup.tuning.call_timeout).await {
                 Ok(stream) => {
-                    if connected_before {
+                    if self.core.borrow().nodes[node].generation > 0 {
                         self.core.borrow().nodes[node].counters.reconnects.inc();
                     }
-                    let since = Instant::now();
-                    let ended = self.serve_link(node, Rc::new(stream)).await;
-                    connected_before = true;
-                    if since.elapsed() > PAUSE.1 {
-                        pause = PAUSE.0;
-                    }
-                    ended
+                    self.serve_link(node, Rc::new(stream)).await
                 }
                 Err(error) => error.to_string(),
             };
-            self.link_down(node, ended);
+            if self.link_down(node, ended) >= USEFUL_FRAMES {
+                pause = PAUSE.0;
+            }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE.1);
         }
@@ -180,10 +177,11 @@ impl Driver {
         }
     }
 
-    fn link_down(&self, node: usize, why: String) {
+    /// Returns how many replies the connection brought.
+    fn link_down(&self, node: usize, why: String) -> u64 {
         let mut core = self.core.borrow_mut();
         let state = &mut core.nodes[node];
-        let was_ready = state.link.take().is_some_and(|l| l.ready);
+        let (was_ready, frames) = state.link.take().map_or((false, 0), |l| (l.ready, l.frames_received));
         state.dirty.clear();
         if was_ready {
             tracing::warn!(node = %state.id, addr = %state.addr, why, "a storage node is away");
@@ -195,6 +193,7 @@ impl Driver {
         }
         drop(core);
         self.changed.notify_waiters();
+        frames
     }
 
     /// Sends a request and returns where its reply arrives.

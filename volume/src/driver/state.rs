@@ -177,6 +177,10 @@ pub(crate) struct Member {
     pub(crate) sent_to: Lsn,
     /// It stands in its node's `dirty`.
     pub(crate) queued: bool,
+    /// Acknowledgements so far.
+    pub(crate) acks: u64,
+    /// SCL and acknowledgements at the last look.
+    pub(crate) seen: (Lsn, u64),
 }
 
 pub(crate) struct Group {
@@ -253,6 +257,8 @@ impl Core {
                 sent: 0,
                 sent_to: Lsn::ZERO,
                 queued: false,
+                acks: 0,
+                seen: (Lsn::ZERO, 0),
             }
         });
         let group = Group {
@@ -308,6 +314,7 @@ impl Core {
         let Some(member) = known.and_then(|g| g.members.iter().position(|m| m.node == node)) else {
             return Err(format!("an acknowledgement of {segment:?}, which has no member there"));
         };
+        self.groups[group].members[member].acks += 1;
         self.acked(Place { group, member }, scl);
         Ok(())
     }

@@ -56,12 +56,17 @@ impl Driver {
         }
     }
 
-    /// Every so often: breaks connections on which answers are due but nothing comes, and publishes the state.
-    pub(crate) fn tick(&self, check_stalls: bool) {
+    /// Every so often: fills holes, breaks connections on which answers are due but nothing comes, and publishes the
+    /// state.
+    pub(crate) fn tick(self: &Rc<Self>, check_stalls: bool) {
         let mut core = self.core.borrow_mut();
+        let lagging = core.fill_holes();
         if check_stalls {
             core.break_stalled(self.setup.tuning.stalled_ticks);
         }
+        drop(core);
+        lagging.into_iter().for_each(|at| self.spawn_join(at));
+        let core = self.core.borrow();
         let Some(shared) = self.shared.get() else { return };
         METRICS.vdl_distance.set(shared.log.next_lsn().since(shared.commits.vdl()) as i64);
         let status = (core.group_statuses(), core.node_statuses());
@@ -158,6 +163,29 @@ impl Core {
         for (group, pg) in self.groups.iter_mut().zip(&info.pgs) {
             group.membership = group.membership.max(pg.membership);
         }
+    }
+
+    /// A segment that answers but whose SCL stands still below what it was sent has a hole: it is sent what follows its
+    /// SCL again. Returns those for whom that is not kept.
+    fn fill_holes(&mut self) -> Vec<Place> {
+        let mut lagging = Vec::new();
+        for node in 0..self.nodes.len() {
+            for at in self.places_on(node) {
+                let member = self.member(at);
+                let (scl, acks) = (member.scl, member.acks);
+                let (scl_then, acks_then) = std::mem::replace(&mut member.seen, (scl, acks));
+                if !member.live || member.sent_to <= scl || scl > scl_then || acks == acks_then {
+                    continue;
+                }
+                tracing::debug!(node = %self.nodes[node].id, group = at.group, %scl, "a segment has a hole; sending again");
+                if !self.go_live(at, scl) {
+                    self.set_away(at);
+                    lagging.push(at);
+                }
+            }
+            self.flush(node);
+        }
+        lagging
     }
 
     fn break_stalled(&mut self, limit: u32) {

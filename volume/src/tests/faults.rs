@@ -94,7 +94,7 @@ async fn breaking_connections_and_lost_batches_are_healed() {
     }
     let mut writer = Writer::new(&volume);
     let mut last = Lsn::ZERO;
-    for n in 0..300u64 {
+    for n in 0..150u64 {
         last = tokio::time::timeout(Duration::from_secs(20), writer.commit(&[n % 9], &n.to_le_bytes()))
             .await
             .expect("in time")
@@ -104,7 +104,7 @@ async fn breaking_connections_and_lost_batches_are_healed() {
         node.behave(|m| *m = crate::testing::Manner::default());
     }
     eventually("all six have everything", || cluster.copies_to(0, last) == 6).await;
-    assert_eq!(value(&volume, 299 % 9, 8).await, 299u64.to_le_bytes());
+    assert_eq!(value(&volume, 149 % 9, 8).await, 149u64.to_le_bytes());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
