@@ -5,6 +5,7 @@
 //! | [`roles`] | `sextant meta`, `segment`, `engine`: one process of a cluster, from flags or a TOML file |
 //! | [`dev`] | `sextant dev`: all of them under one supervisor |
 //! | [`status`] | `sextant status`: the cluster on one screen |
+//! | `sextant_bench` | `sextant bench`: measurements beside peers |
 //!
 //! What must hold: nothing is decided here that a room below could decide; every error that reaches `main` is printed
 //! once, with what to do, and becomes an exit code.
@@ -41,6 +42,8 @@ enum Verb {
     Meta(roles::meta::Options),
     Segment(roles::segment::Options),
     Engine(roles::engine::Options),
+    /// Measure this build against PostgreSQL at the same quorum, side by side in one run
+    Bench(sextant_bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
@@ -63,10 +66,16 @@ fn main() -> ExitCode {
             roles::exit(runtime.block_on(roles::meta::run(options)))
         }),
         Verb::Segment(options) => roles::exit(roles::segment::run(options)),
+        Verb::Bench(arguments) => report(bench(&arguments)),
         Verb::Engine(options) => on(Builder::new_multi_thread(), |runtime| {
             roles::exit(runtime.block_on(roles::engine::run(options)))
         }),
     }
+}
+
+/// The cluster under measurement is run by this same binary.
+fn bench(arguments: &sextant_bench::BenchArgs) -> Result<(), Box<dyn std::error::Error>> {
+    Ok(sextant_bench::run(arguments, &std::env::current_exe()?)?)
 }
 
 fn on(mut builder: Builder, work: impl FnOnce(&Runtime) -> ExitCode) -> ExitCode {
