@@ -9,7 +9,7 @@
 //! | `build` | writing a whole node |
 //! | `descend` | finding a leaf while others split and unlink |
 //! | `read` | look-up, scans |
-//! | `edit` | one entry changed |
+//! | `edit`, `append` | one entry changed, a run of entries inserted |
 //! | `split`, `unlink`, `free` | nodes come and go |
 //! | `verify` | what every node that comes from storage must fulfil |
 //!
@@ -20,6 +20,7 @@
 //! - The root's page never changes.
 //! - All of this changes in one MTR, so it holds at every VDL.
 
+mod append;
 mod build;
 mod change;
 mod descend;
@@ -38,6 +39,7 @@ use std::ops::{Bound, ControlFlow};
 
 use sextant_redo::PageId;
 
+pub use append::RunEntry;
 pub(crate) use verify::verify;
 
 /// Longest key, in bytes.
