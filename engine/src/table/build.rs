@@ -5,7 +5,7 @@ use std::ops::{Bound, ControlFlow};
 use super::index::{entry_key, split_entry};
 use super::scan::row_of;
 use super::{Index, RowId, Table};
-use crate::btree::{Direction, Resume, Tree};
+use crate::btree::{Direction, Resume, RunEntry, Tree};
 use crate::txn::{Outcome, Transaction, TransactionSystem, TxnError};
 
 /// An entry to be.
@@ -44,9 +44,8 @@ impl TransactionSystem {
         if index.unique {
             refuse_duplicates(index, &entries)?;
         }
-        for entry in &entries {
-            self.put_entry(index, &entry.key).await?;
-        }
+        let run: Vec<RunEntry<'_>> = entries.iter().map(|e| (&e.key[..], &[][..])).collect();
+        self.put_run(&index.tree, &run).await?;
         Ok(entries.len() as u64)
     }
 

@@ -1,7 +1,8 @@
 //! Inserting rows and reading one.
 
 use super::{RowId, Table, row_key};
-use crate::btree::Edit;
+use crate::btree::{Edit, RunEntry, Tree};
+use crate::mtr::MiniTxn;
 use crate::txn::version::{HEADER, Header};
 use crate::txn::{Snapshot, Transaction, TransactionSystem, TxnError};
 
@@ -15,7 +16,7 @@ impl TransactionSystem {
         Ok(RowId(id))
     }
 
-    /// Inserts rows in order.
+    /// Inserts rows in order: cheaper than one by one, in time and in log.
     pub async fn insert_many(
         &self,
         txn: &mut Transaction,
@@ -24,18 +25,35 @@ impl TransactionSystem {
     ) -> Result<Vec<RowId>, TxnError> {
         let header =
             Header { deleted: false, command: txn.command(), txid: txn.write_id().await?, undo: None };
-        let first = table.row_ids.next(self.pool(), &table.tree, rows.len() as u64).await?;
-        let mut ids = Vec::with_capacity(rows.len());
-        for (id, row) in (first..).zip(rows) {
-            self.put_new(table, id, &header.join(row.as_ref())).await?;
-            ids.push(RowId(id));
+        let count = rows.len() as u64;
+        let first = table.row_ids.next(self.pool(), &table.tree, count).await?;
+        let keys: Vec<[u8; 8]> = (first..first + count).map(row_key).collect();
+        let values: Vec<Vec<u8>> = rows.iter().map(|row| header.join(row.as_ref())).collect();
+        let run: Vec<RunEntry<'_>> =
+            keys.iter().zip(&values).map(|(key, value)| (&key[..], &value[..])).collect();
+        self.put_run(&table.tree, &run).await?;
+        Ok((first..first + count).map(RowId).collect())
+    }
+
+    /// Inserts new entries in ascending order, as many at a time as fit a leaf.
+    pub(super) async fn put_run(&self, tree: &Tree, run: &[RunEntry<'_>]) -> Result<(), TxnError> {
+        let mut rest = run;
+        while let Some((key, value)) = rest.first() {
+            let mut done = self.pool().write(|mtr| tree.insert_run(mtr, rest)).await?.0;
+            if done == 0 {
+                let put =
+                    |mtr: &mut MiniTxn<'_>| tree.edit(mtr, key, |_, _| Ok((Edit::Put(value.to_vec()), ())));
+                self.pool().write(put).await?;
+                done = 1;
+            }
+            rest = &rest[done..];
         }
-        Ok(ids)
+        Ok(())
     }
 
     async fn put_new(&self, table: &Table, id: u64, value: &[u8]) -> Result<(), TxnError> {
         let key = row_key(id);
-        let step = |mtr: &mut crate::mtr::MiniTxn<'_>| {
+        let step = |mtr: &mut MiniTxn<'_>| {
             table.tree.edit(mtr, &key, |old, _| {
                 debug_assert!(old.is_none(), "a row id is handed out once");
                 Ok((Edit::Put(value.to_vec()), ()))

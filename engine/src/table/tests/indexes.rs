@@ -255,3 +255,20 @@ async fn vacuum_removes_what_nobody_can_see_and_nothing_else() {
     assert_eq!(found, wanted);
     assert_eq!(bed.scan(&bed.now()).await.len(), 90);
 }
+
+#[tokio::test]
+async fn an_index_built_in_bulk_has_every_row() {
+    let bed = Bed::new().await;
+    let mut txn = bed.begin();
+    let rows: Vec<[u8; 4]> = (0..20_000u32).map(|n| [(n * 7919 % 254) as u8, 1, 2, 3]).collect();
+    let ids = bed.system.insert_many(&mut txn, &bed.table, &rows).await.unwrap();
+    txn.commit().await.unwrap();
+    let index = bed.index(false).await;
+    let mut txn = bed.begin();
+    assert_eq!(bed.system.build_index(&mut txn, &index, &bed.table).await.unwrap(), 20_000);
+    txn.commit().await.unwrap();
+    let mut wanted: Vec<(u8, RowId)> = rows.iter().map(|r| r[0]).zip(ids).collect();
+    wanted.sort_unstable();
+    assert_eq!(keys(&bed, &index, Direction::Forward).await, wanted);
+    assert_eq!(bed.scan(&bed.now()).await.len(), 20_000);
+}

@@ -16,6 +16,14 @@ async fn redo_bytes_per_statement_are_small() {
     }
     txn.commit().await.unwrap();
     let insert = (bed.store.log_bytes() - before) / 5000;
+    let before = bed.store.log_bytes();
+    let mut txn = bed.begin();
+    for _ in 0..50 {
+        let rows = vec![vec![b'x'; 96]; 100];
+        bed.system.insert_many(&mut txn, &bed.table, &rows).await.unwrap();
+    }
+    txn.commit().await.unwrap();
+    let many = (bed.store.log_bytes() - before) / 5000;
     let (mut update, mut commit) = (0, 0);
     for n in 0..1000u32 {
         let mut row = vec![b' '; 96];
@@ -38,8 +46,11 @@ async fn redo_bytes_per_statement_are_small() {
     }
     let delete = (bed.store.log_bytes() - start - commit) / 1000;
     let (update, commit) = (update / 1000, commit / 1000);
-    println!("redo bytes: insert {insert}, update {update}, delete {delete}, commit {commit}");
+    println!(
+        "redo bytes: insert {insert}, in bulk {many}, update {update}, delete {delete}, commit {commit}"
+    );
     assert!(insert <= 96 + 90, "insert {insert}");
+    assert!(many <= 96 + 60, "in bulk {many}");
     assert!(update <= 90, "update {update}");
     assert!(delete <= 80, "delete {delete}");
     assert!(commit <= 20, "commit {commit}");
