@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use sextant_redo::wire::{Reply, SegmentError};
 
 use crate::NodeError;
-use crate::core::{Entry, LogAddress};
+use crate::core::{Entry, LogAddress, Store};
+use crate::disk::FileId;
 use crate::log::{self, Group, LogFull, Prepared, Queued};
 use crate::metrics::METRICS;
 use crate::node::Node;
@@ -78,14 +79,16 @@ fn apply(node: &Node, group: &Group) {
             METRICS.records.inc_by(u64::from(batch.header().records));
             METRICS.append_bytes.inc_by(batch.bytes().len() as u64);
         }
-        apply_entry(&mut store, entry, *at);
+        apply_entry(node, &mut store, entry, *at);
     }
     drop(store);
     took_from_queue(node, waited);
 }
 
-fn apply_entry(store: &mut crate::core::Store, entry: &Entry, at: LogAddress) {
-    if let Err(error) = store.on_durable(entry, at, &mut |_, _, _| {}) {
+fn apply_entry(node: &Node, store: &mut Store, entry: &Entry, at: LogAddress) {
+    let background = &node.background;
+    let mut grew = |segment, page, pending| background.chain_grew(segment, page, pending);
+    if let Err(error) = store.on_durable(entry, at, &mut grew) {
         // Admitted, overtaken while it waited, and refused now as it will be by every recovery.
         tracing::warn!(segment = ?entry.segment(), %error, "a log entry has no effect");
     }
@@ -141,8 +144,7 @@ pub(crate) async fn keep_spare(node: Rc<Node>) {
             continue;
         }
         let number = node.log.borrow().next_number();
-        let name = log::file_name(number);
-        match node.disk.create(&name, node.options.log_file_bytes).await {
+        match next_file(&node, number).await {
             Ok(file) => {
                 node.log.borrow_mut().add_spare(number, file);
                 if node.device_full.replace(false) {
@@ -160,7 +162,20 @@ pub(crate) async fn keep_spare(node: Rc<Node>) {
                 node.spare_settled.notify_one();
                 tokio::time::sleep(FULL_RETRY).await;
             }
-            Err(error) => node.fail(NodeError::disk(format!("making {name}"))(error)),
+            Err(error) => node.fail(NodeError::disk(format!("making {}", log::file_name(number)))(error)),
         }
+    }
+}
+
+/// An empty file under the name of log file `number`: one that was freed, or a new one.
+async fn next_file(node: &Node, number: u32) -> std::io::Result<FileId> {
+    let name = log::file_name(number);
+    let empty = node.background.empty_files.borrow_mut().pop();
+    match empty {
+        Some((before, file)) => {
+            node.disk.rename(&log::file_name(before), &name).await?;
+            Ok(file)
+        }
+        None => node.disk.create(&name, node.options.log_file_bytes).await,
     }
 }

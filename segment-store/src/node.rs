@@ -10,10 +10,13 @@ use tokio::sync::Notify;
 
 use crate::NodeError;
 use crate::core::{Action, LogAddress, Store, Ticket};
-use crate::disk::{Disk, Flush};
+use crate::disk::{Disk, FileId, Flush};
 use crate::log::{self, HotLog, LogCache, LogIdentity, Queued};
 use crate::metrics::METRICS;
-use crate::recovery::{self, LogStart};
+use crate::pages::checkpoint::{self, CHECKPOINT_FILE};
+use crate::pages::keeper::Background;
+use crate::pages::store::PageStore;
+use crate::recovery::{self, LogStart, RecoveryError};
 use crate::server::Outbox;
 
 /// What of the configuration the shell needs.
@@ -39,6 +42,9 @@ pub struct Node {
     pub(crate) store: RefCell<Store>,
     pub(crate) log: RefCell<HotLog>,
     pub(crate) cache: RefCell<LogCache>,
+    /// Batches read back from the disk lately: many pages have a record in one batch.
+    pub(crate) read_cache: RefCell<LogCache>,
+    pub(crate) background: Background,
     pub(crate) queue: RefCell<VecDeque<Queued>>,
     pub(crate) queued_bytes: Cell<u64>,
     /// Something waits for the log.
@@ -65,7 +71,13 @@ impl Node {
     ) -> Result<Rc<Node>, NodeError> {
         let started = std::time::Instant::now();
         let mut store = Store::default();
-        let recovered = recovery::recover(&*disk, identity, LogStart::BEGINNING, &mut store).await?;
+        let start = load_checkpoint(&*disk, identity, &mut store)?;
+        let used =
+            store.segments().values().flat_map(|slot| slot.pages.bases().values()).map(|base| base.slot);
+        let pages = PageStore::open(&*disk, used)?;
+        let recovered = recovery::recover(&*disk, identity, start, &mut store).await?;
+        let empty =
+            left_over(&*disk, start.file).map_err(NodeError::disk("looking through the data folder"))?;
         let mut files = recovered.files;
         if !files.contains_key(&recovered.next.file) {
             let name = log::file_name(recovered.next.file);
@@ -91,8 +103,16 @@ impl Node {
             disk,
             flush,
             store: RefCell::new(store),
-            log: RefCell::new(HotLog::new(identity, options.log_file_bytes, files, recovered.next)),
+            log: RefCell::new(HotLog::new(
+                identity,
+                options.log_file_bytes,
+                files,
+                recovered.first_sequences,
+                recovered.next,
+            )),
             cache: RefCell::new(LogCache::new(options.log_cache_bytes as usize)),
+            read_cache: RefCell::new(LogCache::new(options.log_cache_bytes as usize / 2)),
+            background: Background::new(pages, empty),
             queue: RefCell::default(),
             queued_bytes: Cell::new(0),
             queued: Notify::new(),
@@ -151,6 +171,25 @@ impl Node {
         let position = self.log.borrow().position();
         LogAddress::new(position.file, position.offset as u32)
     }
+}
+
+fn load_checkpoint(
+    disk: &dyn Disk,
+    identity: LogIdentity,
+    store: &mut Store,
+) -> Result<LogStart, RecoveryError> {
+    let io = |source| RecoveryError::Io { file: CHECKPOINT_FILE.into(), source };
+    match disk.load(CHECKPOINT_FILE).map_err(io)? {
+        Some(bytes) => Ok(checkpoint::decode(&bytes, identity, store)?.start),
+        None => Ok(LogStart::BEGINNING),
+    }
+}
+
+/// Log files below the first one kept: freed, but not used again before the last stop.
+fn left_over(disk: &dyn Disk, first: u32) -> std::io::Result<Vec<(u32, FileId)>> {
+    let names = disk.list()?;
+    let freed = names.iter().filter_map(|name| log::file_number(name)).filter(|number| *number < first);
+    freed.map(|number| Ok((number, disk.open(&log::file_name(number))?))).collect()
 }
 
 /// The label of an error in metrics.

@@ -19,7 +19,7 @@ use crate::log::LogIdentity;
 use crate::membership::Registration;
 use crate::metrics::METRICS;
 use crate::node::{Node, NodeOptions};
-use crate::{NodeError, SegmentConfig, appender, disk, server};
+use crate::{NodeError, SegmentConfig, appender, disk, pages, server};
 
 /// Between two looks at the state for /health and the gauges.
 const WATCH: Duration = Duration::from_millis(500);
@@ -69,6 +69,7 @@ async fn serve(config: &SegmentConfig) -> Result<std::convert::Infallible, NodeE
     let node = open(config, LogIdentity { cluster, node: id }).await?;
     spawn_local(appender::write_log(node.clone()));
     spawn_local(appender::keep_spare(node.clone()));
+    spawn_local(pages::keeper::keep(node.clone()));
     spawn_local(server::serve(node.clone(), listener));
     spawn_local(watch(node.clone(), health, config.listen));
     tracing::info!(node = %id, %cluster, listen = %config.listen, "storage node serves");

@@ -87,10 +87,10 @@ impl Writer {
         bytes
     }
 
-    /// The page as it must be at `lsn`.
+    /// The page as it must be at `lsn`, sealed.
     pub(crate) fn page(&self, page: u64, lsn: Lsn) -> Page {
         let versions = self.pages.get(&PageId(page)).map_or(&[][..], |v| &v[..]);
-        versions.iter().rev().find(|p| p.lsn() <= lsn).cloned().unwrap_or_else(Page::zero)
+        sealed(versions.iter().rev().find(|p| p.lsn() <= lsn).cloned().unwrap_or_else(Page::zero))
     }
 
     /// A new opening that found `vdl`: everything above it is gone from the model, and LSNs go on above the range.
@@ -150,12 +150,18 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::task::LocalSet::new().block_on(&runtime, future)
 }
 
-/// The page that the node serves.
+/// The checksum is kept up to date only where a page is stored or sent.
+fn sealed(mut page: Page) -> Page {
+    sextant_redo::page::seal(&mut page.0);
+    page
+}
+
+/// The page that the node serves, sealed.
 pub(crate) async fn read(node: &Rc<Node>, page: u64, read_point: Lsn) -> Page {
     let plan = {
         let store = node.store.borrow();
         let slot = &store.segments()[&SEGMENT];
         slot.pages.plan(PageId(page), read_point.min(slot.segment.scl()))
     };
-    crate::pages::read::make(node, &plan).await.0.expect("a good page")
+    sealed(crate::pages::read::make(node, &plan).await.0.expect("a good page"))
 }

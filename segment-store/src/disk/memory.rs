@@ -43,6 +43,11 @@ impl MemoryDisk {
         self.seen.take()
     }
 
+    /// Puts other bytes in a file's place.
+    pub(crate) fn put_file(&self, name: &str, bytes: Vec<u8>) {
+        self.files.borrow_mut().insert(name.to_owned(), bytes);
+    }
+
     /// Creating and extending fails for lack of space.
     pub(crate) fn set_full(&self, full: bool) {
         self.full.set(full);

@@ -11,7 +11,7 @@ use crate::node::Node;
 
 /// The batch at an address, if it is in memory.
 pub(crate) fn cached(node: &Node, at: LogAddress, len: u32) -> Option<Bytes> {
-    node.cache.borrow().get(at, len)
+    node.cache.borrow().get(at, len).or_else(|| node.read_cache.borrow().get(at, len))
 }
 
 /// The batch at an address; from the disk only if every checksum in it is right.
@@ -30,7 +30,12 @@ pub(crate) async fn batch(node: &Node, at: LogAddress, len: u32) -> Result<Bytes
     result.map_err(|error| damaged(error.to_string()))?;
     let bytes = Bytes::from_owner(buffer).slice(head..head + len as usize);
     match Batch::decode(&bytes) {
-        Ok(batch) if batch.bytes().len() == len as usize => Ok(bytes),
+        Ok(batch) if batch.bytes().len() == len as usize => {
+            // A copy of its own: the buffer read may be far larger.
+            let bytes = Bytes::copy_from_slice(&bytes);
+            node.read_cache.borrow_mut().insert(at, bytes.clone());
+            Ok(bytes)
+        }
         Ok(_) => Err(damaged("another batch lies there".into())),
         Err(error) => Err(damaged(error.to_string())),
     }

@@ -69,6 +69,9 @@ pub struct HotLog {
     file_bytes: u64,
     /// Files with log that is kept, and empty ones behind the active one.
     files: BTreeMap<u32, FileId>,
+    /// Sequence of the first group of each file that holds log.
+    first_sequences: BTreeMap<u32, u64>,
+    first_file: u32,
     next: LogPosition,
 }
 
@@ -79,9 +82,11 @@ impl HotLog {
         identity: LogIdentity,
         file_bytes: u64,
         files: BTreeMap<u32, FileId>,
+        first_sequences: BTreeMap<u32, u64>,
         next: LogPosition,
     ) -> HotLog {
-        HotLog { identity, file_bytes, files, next }
+        let first_file = files.first_key_value().map_or(next.file, |(number, _)| *number);
+        HotLog { identity, file_bytes, files, first_sequences, first_file, next }
     }
 
     /// The handle of file `number`.
@@ -113,23 +118,36 @@ impl HotLog {
         self.files.insert(number, file);
     }
 
-    /// The lowest file number kept.
+    /// The oldest file whose log is kept.
     #[must_use]
     pub fn first_file(&self) -> u32 {
-        self.files.first_key_value().map_or(self.next.file, |(number, _)| *number)
+        self.first_file
     }
 
     /// Bytes of the files that hold log.
     #[must_use]
     pub fn bytes_used(&self) -> u64 {
-        let full = self.files.range(..self.next.file).count() as u64;
+        let full = self.files.range(self.first_file..self.next.file).count() as u64;
         full * self.file_bytes + self.next.offset
     }
 
-    /// Takes a file with only freed log out, for use under a new number.
-    pub fn take_oldest_below(&mut self, floor: u32) -> Option<(u32, FileId)> {
-        let (number, _) = self.files.first_key_value()?;
-        if *number < floor.min(self.next.file) { self.files.pop_first() } else { None }
+    /// Sequence of the first group of a file.
+    #[must_use]
+    pub fn first_sequence(&self, number: u32) -> Option<u64> {
+        self.first_sequences.get(&number).copied()
+    }
+
+    /// The log below file `first` is freed. Its files can still be read until they are forgotten.
+    pub fn free_below(&mut self, first: u32) -> Vec<(u32, FileId)> {
+        let freed = self.files.range(self.first_file..first).map(|(number, file)| (*number, *file)).collect();
+        self.first_file = self.first_file.max(first);
+        freed
+    }
+
+    /// A file is no longer part of the log.
+    pub fn forget_file(&mut self, number: u32) {
+        self.files.remove(&number);
+        self.first_sequences.remove(&number);
     }
 
     fn room(&self) -> usize {
@@ -198,6 +216,7 @@ impl HotLog {
 
     /// The group is durable: the log goes on behind it.
     pub fn written(&mut self, group: &Group) {
+        self.first_sequences.entry(group.start.file()).or_insert(self.next.sequence);
         self.next = group.next;
     }
 }

@@ -1,3 +1,11 @@
-//! Pages: made from the log when they are asked for, and in the background when their chain has grown long.
+//! Pages: made from the log when they are asked for, and in the background when their chain has grown long or the log
+//! too large. Materialising is never needed for correctness: a page is its base image and its pending records, wherever
+//! the line between the two lies.
 
+pub(crate) mod checkpoint;
+pub(crate) mod keeper;
+mod pins;
 pub(crate) mod read;
+pub(crate) mod store;
+#[cfg(test)]
+mod tests;

@@ -26,8 +26,10 @@ pub(crate) fn serve(node: &Rc<Node>, ticket: Ticket, plan: PagePlan) {
         return;
     }
     let node = node.clone();
+    let pin = node.background.pins.pin();
     tokio::task::spawn_local(async move {
         let (made, source) = make(&node, &plan).await;
+        drop(pin);
         answer(&node, ticket, made, source, started);
         node.send(ticket.connection);
     });
@@ -54,10 +56,18 @@ fn all_cached(node: &Node, plan: &PagePlan) -> Option<Vec<Bytes>> {
     plan.records.iter().map(cached).collect()
 }
 
-/// Makes the page, and says the slowest source that it needed.
+/// Makes the page, and says the slowest source that it needed. The caller holds a pin taken before the plan was made.
 pub(crate) async fn make(node: &Node, plan: &PagePlan) -> (Result<Page, SegmentError>, &'static str) {
-    let base = Page::zero();
     let mut source = "memory";
+    let mut base = Page::zero();
+    if let Some(image) = plan.base {
+        source = "page_store";
+        let file = node.background.pages.borrow().file();
+        match super::store::read(&*node.disk, file, plan.page, image).await {
+            Ok(read) => base = read,
+            Err(error) => return (Err(error), source),
+        }
+    }
     let mut batches: Vec<Bytes> = Vec::with_capacity(plan.records.len());
     for (n, record) in plan.records.iter().enumerate() {
         // Records of one batch come one behind the other: its bytes are read once.

@@ -62,11 +62,13 @@ pub struct LogStart {
     pub sequence: u64,
     /// The log must reach at least this sequence: the checkpoint saw it durable.
     pub reached: u64,
+    /// Control entries below this address are in the checkpoint; what they did may have been undone by later ones.
+    pub applied: LogAddress,
 }
 
 impl LogStart {
     /// A log that was never cut.
-    pub const BEGINNING: LogStart = LogStart { file: 1, sequence: 1, reached: 0 };
+    pub const BEGINNING: LogStart = LogStart { file: 1, sequence: 1, reached: 0, applied: LogAddress(0) };
 }
 
 /// What recovery found.
@@ -114,7 +116,7 @@ pub async fn recover(
     let mut files = BTreeMap::new();
     for number in numbers {
         let (file, bytes) = read_file(disk, &log::file_name(number)).await?;
-        let mut apply = |entry: &Entry, at: LogAddress| apply(store, entry, at);
+        let mut apply = |entry: &Entry, at: LogAddress| apply(store, entry, at, start.applied);
         scan.file(number, &bytes, &mut apply)?;
         files.insert(number, file);
     }
@@ -135,8 +137,11 @@ pub async fn recover(
     })
 }
 
-fn apply(store: &mut Store, entry: &Entry, at: LogAddress) -> Result<(), RecoveryError> {
+fn apply(store: &mut Store, entry: &Entry, at: LogAddress, applied: LogAddress) -> Result<(), RecoveryError> {
     use sextant_redo::wire::SegmentError;
+    if at < applied && !matches!(entry, Entry::Batch(_)) {
+        return Ok(());
+    }
     match store.on_durable(entry, at, &mut |_, _, _| {}) {
         // Refused then, refused now: the entry has no effect.
         Ok(()) | Err(SegmentError::BadRequest { .. }) => Ok(()),

@@ -14,6 +14,7 @@ use crate::node::Node;
 /// Answers by a task of its own: the log may have to be read from the disk.
 pub(super) fn serve(node: &Rc<Node>, ticket: Ticket, plan: LogPlan) {
     let node = node.clone();
+    let pin = node.background.pins.pin();
     tokio::task::spawn_local(async move {
         let reply = match plan.wanted {
             Wanted::Links(max) => links(&node, &plan, max as usize).await,
@@ -23,6 +24,7 @@ pub(super) fn serve(node: &Rc<Node>, ticket: Ticket, plan: LogPlan) {
             tracing::error!(%error, "the log cannot be read back");
             Reply::Error(error)
         });
+        drop(pin);
         node.reply(ticket, &reply);
         node.send(ticket.connection);
     });

@@ -1,0 +1,161 @@
+//! The checkpoint: what recovery starts from, so that log below it can be freed. Written beside the old one, flushed and
+//! renamed over it; also in `docs/formats/hot-log.md`.
+//!
+//! ```text
+//! 0..4    magic "SXC1"
+//! 4..8    version 1, u32
+//! 8..24   cluster id, u128
+//! 24..32  node id, u64
+//! 32..36  number of the oldest log file kept, u32
+//! 36..40  number of segments, u32
+//! 40..48  sequence of the first group of that file, u64
+//! 48..56  sequence of the last group that the checkpoint covers, u64
+//! 56..64  log address behind that group, u64: control entries below it are in the checkpoint
+//! 64..    segments, each:
+//!           volume u64, pg u32, volume epoch at creation u64, volume epoch u64, membership epoch u64,
+//!           VDL u64, PGMRPL u64, log start u64,
+//!           truncation ranges: count u32, then epoch u64, from u64, to u64 of each,
+//!           known stretches of the chain: count u32, then from u64, to u64 of each,
+//!           page images: count u32, then page u64, page LSN u64, slot u32 of each, in page order
+//! last 4  CRC32C of everything before
+//! ```
+
+use std::collections::BTreeMap;
+
+use sextant_redo::codec::{DecodeError, Reader};
+use sextant_redo::wire::Epochs;
+use sextant_redo::{
+    ClusterId, Lsn, MembershipEpoch, NodeId, PageId, PgId, SegmentId, TruncationRange, Truncations,
+    VolumeEpoch, VolumeId,
+};
+
+use crate::core::{Coverage, LogAddress, PageBase, PageIndex, SegmentParts, Slot, Store};
+use crate::log::LogIdentity;
+use crate::recovery::{LogStart, RecoveryError};
+
+/// Name of the file.
+pub(crate) const CHECKPOINT_FILE: &str = "checkpoint.sxc";
+
+const MAGIC: [u8; 4] = *b"SXC1";
+const VERSION: u32 = 1;
+
+/// What a checkpoint says besides its segments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CheckpointHead {
+    pub(crate) identity: LogIdentity,
+    pub(crate) start: LogStart,
+}
+
+fn put_u64s(out: &mut Vec<u8>, numbers: &[u64]) {
+    numbers.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
+}
+
+fn put_count(out: &mut Vec<u8>, count: usize) {
+    out.extend_from_slice(&(count as u32).to_le_bytes());
+}
+
+/// The bytes of the file. The log below the head's first file is about to be freed.
+pub(crate) fn encode(head: &CheckpointHead, store: &Store) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.extend_from_slice(&MAGIC);
+    put_count(&mut out, VERSION as usize);
+    out.extend_from_slice(&head.identity.cluster.0.to_le_bytes());
+    put_u64s(&mut out, &[head.identity.node.0]);
+    put_count(&mut out, head.start.file as usize);
+    put_count(&mut out, store.segments().len());
+    put_u64s(&mut out, &[head.start.sequence, head.start.reached, head.start.applied.0]);
+    let floor = LogAddress::new(head.start.file, 0);
+    for (id, slot) in store.segments() {
+        put_segment(&mut out, *id, &slot.segment.parts(floor));
+        put_count(&mut out, slot.pages.bases().len());
+        out.reserve(slot.pages.bases().len() * 20);
+        for (page, base) in slot.pages.bases() {
+            put_u64s(&mut out, &[page.0, base.lsn.0]);
+            out.extend_from_slice(&base.slot.0.to_le_bytes());
+        }
+    }
+    let crc = crc32c::crc32c(&out);
+    out.extend_from_slice(&crc.to_le_bytes());
+    out
+}
+
+fn put_segment(out: &mut Vec<u8>, id: SegmentId, parts: &SegmentParts) {
+    put_u64s(out, &[id.volume.0]);
+    out.extend_from_slice(&id.pg.0.to_le_bytes());
+    let Epochs { volume, membership } = parts.epochs;
+    let lsns = [parts.vdl.0, parts.pgmrpl.0, parts.log_start.0];
+    put_u64s(out, &[parts.created.0, volume.0, membership.0]);
+    put_u64s(out, &lsns);
+    let ranges = parts.truncations.ranges();
+    put_count(out, ranges.len());
+    ranges.iter().for_each(|r| put_u64s(out, &[r.epoch.0, r.from.0, r.to.0]));
+    put_count(out, parts.coverage.spans().count());
+    parts.coverage.spans().for_each(|(from, to)| put_u64s(out, &[from.0, to.0]));
+}
+
+/// Reads a checkpoint into an empty store.
+pub(crate) fn decode(
+    bytes: &[u8],
+    identity: LogIdentity,
+    store: &mut Store,
+) -> Result<CheckpointHead, RecoveryError> {
+    let file = || CHECKPOINT_FILE.to_owned();
+    let damaged = |what: String| RecoveryError::Damaged { file: file(), offset: 0, what };
+    let (body, crc) = bytes.split_last_chunk::<4>().ok_or_else(|| damaged("it is too short".into()))?;
+    let (stored, computed) = (u32::from_le_bytes(*crc), crc32c::crc32c(body));
+    if stored != computed {
+        return Err(damaged(format!("checksum is {stored:#010x} but its bytes give {computed:#010x}")));
+    }
+    let head = decode_body(body, store).map_err(|error| damaged(error.to_string()))?;
+    if head.identity != identity {
+        let what = format!("node {} of cluster {}", head.identity.node, head.identity.cluster);
+        return Err(RecoveryError::Foreign { file: file(), what });
+    }
+    Ok(head)
+}
+
+fn decode_body(body: &[u8], store: &mut Store) -> Result<CheckpointHead, DecodeError> {
+    let mut r = Reader::new(body);
+    let unknown = |what, tag| Err(DecodeError::UnknownTag { what, tag });
+    if r.bytes(4)? != MAGIC {
+        return unknown("checkpoint magic", 0);
+    }
+    let version = r.u32()?;
+    if version != VERSION {
+        return unknown("checkpoint version", u64::from(version));
+    }
+    let identity = LogIdentity { cluster: ClusterId(r.u128()?), node: NodeId(r.u64()?) };
+    let (file, segments) = (r.u32()?, r.u32()?);
+    let (sequence, reached, applied) = (r.u64()?, r.u64()?, LogAddress(r.u64()?));
+    for _ in 0..segments {
+        let id = SegmentId { volume: VolumeId(r.u64()?), pg: PgId(r.u32()?) };
+        let parts = segment(&mut r)?;
+        let pages = PageIndex::restore(bases(&mut r)?);
+        store.restore(id, parts, pages);
+    }
+    r.finish()?;
+    Ok(CheckpointHead { identity, start: LogStart { file, sequence, reached, applied } })
+}
+
+fn segment(r: &mut Reader<'_>) -> Result<SegmentParts, DecodeError> {
+    let created = VolumeEpoch(r.u64()?);
+    let epochs = Epochs { volume: VolumeEpoch(r.u64()?), membership: MembershipEpoch(r.u64()?) };
+    let (vdl, pgmrpl, log_start) = (Lsn(r.u64()?), Lsn(r.u64()?), Lsn(r.u64()?));
+    let mut truncations = Truncations::default();
+    for _ in 0..r.u32()? {
+        let range = TruncationRange { epoch: VolumeEpoch(r.u64()?), from: Lsn(r.u64()?), to: Lsn(r.u64()?) };
+        truncations.insert(range).map_err(|_| DecodeError::OutOfRange { what: "truncation range" })?;
+    }
+    let mut coverage = Coverage::default();
+    for _ in 0..r.u32()? {
+        coverage.insert(Lsn(r.u64()?), Lsn(r.u64()?));
+    }
+    Ok(SegmentParts { created, epochs, truncations, vdl, pgmrpl, log_start, coverage })
+}
+
+fn bases(r: &mut Reader<'_>) -> Result<BTreeMap<PageId, PageBase>, DecodeError> {
+    let count = r.u32()?;
+    (0..count)
+        .map(|_| Ok((PageId(r.u64()?), PageBase { lsn: Lsn(r.u64()?), slot: Slot(r.u32()?) })))
+        .collect()
+}

@@ -1,0 +1,264 @@
+//! Pages against a naive model, with the background at work: images, checkpoints, log files used again, restarts,
+//! damage.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use sextant_redo::wire::{Request, SegmentError};
+use sextant_redo::{Lsn, PAGE_SIZE};
+
+use super::checkpoint::{self, CHECKPOINT_FILE};
+use super::keeper::round;
+use super::store::PAGE_FILE;
+use crate::NodeError;
+use crate::core::Store;
+use crate::disk::memory::Image;
+use crate::node::Node;
+use crate::recovery::RecoveryError;
+use crate::testing::{IDENTITY, SEGMENT, Writer, append, block_on, create, epochs, open, read, submit};
+
+/// Appends `count` batches to 40 pages; every batch says that everything before it is durable and old.
+async fn fill(node: &Rc<Node>, writer: &mut Writer, count: u64) -> Result<(), NodeError> {
+    for n in 0..count {
+        writer.vdl = writer.last;
+        writer.pgmrpl = writer.last;
+        let changes: Vec<(u64, u8)> = (0..30).map(|c| ((n * 7 + c) % 40, ((n + c) % 200) as u8)).collect();
+        submit(node, vec![append(1, writer.batch(&changes))]).await?;
+    }
+    Ok(())
+}
+
+async fn filled(count: u64) -> (Rc<Node>, Rc<crate::disk::memory::MemoryDisk>, Writer) {
+    let (node, disk) = open(Image::new()).await.expect("new");
+    let mut writer = Writer::new(1);
+    submit(&node, vec![create(1)]).await.expect("created");
+    fill(&node, &mut writer, count).await.expect("filled");
+    (node, disk, writer)
+}
+
+async fn check_all(node: &Rc<Node>, writer: &Writer, points: &[Lsn]) {
+    for page in 0..42 {
+        for point in points {
+            assert_eq!(read(node, page, *point).await, writer.page(page, *point), "page {page} at {point}");
+        }
+    }
+}
+
+fn log_files(image: &Image) -> Vec<u32> {
+    image.keys().filter_map(|name| crate::log::file_number(name)).collect()
+}
+
+#[test]
+fn long_chains_become_images_and_pages_stay_the_same() {
+    block_on(async {
+        let (node, disk, writer) = filled(120).await;
+        let pending = |node: &Rc<Node>| node.store.borrow().segments()[&SEGMENT].pages.pending_records();
+        let before = pending(&node);
+        round(&node).await.expect("works");
+        node.store.borrow().check_invariants();
+        assert!(pending(&node) < before / 2, "{} of {before} records still pending", pending(&node));
+        assert!(disk.image().contains_key(PAGE_FILE));
+        check_all(&node, &writer, &[writer.last, writer.pgmrpl]).await;
+    });
+}
+
+#[test]
+fn the_log_is_used_again_and_nothing_is_lost() {
+    block_on(async {
+        let (node, disk, mut writer) = filled(1).await;
+        let mut highest = 0;
+        for _ in 0..12 {
+            fill(&node, &mut writer, 100).await.expect("filled");
+            round(&node).await.expect("works");
+            highest = highest.max(log_files(&disk.image()).len());
+            check_all(&node, &writer, &[writer.last, writer.pgmrpl]).await;
+            let (again, _) = open(disk.image()).await.expect("restarts");
+            assert_eq!(
+                again.store.borrow().segments()[&SEGMENT].segment.state(),
+                node.store.borrow().segments()[&SEGMENT].segment.state()
+            );
+            again.store.borrow().check_invariants();
+            check_all(&again, &writer, &[writer.last, writer.pgmrpl]).await;
+        }
+        let last = node.log.borrow().position().file;
+        assert!(last > 12, "the log went on over many files: {last}");
+        assert!(highest <= 8, "but only {highest} files were there at once");
+        let state = node.store.borrow().segments()[&SEGMENT].segment.state();
+        assert!(state.log_start > Lsn::ZERO && state.log_start <= writer.vdl);
+        let store = node.store.borrow();
+        let segment = &store.segments()[&SEGMENT].segment;
+        let refused = segment.admit_log_read(epochs(1), Lsn(state.log_start.0 - 1));
+        assert_eq!(refused, Err(SegmentError::ReadPointTooOld { pgmrpl: state.log_start }));
+        assert_eq!(segment.admit_log_read(epochs(1), state.log_start), Ok(()));
+    });
+}
+
+#[test]
+fn what_readers_and_truncations_may_need_is_kept() {
+    block_on(async {
+        let (node, _, mut writer) = filled(40).await;
+        let floor = writer.pgmrpl;
+        // Readers hold their read point and nothing above the VDL is known to be durable.
+        for n in 0..200u64 {
+            let changes: Vec<(u64, u8)> = (0..30).map(|c| ((n + c) % 40, (n % 200) as u8)).collect();
+            submit(&node, vec![append(1, writer.batch(&changes))]).await.expect("written");
+        }
+        round(&node).await.expect("works");
+        round(&node).await.expect("works");
+        for base in node.store.borrow().segments()[&SEGMENT].pages.bases().values() {
+            assert!(base.lsn <= floor);
+        }
+        check_all(&node, &writer, &[floor, Lsn(floor.0 + 5000), writer.last]).await;
+        let range = writer.reopen(2, floor, 1 << 20);
+        let open_it = Request::OpenSegment { segment: SEGMENT, epochs: epochs(2) };
+        let truncate = Request::Truncate { segment: SEGMENT, epochs: epochs(2), ranges: vec![range] };
+        submit(&node, vec![open_it, truncate]).await.expect("written");
+        check_all(&node, &writer, &[writer.last]).await;
+    });
+}
+
+#[test]
+fn damaged_images_are_not_served() {
+    block_on(async {
+        let (node, disk, _) = filled(120).await;
+        round(&node).await.expect("works");
+        let bases = node.store.borrow().segments()[&SEGMENT].pages.bases().clone();
+        let (page, base) = bases.iter().next().expect("an image");
+        let (_, other) = bases.iter().nth(1).expect("another");
+        let at = base.slot.0 as usize * PAGE_SIZE;
+        let misdirected = other.slot.0 as usize * PAGE_SIZE;
+        let good = disk.image()[PAGE_FILE].clone();
+        let spoils: [&dyn Fn(&mut Vec<u8>); 3] = [
+            &|file| file[at + 5000] ^= 1,
+            &|file| file.copy_within(misdirected..misdirected + PAGE_SIZE, at),
+            &|file| file[at..at + PAGE_SIZE].fill(0),
+        ];
+        for spoil in spoils {
+            let mut bad = good.clone();
+            spoil(&mut bad);
+            disk.put_file(PAGE_FILE, bad);
+            let plan = node.store.borrow().segments()[&SEGMENT].pages.plan(*page, Lsn::MAX);
+            let made = super::read::make(&node, &plan).await.0;
+            assert!(matches!(made, Err(SegmentError::Damaged { .. })), "{made:?}");
+        }
+        disk.put_file(PAGE_FILE, good);
+        let plan = node.store.borrow().segments()[&SEGMENT].pages.plan(*page, Lsn::MAX);
+        assert!(super::read::make(&node, &plan).await.0.is_ok());
+    });
+}
+
+#[test]
+fn a_crash_at_any_operation_of_the_background_loses_nothing() {
+    block_on(async {
+        let (node, disk, mut writer) = filled(1).await;
+        fill(&node, &mut writer, 400).await.expect("filled");
+        let image = disk.image();
+        let before = disk.operations();
+        round(&node).await.expect("works");
+        let steps = disk.operations() - before;
+        assert!(steps > 50, "{steps} operations");
+        assert!(disk.image().contains_key(CHECKPOINT_FILE));
+        for nth in (1..=steps).step_by(7).chain([steps - 3, steps - 2, steps - 1, steps]) {
+            let (node, disk) = open(image.clone()).await.expect("opens");
+            disk.fail_nth(nth);
+            let _ = round(&node).await;
+            disk.fail_nth(u64::MAX);
+            let (again, _) = open(disk.image()).await.expect("recovers");
+            assert_eq!(again.store.borrow().segments()[&SEGMENT].segment.scl(), writer.last);
+            check_all(&again, &writer, &[writer.last, writer.pgmrpl]).await;
+        }
+    });
+}
+
+#[test]
+fn a_lost_or_damaged_checkpoint_is_named() {
+    block_on(async {
+        let (node, disk, mut writer) = filled(1).await;
+        fill(&node, &mut writer, 400).await.expect("filled");
+        round(&node).await.expect("works");
+        let good = disk.image();
+        let refuse = async |image: Image, what: &str| {
+            let error = open(image).await.map(|_| ()).expect_err(what);
+            assert!(matches!(&error, NodeError::Recovery(RecoveryError::Damaged { .. })), "{what}: {error}");
+        };
+        let mut image = good.clone();
+        image.get_mut(CHECKPOINT_FILE).expect("there")[70] ^= 1;
+        refuse(image, "a flipped bit").await;
+        let mut image = good.clone();
+        image.remove(CHECKPOINT_FILE);
+        refuse(image, "no checkpoint, and the log does not start at its beginning").await;
+        let mut image = good.clone();
+        image.remove(PAGE_FILE);
+        refuse(image, "no page store").await;
+        let mut image = good.clone();
+        let newest =
+            *log_files(&good).iter().filter(|n| **n <= node.log.borrow().position().file).max().expect("log");
+        image.get_mut(&crate::log::file_name(newest)).expect("there").fill(0);
+        refuse(image, "the end of the log that the checkpoint saw").await;
+    });
+}
+
+#[test]
+fn a_full_device_stops_images_but_not_reads() {
+    block_on(async {
+        let (node, disk, writer) = filled(120).await;
+        disk.set_full(true);
+        round(&node).await.expect("goes on");
+        check_all(&node, &writer, &[writer.last]).await;
+        assert!(node.store.borrow().segments()[&SEGMENT].pages.bases().is_empty());
+        disk.set_full(false);
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn pages_equal_the_model_whatever_the_background_does(
+        steps in proptest::collection::vec((0u64..12, 1usize..40, any::<u8>(), any::<bool>(), any::<bool>()), 5..40),
+    ) {
+        block_on(async {
+            let (mut node, mut disk) = open(Image::new()).await.expect("new");
+            let mut writer = Writer::new(1);
+            submit(&node, vec![create(1)]).await.expect("created");
+            let mut points = Vec::new();
+            for (page, count, mark, background, restart) in steps {
+                let changes: Vec<(u64, u8)> =
+                    (0..count as u64).map(|n| ((page + n % 3) % 12, mark.wrapping_add(n as u8) % 200)).collect();
+                submit(&node, vec![append(1, writer.batch(&changes))]).await.expect("written");
+                points.push(writer.last);
+                if mark % 4 == 0 {
+                    writer.vdl = writer.last;
+                    writer.pgmrpl = points[points.len() / 2];
+                }
+                if background {
+                    round(&node).await.expect("works");
+                }
+                if restart {
+                    (node, disk) = open(disk.image()).await.expect("recovers");
+                }
+            }
+            node.store.borrow().check_invariants();
+            let oldest = node.store.borrow().segments()[&SEGMENT].segment.pgmrpl();
+            for point in points.iter().filter(|point| **point >= oldest) {
+                for page in 0..12 {
+                    assert_eq!(read(&node, page, *point).await, writer.page(page, *point));
+                }
+            }
+            let _ = disk;
+        });
+    }
+
+    #[test]
+    fn any_bytes_are_no_checkpoint_and_no_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), fix in any::<bool>()) {
+        let mut bytes = bytes;
+        if fix {
+            let mut head = b"SXC1\x01\0\0\0".to_vec();
+            head.append(&mut bytes);
+            let crc = crc32c::crc32c(&head);
+            head.extend_from_slice(&crc.to_le_bytes());
+            bytes = head;
+        }
+        let _ = checkpoint::decode(&Bytes::from(bytes), IDENTITY, &mut Store::default());
+    }
+}
