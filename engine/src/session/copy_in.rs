@@ -72,6 +72,7 @@ impl Session {
     }
 
     async fn put_line(&mut self, sink: &mut CopyIn, fields: &Fields, line: u64) -> Result<(), Failure> {
+        tokio::task::consume_budget().await;
         if let Some(error) = self.interrupt.stopped() {
             return Err(error.into());
         }

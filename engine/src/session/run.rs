@@ -147,8 +147,9 @@ impl Session {
         })
     }
 
-    /// Gets the next batch; false at the end.
+    /// Gets the next batch; false at the end. Lets others run from time to time, however much is in the cache.
     pub(super) async fn pull(&mut self, running: &mut Running) -> SqlResult<bool> {
+        tokio::task::consume_budget().await;
         if let Some(error) = self.interrupt.stopped() {
             return Err(error);
         }

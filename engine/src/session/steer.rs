@@ -293,7 +293,10 @@ impl Session {
     /// What `statement` returns, if it returns rows.
     pub(super) fn columns_of(&self, statement: &Statement) -> Option<Cow<'_, [Column]>> {
         let of_plan = |plan: &Option<Arc<sql::Prepared>>| match plan {
-            Some(plan) if !plan.columns.is_empty() => Some(Cow::Owned(plan.columns.clone())),
+            // A SELECT without columns has rows all the same.
+            Some(plan) if !plan.columns.is_empty() || matches!(plan.kind, StatementKind::Query) => {
+                Some(Cow::Owned(plan.columns.clone()))
+            }
             _ => None,
         };
         match statement.kind() {
