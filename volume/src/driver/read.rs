@@ -23,10 +23,37 @@ const REFRESH: u64 = 64;
 const SLOW: u32 = 3;
 /// ... but at least this long.
 const SLOW_MIN: Duration = Duration::from_millis(2);
+/// ... or so many times that once too many second requests were sent lately: when everything is slow, more requests
+/// make it slower.
+const SPENT: u32 = 10;
 /// When the copies that could answer have all failed: pause before they are asked again.
 const PAUSE: Duration = Duration::from_millis(10);
 /// An answer that takes this long will not come: all copies are asked again.
 const ROUND: Duration = Duration::from_secs(1);
+
+/// How many second requests may be sent: one for ten reads, and a few at once when a node stops answering.
+pub(crate) struct HedgeBudget(u32);
+
+impl HedgeBudget {
+    const COST: u32 = 10;
+    const MOST: u32 = 20 * Self::COST;
+
+    pub(crate) fn full() -> HedgeBudget {
+        HedgeBudget(Self::MOST)
+    }
+
+    fn earn(&mut self) {
+        self.0 = (self.0 + 1).min(Self::MOST);
+    }
+
+    fn spend(&mut self) {
+        self.0 = self.0.saturating_sub(Self::COST);
+    }
+
+    fn spent(&self) -> bool {
+        self.0 < Self::COST
+    }
+}
 
 type Flying = (usize, oneshot::Receiver<Reply>);
 
@@ -70,12 +97,13 @@ impl Driver {
                     Err(error) => *last = error,
                 },
                 Err(_) if started.elapsed() >= ROUND => {
+                    self.penalise(flying.iter().map(|(slow, _)| *slow), ROUND);
                     *last = "no answer in time".to_owned();
                     return None;
                 }
                 Err(_) => {
                     let node = copies.pop()?;
-                    METRICS.hedges.inc();
+                    self.count_hedge(flying.iter().map(|(slow, _)| *slow), started.elapsed());
                     patience = self.ask(node, &request, &mut flying, last).unwrap_or(patience);
                 }
             }
@@ -86,6 +114,7 @@ impl Driver {
     fn plan_read(&self, page: PageId, last: &mut String) -> Option<(Request, Vec<usize>)> {
         let mut core = self.core.borrow_mut();
         core.reads += 1;
+        core.hedges.earn();
         let refresh = core.reads.is_multiple_of(REFRESH);
         let turn = (core.reads / REFRESH) as usize;
         let group = self.setup.geometry.pg_of(page).0 as usize;
@@ -125,14 +154,28 @@ impl Driver {
         match self.start_call(node, request) {
             Ok(reply) => {
                 flying.push((node, reply));
-                let usual = self.core.borrow().nodes[node].read_latency;
-                Some(usual.map_or(SLOW_MIN, |usual| (usual * SLOW).max(SLOW_MIN)))
+                let core = self.core.borrow();
+                let usual = core.nodes[node].read_latency;
+                let slow = usual.map_or(SLOW_MIN, |usual| (usual * SLOW).max(SLOW_MIN));
+                Some(if core.hedges.spent() { slow * SPENT } else { slow })
             }
             Err(error) => {
                 *last = error.to_string();
                 None
             }
         }
+    }
+
+    /// The ones asked so far are slow: the next read goes elsewhere, even if they never answer.
+    fn penalise(&self, slow: impl Iterator<Item = usize>, time: Duration) {
+        let mut core = self.core.borrow_mut();
+        slow.for_each(|node| core.nodes[node].took(time));
+    }
+
+    fn count_hedge(&self, slow: impl Iterator<Item = usize>, time: Duration) {
+        self.penalise(slow, time);
+        self.core.borrow_mut().hedges.spend();
+        METRICS.hedges.inc();
     }
 
     fn judge(

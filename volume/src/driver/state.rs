@@ -14,6 +14,7 @@ use sextant_redo::{AzId, Lsn, MembershipEpoch, NodeId, SegmentId, TruncationRang
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 
+use super::read::HedgeBudget;
 use crate::metrics::METRICS;
 use crate::quorum::{MemberSet, QuorumSet};
 use crate::recovery::Place;
@@ -221,6 +222,7 @@ pub(crate) struct Core {
     pub(crate) stopped: bool,
     pub(crate) next_request: u64,
     pub(crate) reads: u64,
+    pub(crate) hedges: HedgeBudget,
 }
 
 impl Core {
@@ -235,6 +237,7 @@ impl Core {
             stopped: false,
             next_request: 1,
             reads: 0,
+            hedges: HedgeBudget::full(),
         }
     }
 

@@ -161,6 +161,25 @@ async fn a_slow_copy_is_hedged_and_then_avoided() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_stops_answering_delays_few_reads() {
+    let cluster = Cluster::start().await;
+    let (volume, _) = cluster.open("a").await.expect("opens");
+    let mut writer = Writer::new(&volume);
+    let last = writer.commit(&[1], b"page").await.expect("durable");
+    eventually("all have it", || cluster.copies_to(0, last) == 6).await;
+    for _ in 0..30 {
+        value(&volume, 1, 4).await;
+    }
+    let fastest = (0..6).max_by_key(|n| cluster.nodes[*n].reads()).expect("six");
+    cluster.nodes[fastest].behave(|m| m.mute = true);
+    let started = std::time::Instant::now();
+    for _ in 0..100 {
+        assert_eq!(value(&volume, 1, 4).await, b"page");
+    }
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_moves_is_followed() {
     let mut cluster = Cluster::start().await;
     let (volume, _) = cluster.open("a").await.expect("opens");
