@@ -113,7 +113,8 @@ mod tests {
     #[test]
     fn nonsense_is_refused_by_name() {
         assert!(config().check().is_ok());
-        let cases: [(&str, fn(&mut SegmentConfig)); 3] = [
+        type Spoil = fn(&mut SegmentConfig);
+        let cases: [(&str, Spoil); 3] = [
             ("meta", |c| c.meta.clear()),
             ("log_file_bytes", |c| c.log_file_bytes = 5 << 20),
             ("log_budget_bytes", |c| c.log_budget_bytes = 100 << 20),

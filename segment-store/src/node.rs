@@ -2,6 +2,7 @@
 //! there are no locks; the protocol's rules are in [`crate::core`].
 
 use std::cell::{Cell, RefCell};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
@@ -79,10 +80,10 @@ impl Node {
         let empty =
             left_over(&*disk, start.file).map_err(NodeError::disk("looking through the data folder"))?;
         let mut files = recovered.files;
-        if !files.contains_key(&recovered.next.file) {
+        if let Entry::Vacant(first) = files.entry(recovered.next.file) {
             let name = log::file_name(recovered.next.file);
             let made = disk.create(&name, options.log_file_bytes).await;
-            files.insert(recovered.next.file, made.map_err(NodeError::disk(format!("making {name}")))?);
+            first.insert(made.map_err(NodeError::disk(format!("making {name}")))?);
         }
         if let Some(at) = recovered.torn {
             tracing::warn!(

@@ -269,7 +269,8 @@ async fn write_checkpoint(node: &Rc<Node>, first: u32) -> Result<(), NodeError> 
             node.background.pages.borrow_mut().take_superseded(),
         )
     };
-    if let Some(file) = node.background.pages.borrow().file() {
+    let file = node.background.pages.borrow().file();
+    if let Some(file) = file {
         let synced = node.disk.sync(file);
         synced.await.map_err(NodeError::disk("flushing the page store"))?;
     }

@@ -129,7 +129,8 @@ fn damaged_images_are_not_served() {
         let at = base.slot.0 as usize * PAGE_SIZE;
         let misdirected = other.slot.0 as usize * PAGE_SIZE;
         let good = disk.image()[PAGE_FILE].clone();
-        let spoils: [&dyn Fn(&mut Vec<u8>); 3] = [
+        type Spoil<'a> = &'a dyn Fn(&mut Vec<u8>);
+        let spoils: [Spoil<'_>; 3] = [
             &|file| file[at + 5000] ^= 1,
             &|file| file.copy_within(misdirected..misdirected + PAGE_SIZE, at),
             &|file| file[at..at + PAGE_SIZE].fill(0),
@@ -159,7 +160,9 @@ fn a_crash_at_any_operation_of_the_background_loses_nothing() {
         let steps = disk.operations() - before;
         assert!(steps > 50, "{steps} operations");
         assert!(disk.image().contains_key(CHECKPOINT_FILE));
-        for nth in (1..=steps).step_by(7).chain([steps - 3, steps - 2, steps - 1, steps]) {
+        for nth in
+            (1..=steps).step_by((steps / 30).max(1) as usize).chain([steps - 3, steps - 2, steps - 1, steps])
+        {
             let (node, disk) = open(image.clone()).await.expect("opens");
             disk.fail_nth(nth);
             let _ = round(&node).await;
