@@ -38,6 +38,7 @@ impl TransactionSystem {
                 }
             }
             from = next;
+            tokio::task::coop::consume_budget().await;
         }
         entries.sort_unstable_by(|a, b| (&a.key, !a.claims).cmp(&(&b.key, !b.claims)));
         entries.dedup_by(|later, first| later.key == first.key);

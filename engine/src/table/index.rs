@@ -3,9 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::garbage::Candidate;
 use super::unique::Conflict;
 use super::{RowId, Table};
 use crate::btree::{Edit, Tree};
+use crate::txn::visibility::split;
 use crate::txn::{LockWait, Transaction, TransactionSystem, TxnError};
 
 /// An index's key of one row.
@@ -80,6 +82,9 @@ impl TransactionSystem {
         unique_check: bool,
     ) -> Result<(), TxnError> {
         let entry = entry_key(key, row);
+        if !txn.is_fresh(&table.tree, row.0) {
+            self.note_obsolete(txn, index, table, key, row).await?;
+        }
         if !(index.unique && unique_check) {
             return self.put_entry(index, &entry).await;
         }
@@ -96,6 +101,42 @@ impl TransactionSystem {
                 }
             }
         }
+    }
+
+    /// An update gave the row this key: the entry of the key that it had is garbage some day.
+    async fn note_obsolete(
+        &self,
+        txn: &mut Transaction,
+        index: &Index,
+        table: &Table,
+        key: &[u8],
+        row: RowId,
+    ) -> Result<(), TxnError> {
+        let Some(by) = txn.id() else {
+            return Ok(());
+        };
+        let Some(value) = self.stored(table, row).await? else {
+            return Ok(());
+        };
+        let had = self
+            .pool()
+            .run(|| {
+                let (header, bytes) = split(&table.tree, &value)?;
+                let mut before = bytes.to_vec();
+                let older = match header.txid == by {
+                    true => self.older(&table.tree, row.0, &header, &mut before)?,
+                    false => None,
+                };
+                Ok(older.and_then(|older| if older.deleted { None } else { (index.key_of)(&before) }))
+            })
+            .await?;
+        if let Some(had) = had
+            && had.bytes != key
+        {
+            let entry = Some((index.oid, had.bytes));
+            table.shared.garbage.add(Candidate { by, row, entry });
+        }
+        Ok(())
     }
 
     pub(super) async fn put_entry(&self, index: &Index, entry: &[u8]) -> Result<(), TxnError> {

@@ -93,6 +93,7 @@ impl IndexScan {
                 })
             })
             .await?;
+        tokio::task::coop::consume_budget().await;
         if let Resume::Continue(next) = resume {
             self.from = Some(next);
         }

@@ -13,12 +13,15 @@
 
 mod batch;
 mod build;
+mod cleaner;
+mod garbage;
 mod index;
 mod index_scan;
 mod modify;
 mod row_id;
 mod rows;
 mod scan;
+mod sweep;
 mod unique;
 mod vacuum;
 
@@ -28,6 +31,8 @@ mod tests;
 use std::sync::Arc;
 
 pub use batch::RowBatch;
+pub use cleaner::{Cleanable, Tables};
+pub(crate) use garbage::Shared;
 pub use index::{Index, IndexKey, KeyOf};
 pub use index_scan::IndexScan;
 pub use modify::LockOutcome;
@@ -45,5 +50,5 @@ pub struct Table {
     pub oid: u32,
     /// Its rows.
     pub tree: Tree,
-    pub(crate) row_ids: Arc<RowIds>,
+    pub(crate) shared: Arc<Shared>,
 }

@@ -2,6 +2,7 @@
 
 use sextant_redo::Lsn;
 
+use super::garbage::Candidate;
 use super::{RowId, Table, row_key};
 use crate::btree::Edit;
 use crate::buffer::Step;
@@ -156,6 +157,8 @@ impl TransactionSystem {
         new: Option<&[u8]>,
     ) -> Result<(), TxnError> {
         let change = Change { table, row, new, by: txn.write_id().await?, command: txn.command() };
+        txn.changed(&table.tree, row.0);
+        tokio::task::coop::consume_budget().await;
         let mut undo = Vec::new();
         loop {
             let slot = txn.undo_slot().await?;
@@ -164,7 +167,13 @@ impl TransactionSystem {
                 .write_with(|mtr| self.change_step(mtr, &change, slot, &mut undo), |_| slot.appended())
                 .await?;
             match changed {
-                Changed::Done => return Ok(()),
+                Changed::Done => {
+                    if new.is_none() {
+                        let entry = None;
+                        table.shared.garbage.add(Candidate { by: change.by, row, entry });
+                    }
+                    return Ok(());
+                }
                 Changed::PageFull => txn.seal_undo(),
                 Changed::Busy(by) => {
                     return Err(TxnError::NotLocked { table: table.oid, row: row.0, by });

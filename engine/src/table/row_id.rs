@@ -20,6 +20,11 @@ pub(crate) fn row_key(row: u64) -> [u8; 8] {
 pub(crate) struct RowIds(AtomicU64);
 
 impl RowIds {
+    /// At least the number of rows, if the counter was used; else 0.
+    pub(crate) fn so_far(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// The next ids: the first of `count` in a row.
     pub(crate) async fn next(&self, pool: &BufferPool, tree: &Tree, count: u64) -> Result<u64, StorageError> {
         if self.0.load(Ordering::Acquire) == 0 {

@@ -11,8 +11,9 @@ impl TransactionSystem {
     pub async fn insert(&self, txn: &mut Transaction, table: &Table, row: &[u8]) -> Result<RowId, TxnError> {
         let header =
             Header { deleted: false, command: txn.command(), txid: txn.write_id().await?, undo: None };
-        let id = table.row_ids.next(self.pool(), &table.tree, 1).await?;
+        let id = table.shared.row_ids.next(self.pool(), &table.tree, 1).await?;
         self.put_new(table, id, &header.join(row)).await?;
+        txn.inserted(&table.tree, id..id + 1);
         Ok(RowId(id))
     }
 
@@ -26,12 +27,13 @@ impl TransactionSystem {
         let header =
             Header { deleted: false, command: txn.command(), txid: txn.write_id().await?, undo: None };
         let count = rows.len() as u64;
-        let first = table.row_ids.next(self.pool(), &table.tree, count).await?;
+        let first = table.shared.row_ids.next(self.pool(), &table.tree, count).await?;
         let keys: Vec<[u8; 8]> = (first..first + count).map(row_key).collect();
         let values: Vec<Vec<u8>> = rows.iter().map(|row| header.join(row.as_ref())).collect();
         let run: Vec<RunEntry<'_>> =
             keys.iter().zip(&values).map(|(key, value)| (&key[..], &value[..])).collect();
         self.put_run(&table.tree, &run).await?;
+        txn.inserted(&table.tree, first..first + count);
         Ok((first..first + count).map(RowId).collect())
     }
 
@@ -39,6 +41,7 @@ impl TransactionSystem {
     pub(super) async fn put_run(&self, tree: &Tree, run: &[RunEntry<'_>]) -> Result<(), TxnError> {
         let mut rest = run;
         while let Some((key, value)) = rest.first() {
+            tokio::task::coop::consume_budget().await;
             let mut done = self.pool().write(|mtr| tree.insert_run(mtr, rest)).await?.0;
             if done == 0 {
                 let put =
@@ -52,6 +55,7 @@ impl TransactionSystem {
     }
 
     async fn put_new(&self, table: &Table, id: u64, value: &[u8]) -> Result<(), TxnError> {
+        tokio::task::coop::consume_budget().await;
         let key = row_key(id);
         let step = |mtr: &mut MiniTxn<'_>| {
             table.tree.edit(mtr, &key, |old, _| {
@@ -71,6 +75,7 @@ impl TransactionSystem {
         row: RowId,
         out: &mut Vec<u8>,
     ) -> Result<bool, TxnError> {
+        tokio::task::coop::consume_budget().await;
         let key = row_key(row.0);
         let mut value = Vec::new();
         let seen = self

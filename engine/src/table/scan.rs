@@ -63,6 +63,8 @@ impl TableScan {
             })
             .await?;
         self.settle(system, out).await?;
+        // A scan of resident pages never waits: let others have the thread now and then.
+        tokio::task::coop::consume_budget().await;
         if let Resume::Continue(next) = resume {
             self.from = Some(next);
         }

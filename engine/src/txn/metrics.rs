@@ -15,6 +15,7 @@ pub(crate) struct Metrics {
     pub(crate) oldest_snapshot_lag: IntGauge,
     pub(crate) vacuumed_rows: IntCounter,
     pub(crate) vacuumed_index_entries: IntCounter,
+    pub(crate) garbage_lost: IntCounter,
 }
 
 fn counter(name: &str, help: &str) -> IntCounter {
@@ -47,6 +48,10 @@ impl Metrics {
             vacuumed_index_entries: counter(
                 "sextant_engine_vacuumed_index_entries_total",
                 "Dead index entries removed",
+            ),
+            garbage_lost: counter(
+                "sextant_engine_garbage_lost_total",
+                "Dead rows and index entries left to a whole vacuum because the cleaner's list was full",
             ),
         }
     }

@@ -16,7 +16,7 @@ use super::undo::UndoSpace;
 use super::{Isolation, Owner, Transaction, TxnError};
 use crate::btree::Tree;
 use crate::buffer::BufferPool;
-use crate::table::{RowIds, Table};
+use crate::table::{Shared, Table};
 
 /// Striped mutexes of unique checks.
 const UNIQUE_GATES: usize = 256;
@@ -30,7 +30,7 @@ pub struct TransactionSystem {
     snapshots: Arc<Snapshots>,
     unique_gates: Vec<tokio::sync::Mutex<()>>,
     hasher: RandomState,
-    row_ids: Mutex<HashMap<PageId, Arc<RowIds>>>,
+    tables: Mutex<HashMap<PageId, Arc<Shared>>>,
     next_owner: AtomicU64,
     /// Trees nobody will look at once the horizon has passed the LSN.
     pub(super) doomed: Mutex<Vec<(Lsn, Tree)>>,
@@ -52,7 +52,7 @@ impl TransactionSystem {
             snapshots: Arc::default(),
             unique_gates: (0..UNIQUE_GATES).map(|_| tokio::sync::Mutex::new(())).collect(),
             hasher: RandomState::new(),
-            row_ids: Mutex::default(),
+            tables: Mutex::default(),
             next_owner: AtomicU64::new(1),
             doomed: Mutex::default(),
             tidying: tokio::sync::Mutex::new(Lsn::ZERO),
@@ -80,18 +80,18 @@ impl TransactionSystem {
         Transaction::new(self.clone(), owner, isolation)
     }
 
-    /// A table by its oid and tree. Cheap, and all handles of a tree share its row id counter.
+    /// A table by its oid and tree. Cheap, and all handles of a tree share its row id counter and its garbage.
     #[must_use]
     pub fn table(&self, oid: u32, tree: Tree) -> Table {
-        let row_ids = self.row_ids.lock().entry(tree.root).or_default().clone();
-        Table { oid, tree, row_ids }
+        let shared = self.tables.lock().entry(tree.root).or_default().clone();
+        Table { oid, tree, shared }
     }
 
     /// A new, empty tree for a table or an index. Pair it with [`Transaction::free_on_rollback`].
     pub async fn create_tree(&self) -> Result<Tree, TxnError> {
         let (tree, _) = self.pool.write(Tree::create).await?;
         // The root page may have served a table that was dropped: its row ids mean nothing here.
-        self.row_ids.lock().remove(&tree.root);
+        self.tables.lock().remove(&tree.root);
         Ok(tree)
     }
 

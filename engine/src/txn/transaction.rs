@@ -1,6 +1,7 @@
 //! The life of one transaction.
 
 use std::any::Any;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub struct Transaction {
     lock_timeout: Option<Duration>,
     free_on_commit: Vec<Tree>,
     free_on_rollback: Vec<Tree>,
+    /// Rows inserted lately, all in one table.
+    fresh: Option<(Tree, Range<u64>)>,
     attached: Option<Box<dyn Attached>>,
 }
 
@@ -51,6 +54,7 @@ impl Transaction {
             lock_timeout: None,
             free_on_commit: Vec::new(),
             free_on_rollback: Vec::new(),
+            fresh: None,
             attached: None,
         }
     }
@@ -174,6 +178,26 @@ impl Transaction {
         wait: LockWait,
     ) -> Result<(), TxnError> {
         self.lock(LockKey::Row(table, row), lock.into(), wait).await
+    }
+
+    /// Remembers rows that this transaction has just inserted.
+    pub(crate) fn inserted(&mut self, tree: &Tree, rows: Range<u64>) {
+        match &mut self.fresh {
+            Some((fresh, before)) if fresh == tree && before.end == rows.start => before.end = rows.end,
+            fresh => *fresh = Some((*tree, rows)),
+        }
+    }
+
+    /// Forgets them when one of them is changed again.
+    pub(crate) fn changed(&mut self, tree: &Tree, row: u64) {
+        if self.is_fresh(tree, row) {
+            self.fresh = None;
+        }
+    }
+
+    /// Whether the row is one of them: nobody has made anything of it obsolete.
+    pub(crate) fn is_fresh(&self, tree: &Tree, row: u64) -> bool {
+        matches!(&self.fresh, Some((fresh, rows)) if fresh == tree && rows.contains(&row))
     }
 
     /// Keeps something with the transaction until it ends, in place of what was kept before.

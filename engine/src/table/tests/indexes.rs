@@ -272,3 +272,38 @@ async fn an_index_built_in_bulk_has_every_row() {
     assert_eq!(keys(&bed, &index, Direction::Forward).await, wanted);
     assert_eq!(bed.scan(&bed.now()).await.len(), 20_000);
 }
+
+#[tokio::test]
+async fn the_cleaner_removes_what_writers_leave() {
+    let bed = Bed::new().await;
+    let index = bed.index(true).await;
+    let mut ids = Vec::new();
+    for key in 1..=100u8 {
+        let mut txn = bed.begin();
+        ids.push(bed.insert_indexed(&mut txn, &index, &[key, 0]).await.unwrap());
+        txn.commit().await.unwrap();
+    }
+    let cleanable = crate::table::Cleanable { table: bed.table.clone(), indexes: vec![index.clone()] };
+    let tables: crate::table::Tables = Box::new(move || vec![cleanable.clone()]);
+    let reader = bed.now();
+    for n in 0..30 {
+        let mut txn = bed.begin();
+        bed.delete(&mut txn, ids[n]).await.unwrap();
+        txn.commit().await.unwrap();
+        update_indexed(&bed, &index, ids[50 + n], &[150 + n as u8, 1]).await.unwrap();
+        update_indexed(&bed, &index, ids[50 + n], &[200 + n as u8, 1]).await.unwrap();
+    }
+    let mut undecided = bed.begin();
+    bed.delete(&mut undecided, ids[40]).await.unwrap();
+    assert_eq!(bed.system.clean(&tables).await.unwrap(), VacuumReport::default(), "a reader sees it all");
+    drop(reader);
+    let report = bed.system.clean(&tables).await.unwrap();
+    assert_eq!((report.rows_removed, report.entries_removed), (30, 90));
+    undecided.rollback();
+    assert_eq!(bed.system.clean(&tables).await.unwrap(), VacuumReport::default());
+    assert_eq!(bed.system.vacuum_table(&bed.table, &[index.clone()]).await.unwrap().entries_removed, 0);
+    let found: Vec<u8> = keys(&bed, &index, Direction::Forward).await.iter().map(|k| k.0).collect();
+    let wanted: Vec<u8> = (31..=50).chain(81..=100).chain(200..230).collect();
+    assert_eq!(found, wanted);
+    assert_eq!(bed.scan(&bed.now()).await.len(), 70);
+}
