@@ -5,8 +5,9 @@ use std::sync::Arc;
 use sextant_volume::LogStore;
 
 use crate::buffer::BufferPool;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Relation};
 use crate::space;
+use crate::table::Cleanable;
 use crate::txn::TransactionSystem;
 use crate::types::{SqlError, SqlResult};
 
@@ -25,7 +26,26 @@ impl Database {
         space::format_if_new(&pool).await?;
         let txns = TransactionSystem::open(pool).await?;
         let catalog = Catalog::open(txns.clone()).await?;
-        Ok(Arc::new(Database { txns, catalog }))
+        let database = Arc::new(Database { txns, catalog });
+        let weak = Arc::downgrade(&database);
+        let tables = move || weak.upgrade().map(|database| database.cleanable()).unwrap_or_default();
+        database.txns.clean_in_background(Box::new(tables));
+        Ok(database)
+    }
+
+    /// Every table with its indexes, as committed.
+    fn cleanable(&self) -> Vec<Cleanable> {
+        let view = self.catalog.view(None);
+        let tables = view.relations().filter_map(|relation| match relation {
+            Relation::Table(table) => Some(table),
+            _ => None,
+        });
+        tables
+            .map(|table| Cleanable {
+                table: table.store.clone(),
+                indexes: table.indexes.iter().map(|index| index.store.clone()).collect(),
+            })
+            .collect()
     }
 }
 
