@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering::SeqCst};
 use std::time::Duration;
 
 use sextant_meta::{MetaClient, MetaConfig};
@@ -14,8 +15,13 @@ use sextant_segment_store::SegmentConfig;
 use sextant_volume::{LogStore, OpenOptions, Volume, VolumeError};
 use tokio::sync::oneshot;
 
+/// A port below those that the system gives to outgoing connections: nobody takes it while its node is down.
 fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port")
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = 20_000 + (std::process::id() % 110) as u16 * 100;
+    let candidates = (0..1000).map(|_| start + NEXT.fetch_add(1, SeqCst) % 1000);
+    let mut free = candidates.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    free.find(|addr| TcpListener::bind(addr).is_ok()).expect("a free port")
 }
 
 struct Running {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering::SeqCst};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -61,7 +62,7 @@ impl FakeNode {
     pub(crate) async fn start(id: u64) -> FakeNode {
         let mut node = FakeNode {
             id: NodeId(id),
-            addr: SocketAddr::from(([127, 0, 0, 1], 0)),
+            addr: SocketAddr::from((own_address(), 0)),
             inner: Arc::default(),
             tasks: None,
         };
@@ -116,6 +117,13 @@ impl FakeNode {
     pub(crate) fn reads(&self) -> u64 {
         self.inner.lock().reads
     }
+}
+
+/// A loopback address of its own: no other node and no outgoing connection takes its port while it is down.
+fn own_address() -> [u8; 4] {
+    static NEXT: AtomicU16 = AtomicU16::new(1);
+    let [high, low] = NEXT.fetch_add(1, SeqCst).to_be_bytes();
+    [127, 1 + (std::process::id() % 200) as u8, high, low]
 }
 
 pub(crate) fn segment(group: u32) -> SegmentId {
