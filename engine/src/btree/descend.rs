@@ -173,3 +173,58 @@ impl Tree {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::node::{LEVEL, RIGHT, ROOT};
+    use super::*;
+    use crate::btree::tests::{fresh, put};
+    use crate::space::{PAGE_TYPE, page_type};
+    use sextant_redo::PAGE_SIZE;
+    use sextant_volume::memory::MemoryStore;
+
+    /// A leaf in the middle of a tree.
+    async fn middle() -> (Tree, Box<[u8; PAGE_SIZE]>) {
+        let (pool, tree) = fresh(MemoryStore::new(), 64).await;
+        for n in 0..1000u64 {
+            put(&pool, tree, &n.to_be_bytes(), &[1; 100]).await;
+        }
+        let leaf = pool.run(|| Ok(Box::new(*tree.find_leaf(&pool, Target::At(&500u64.to_be_bytes()))?)));
+        (tree, leaf.await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_not_what_was_promised_sends_back_to_the_root() {
+        let (tree, leaf) = middle().await;
+        let key = 500u64.to_be_bytes();
+        let to =
+            |page: &[u8; PAGE_SIZE], expected| way(tree, Node(page), Target::At(&key), 0, Some(expected));
+        assert_eq!(to(&leaf, 0), Way::Here);
+        assert_eq!(to(&leaf, 1), Way::Restart, "another level");
+        for (at, byte) in
+            [(PAGE_TYPE, page_type::DEAD), (PAGE_TYPE, page_type::TRUNK), (ROOT, 77), (LEVEL, 3)]
+        {
+            let mut other = leaf.clone();
+            other[at] = byte;
+            assert_eq!(to(&other, 0), Way::Restart, "byte {at} is {byte}");
+        }
+    }
+
+    #[tokio::test]
+    async fn fences_say_where_a_key_is() {
+        let (tree, leaf) = middle().await;
+        let node = Node(&leaf);
+        let (low, high, right) = (node.low(), node.high().unwrap(), node.right().unwrap());
+        let to = |target| way(tree, node, target, 0, Some(0));
+        assert_eq!(to(Target::At(low)), Way::Here);
+        assert_eq!(to(Target::At(high)), Way::Right(right));
+        assert_eq!(to(Target::Below(high)), Way::Here);
+        assert_eq!(to(Target::Below(low)), Way::Restart);
+        assert_eq!(to(Target::Last), Way::Right(right));
+        // A page that was freed and serves a later part of the same tree.
+        assert_eq!(to(Target::At(&low[..low.len() - 1])), Way::Restart);
+        let mut last = leaf.clone();
+        last[RIGHT..RIGHT + 8].fill(0);
+        assert_eq!(way(tree, Node(&last), Target::Last, 0, None), Way::Here);
+    }
+}

@@ -2,11 +2,11 @@
 
 use sextant_volume::memory::MemoryStore;
 
-use super::check::{check, check_cache, check_space};
+use super::check::{check, check_cache, check_space, page};
 use super::{Edit, fresh, get, put, remove};
 use crate::btree::{MAX_KEY, Tree, max_value};
 use crate::buffer::StorageError;
-use crate::space;
+use crate::space::{self, page_type};
 
 #[tokio::test]
 async fn the_longest_keys_and_values_split_well() {
@@ -31,6 +31,11 @@ async fn the_longest_keys_and_values_split_well() {
         let sound = check(&pool, tree).await;
         assert!(sound.entries.is_empty());
         check_space(&pool, &[&sound]).await;
+        for n in 0..400u32 {
+            put(&pool, tree, &key(n), b"again").await;
+        }
+        tree.free_all(&pool).await.unwrap();
+        check_space(&pool, &[]).await;
         check_cache(&pool).await;
     }
 }
@@ -65,6 +70,13 @@ async fn a_queue_does_not_grow() {
     check_space(&pool, &[&sound]).await;
     let usage = pool.run(|| space::usage(&pool)).await.unwrap();
     assert!(usage.pages < 40, "{usage:?}");
+    // Who is on the way to a leaf that has left the tree sees that.
+    let free = space::tests::free_pages(&pool).await;
+    assert!(free.len() > 3);
+    for id in free {
+        let kind = page(&pool, id).await[space::PAGE_TYPE];
+        assert!([page_type::DEAD, page_type::TRUNK].contains(&kind), "{id:?} is {kind}");
+    }
 }
 
 #[tokio::test]

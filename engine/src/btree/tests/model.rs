@@ -7,12 +7,14 @@ use proptest::prelude::*;
 use sextant_volume::memory::MemoryStore;
 
 use super::check::{check, check_cache, check_space};
-use super::{Direction, Edit, fresh, get, put, remove, scan};
+use super::{Direction, Edit, Tree, fresh, get, put, remove, scan};
 use crate::btree::max_value;
+use crate::buffer::BufferPool;
 
 #[derive(Debug, Clone)]
 enum Op {
     Put(Vec<u8>, Vec<u8>),
+    PutRun(Vec<Vec<u8>>, Vec<u8>),
     Remove(Vec<u8>),
     RemoveRange(Vec<u8>, usize),
     Get(Vec<u8>),
@@ -42,6 +44,8 @@ fn bound() -> impl Strategy<Value = Bound<Vec<u8>>> {
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         20 => (key(), value()).prop_map(|(k, v)| Op::Put(k, v)),
+        2 => (proptest::collection::btree_set(key(), 1..40), value())
+            .prop_map(|(keys, v)| Op::PutRun(keys.into_iter().collect(), v)),
         6 => key().prop_map(Op::Remove),
         1 => (key(), 1usize..200).prop_map(|(k, n)| Op::RemoveRange(k, n)),
         4 => key().prop_map(Op::Get),
@@ -49,6 +53,29 @@ fn op() -> impl Strategy<Value = Op> {
         1 => bound().prop_map(Op::Backward),
         1 => Just(Op::LastKey),
     ]
+}
+
+/// Inserts what is not there yet, a leaf's worth at a time.
+async fn put_run(
+    pool: &BufferPool,
+    tree: Tree,
+    model: &mut BTreeMap<Vec<u8>, Vec<u8>>,
+    keys: &[Vec<u8>],
+    value: &[u8],
+) {
+    let entries: Vec<_> =
+        keys.iter().map(|k| (&k[..], &value[..value.len().min(max_value(k.len()))])).collect();
+    let mut rest = &entries[..];
+    while let Some((key, value)) = rest.first() {
+        let (done, _) = pool.write(|mtr| tree.insert_run(mtr, rest)).await.unwrap();
+        if done == 0 {
+            put(pool, tree, key, value).await;
+        }
+        rest = &rest[done.max(1)..];
+    }
+    for (key, value) in entries {
+        model.entry(key.to_vec()).or_insert_with(|| value.to_vec());
+    }
 }
 
 async fn run(ops: Vec<Op>) {
@@ -62,6 +89,7 @@ async fn run(ops: Vec<Op>) {
                 put(&pool, tree, &k, &v).await;
                 model.insert(k, v);
             }
+            Op::PutRun(keys, v) => put_run(&pool, tree, &mut model, &keys, &v).await,
             Op::Remove(k) => {
                 let removed = remove(&pool, tree, &k).await.0;
                 assert_eq!(removed, model.remove(&k).is_some());

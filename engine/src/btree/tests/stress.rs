@@ -130,6 +130,43 @@ async fn threads_do_not_disturb_each_other_in_a_tiny_cache() {
     storm(40, 8000).await;
 }
 
+/// Leaves of a handful of entries that are filled and emptied all the time: on the way to a leaf it splits, leaves the tree,
+/// and comes back as another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn leaves_come_and_go_under_everyones_feet() {
+    let (pool, tree) = fresh(MemoryStore::new(), 512).await;
+    let churn = |pool: Arc<BufferPool>, number: u64| async move {
+        let mut model = BTreeMap::new();
+        let mut seed = 31 + number;
+        for _ in 0..700 {
+            // A run of neighbours appears and goes again; the writers' keys are interleaved.
+            let start = random(&mut seed) % 200;
+            let keys = (start..start + 12).map(|n| (n * WRITERS + number).to_be_bytes().to_vec());
+            let fill = random(&mut seed).is_multiple_of(2);
+            for key in keys {
+                if fill {
+                    put(&pool, tree, &key, &[number as u8; 1500]).await;
+                    model.insert(key, vec![number as u8; 1500]);
+                } else {
+                    assert_eq!(remove(&pool, tree, &key).await.0, model.remove(&key).is_some());
+                }
+            }
+            let key = ((start + random(&mut seed) % 12) * WRITERS + number).to_be_bytes().to_vec();
+            assert_eq!(get(&pool, tree, &key).await, model.get(&key).cloned());
+        }
+        model
+    };
+    let writers: Vec<_> = (0..WRITERS).map(|n| tokio::spawn(churn(pool.clone(), n))).collect();
+    let mut model: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+    for writer in writers {
+        model.extend(writer.await.unwrap());
+    }
+    let sound = check(&pool, tree).await;
+    assert!(sound.entries == model, "the tree lost or kept what it should not");
+    check_space(&pool, &[&sound]).await;
+    check_cache(&pool).await;
+}
+
 async fn increment(pool: Arc<BufferPool>, tree: Tree, mut seed: u64) {
     for _ in 0..3000 {
         let key = (random(&mut seed) % 10).to_be_bytes();
