@@ -1,0 +1,39 @@
+//! I1, durability: an acknowledged commit is readable after any recovery while at least three of six copies of each
+//! protection group are intact. Source: P17 section 2.1, P18 section 2.4. Three checks: an opening keeps everything
+//! acknowledged; what is declared durable stands on a write quorum of disks; a copy that starts again has what it had
+//! acknowledged.
+
+use sextant_redo::{Lsn, PgId, VolumeEpoch};
+
+use super::{Checked, check};
+use crate::model::Model;
+
+/// Copies that make a write quorum.
+const WRITE_QUORUM: usize = 4;
+
+/// An opening under `epoch` came through and found `vdl`.
+pub fn opening_keeps_commits(model: &Model, epoch: VolumeEpoch, vdl: Lsn) -> Checked {
+    let lost = model.commits.iter().rev().find(|(lsn, commit)| {
+        commit.acked && commit.epoch < epoch && **lsn > vdl && model.is_live(commit.epoch, **lsn, epoch)
+    });
+    check("I1", lost.is_none(), || {
+        format!("the opening under {epoch:?} found VDL {vdl}, but {lost:?} was acknowledged")
+    })
+}
+
+/// A writer of `epoch` declares everything at or below `vdl` durable. `scls` are the SCLs on the disks of a group's six
+/// members.
+pub fn durable_on_a_quorum(model: &Model, epoch: VolumeEpoch, vdl: Lsn, pg: PgId, scls: &[Lsn]) -> Checked {
+    let last = model.last_record(pg, vdl, epoch);
+    let have = scls.iter().filter(|scl| **scl >= last).count();
+    check("I1", have >= WRITE_QUORUM, || {
+        format!(
+            "{epoch:?} says {vdl} is durable; {pg:?} ends at {last} there, but its copies stand at {scls:?}"
+        )
+    })
+}
+
+/// A copy has started again; `lost` tells what it had acknowledged and has no more.
+pub fn copy_keeps_its_word(node: usize, lost: Option<&String>) -> Checked {
+    check("I1", lost.is_none(), || format!("node {node} lost what it had acknowledged: {lost:?}"))
+}

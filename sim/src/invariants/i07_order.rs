@@ -1,0 +1,16 @@
+//! I7, order: readers see commits in commit-LSN order and never beyond their VDL; acknowledgements of one writer come in
+//! LSN order. Source: P18 section 3.4; Jepsen's finding of a long fork in a healthy cluster.
+
+use sextant_redo::{Lsn, PageId};
+
+use super::{Checked, check};
+
+/// A page at `lsn` was served to a reader at `read_point`.
+pub fn page_is_not_from_the_future(id: PageId, lsn: Lsn, read_point: Lsn) -> Checked {
+    check("I7", lsn <= read_point, || format!("{id:?} was read at {read_point} and is of {lsn}"))
+}
+
+/// Commit `cpl` is acknowledged behind `before`.
+pub fn acks_come_in_order(before: Lsn, cpl: Lsn) -> Checked {
+    check("I7", before < cpl, || format!("commit {cpl} was acknowledged behind {before}"))
+}

@@ -1,0 +1,33 @@
+//! A simulator that tries to break the protocol: the real cores of storage nodes, writers and metadata service on one
+//! thread, in virtual time, under the faults of disks, networks and processes, all drawn from one seed.
+//!
+//! | module | idea |
+//! | --- | --- |
+//! | [`rng`], [`schedule`] | randomness and time |
+//! | [`profile`] | what a seed draws: cluster, workload, which faults exist |
+//! | [`disk`] | a disk that tears, loses, lies and fills up, behind the storage server's seam |
+//! | `node` | storage node: segment core, hot log and recovery |
+//! | `meta` | metadata state machine and leases |
+//! | `writer` | volume opening, tracker, and a deterministic twin of the driver |
+//! | [`model`] | what the volume must hold, naively |
+//! | [`invariants`] | one file each |
+//! | `world` | events, network, faults, the two phases of a run |
+//! | [`mutant`] | bugs put back, to prove the harness |
+//!
+//! What must hold: the same seed gives the same run, event by event, on every machine. So no clock, no hash order, no
+//! floating point, no thread in here.
+
+pub mod disk;
+pub mod invariants;
+mod meta;
+pub mod model;
+pub mod mutant;
+mod node;
+pub mod profile;
+pub mod rng;
+pub mod schedule;
+pub mod stats;
+mod world;
+mod writer;
+
+pub use world::{Failure, Run, run};

@@ -1,0 +1,72 @@
+//! Protocol bugs that can be put back, to prove that the simulator would find them. They live in the simulator's own
+//! shells around the cores; the cores' code knows nothing of them.
+
+macro_rules! mutants {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// A bug.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Mutant { $($(#[$doc])* $name,)* }
+
+        impl Mutant {
+            /// All of them.
+            pub const ALL: &'static [Mutant] = &[$(Mutant::$name,)*];
+
+            /// Its name on the command line.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Mutant::$name => $text,)* }
+            }
+        }
+    };
+}
+
+mutants! {
+    /// The writer takes three of six copies for durable.
+    AckAtThree = "ack-at-3-of-6",
+    /// An opening is content with three of six copies, so it may miss what was acknowledged.
+    OpenAtTwo = "open-at-2-of-6",
+    /// The commit is acknowledged when its own group has it, not when the VDL passed it.
+    AckAtPgcl = "ack-at-pgcl",
+    /// Every record claims to end a mini-transaction.
+    VdlInsideMtr = "vdl-inside-mtr",
+    /// A storage node answers before its write is durable.
+    ReplyBeforeFlush = "reply-before-flush",
+    /// A storage node acknowledges the highest LSN it has, holes or not.
+    AckHighest = "ack-highest",
+    /// A storage node lets any epoch append.
+    NoEpochCheck = "no-epoch-check",
+    /// A storage node does not log the epochs it promised.
+    EpochNotDurable = "epoch-not-durable",
+    /// A storage node keeps truncation ranges that void nothing.
+    NoTruncation = "no-truncation",
+    /// The writer allocates LSNs without the allocation limit.
+    NoAllocationLimit = "no-allocation-limit",
+    /// An opening voids less than an older writer may have sent.
+    ShortRange = "short-range",
+    /// Recovery believes a torn group.
+    IgnoreTornGroup = "ignore-torn-group",
+    /// Recovery does not flush what it found in the kernel's cache.
+    NoSyncAfterRecovery = "no-sync-after-recovery",
+    /// Pages are made from log that was not checked.
+    ServeUnchecked = "serve-unchecked",
+    /// Pages are read from any copy, complete or not.
+    ReadAnywhere = "read-anywhere",
+    /// Batches claim a VDL that is their own last record.
+    VdlAhead = "vdl-ahead",
+    /// The writer says that nobody reads below its VDL, though snapshots are open.
+    FloorIgnoresSnapshots = "floor-ignores-snapshots",
+    /// The writer never sends again what got lost.
+    NoResend = "no-resend",
+}
+
+impl std::str::FromStr for Mutant {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Mutant, String> {
+        let known = Mutant::ALL.iter().find(|mutant| mutant.name() == name).copied();
+        known.ok_or_else(|| {
+            let all: Vec<&str> = Mutant::ALL.iter().map(|mutant| mutant.name()).collect();
+            format!("no mutant is called {name}; there are {}", all.join(", "))
+        })
+    }
+}

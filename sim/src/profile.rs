@@ -1,0 +1,183 @@
+//! What a seed draws before it starts: which faults exist at all, how often, and the shape of cluster and workload.
+//! Drawing the set of faults per seed ("swarm testing") finds more than all faults at once: some bugs hide behind
+//! others.
+
+use crate::disk::Reliability;
+use crate::rng::Rng;
+use crate::schedule::{MS, SECOND, Time};
+
+/// A kind of fault that strikes at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// A storage process is killed; its kernel lives.
+    NodeKill,
+    /// A storage machine loses power.
+    NodePowerLoss,
+    /// All storage machines lose power at once, and come back.
+    AllPowerLoss,
+    /// A storage process stands still for a while.
+    NodePause,
+    /// The disk of a node becomes 10 to 100 times slower.
+    SlowDisk,
+    /// The disk of a node is full for a while.
+    FullDisk,
+    /// A write fails: the process ends.
+    WriteError,
+    /// A bit rots on the one bad disk.
+    Rot,
+    /// The writer is killed.
+    WriterKill,
+    /// The writer stands still, another is started, the first one wakes up.
+    Zombie,
+    /// A node is cut off.
+    PartitionNode,
+    /// A zone is cut off.
+    PartitionAz,
+    /// A zone and one more node are cut off.
+    PartitionAzPlusOne,
+    /// Messages to or from a node are lost in one direction.
+    OneWay,
+    /// Messages to a node take long.
+    Clog,
+    /// The metadata service does not answer.
+    MetaAway,
+}
+
+impl Fault {
+    /// All kinds.
+    pub const ALL: [Fault; 16] = [
+        Fault::NodeKill,
+        Fault::NodePowerLoss,
+        Fault::AllPowerLoss,
+        Fault::NodePause,
+        Fault::SlowDisk,
+        Fault::FullDisk,
+        Fault::WriteError,
+        Fault::Rot,
+        Fault::WriterKill,
+        Fault::Zombie,
+        Fault::PartitionNode,
+        Fault::PartitionAz,
+        Fault::PartitionAzPlusOne,
+        Fault::OneWay,
+        Fault::Clog,
+        Fault::MetaAway,
+    ];
+
+    /// How often it is drawn among those that exist.
+    fn weight(self) -> u64 {
+        match self {
+            Fault::NodeKill | Fault::WriterKill => 8,
+            Fault::NodePowerLoss | Fault::Zombie | Fault::PartitionNode | Fault::NodePause => 6,
+            Fault::OneWay | Fault::Clog | Fault::WriteError | Fault::PartitionAz => 4,
+            _ => 2,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// Storage nodes in each of three zones.
+    pub nodes_per_az: usize,
+    /// Protection groups that the volume grows to.
+    pub groups: u32,
+    /// Pages in each.
+    pub pages_per_pg: u64,
+    /// LSN allocation limit.
+    pub lal: u64,
+    /// Bytes of a log file.
+    pub log_file_bytes: u64,
+    /// Bytes of newest log kept in memory by a node.
+    pub log_cache_bytes: usize,
+    /// Bytes of sent log kept by the writer.
+    pub retained_bytes: usize,
+    /// Torn writes tear at this size.
+    pub sector: usize,
+    /// Mean of one message's way.
+    pub delay: Time,
+    /// Messages lost, in millionths.
+    pub loss_ppm: u64,
+    /// Messages that come twice, in millionths.
+    pub duplicate_ppm: u64,
+    /// Messages may overtake one another on a link.
+    pub reorder: bool,
+    /// Mean of one log write.
+    pub write_time: Time,
+    /// Reads that fail or lie.
+    pub reliability: Reliability,
+    /// Completed writes that never happen on the one bad disk, in millionths.
+    pub lost_writes_ppm: u64,
+    /// Mean time between two commits.
+    pub commit_gap: Time,
+    /// Pages of an MTR at most.
+    pub mtr_pages: usize,
+    /// Commits waiting at most.
+    pub commits_waiting: usize,
+    /// Snapshots are held open in the past.
+    pub snapshots: bool,
+    /// How long faults strike.
+    pub fault_time: Time,
+    /// Mean time between two faults.
+    pub fault_gap: Time,
+    /// Kinds that exist, with weights.
+    pub faults: Vec<(Fault, u64)>,
+    /// Copies that may be down or cut off at once.
+    pub impaired_max: usize,
+    /// Mean time until what is down comes back.
+    pub repair: Time,
+}
+
+impl Profile {
+    /// Draws one.
+    #[must_use]
+    pub fn draw(rng: &mut Rng) -> Profile {
+        let exists = |rng: &mut Rng, percent| rng.percent(percent);
+        let lossy = exists(rng, 50);
+        let faults =
+            Fault::ALL.iter().filter(|_| rng.percent(45)).map(|fault| (*fault, fault.weight())).collect();
+        let bad_reads = exists(rng, 30);
+        Profile {
+            nodes_per_az: if rng.percent(70) { 2 } else { 3 },
+            groups: rng.between(1, 4) as u32,
+            pages_per_pg: rng.between(2, 10),
+            lal: [4 << 10, 16 << 10, 128 << 10, 1 << 20][rng.index(4)],
+            log_file_bytes: [64 << 10, 128 << 10, 512 << 10][rng.index(3)],
+            log_cache_bytes: [0, 16 << 10, 1 << 20][rng.index(3)],
+            retained_bytes: [0, 4 << 10, 64 << 10, 1 << 20][rng.index(4)],
+            sector: [512, 4096][rng.index(2)],
+            delay: [200, MS, 3 * MS, 10 * MS][rng.index(4)],
+            loss_ppm: if lossy { [1_000, 20_000, 100_000][rng.index(3)] } else { 0 },
+            duplicate_ppm: if exists(rng, 40) { [1_000, 30_000, 150_000][rng.index(3)] } else { 0 },
+            reorder: rng.percent(60),
+            write_time: [100, 500, 3 * MS][rng.index(3)],
+            reliability: Reliability {
+                read_errors_ppm: if bad_reads { 5_000 } else { 0 },
+                read_flips_ppm: if bad_reads { 10_000 } else { 0 },
+                lost_writes_ppm: 0,
+            },
+            lost_writes_ppm: if exists(rng, 15) { 3_000 } else { 0 },
+            commit_gap: [2 * MS, 5 * MS, 12 * MS][rng.index(3)],
+            mtr_pages: rng.between(1, 6) as usize,
+            commits_waiting: [4, 20, 80, 300][rng.index(4)],
+            snapshots: exists(rng, 40),
+            fault_time: rng.between(4, 10) * SECOND,
+            fault_gap: [100 * MS, 300 * MS, 700 * MS][rng.index(3)],
+            faults,
+            impaired_max: rng.between(1, 3) as usize,
+            repair: [100 * MS, 500 * MS, 2 * SECOND][rng.index(3)],
+        }
+    }
+
+    /// The next fault's kind.
+    #[must_use]
+    pub fn fault(&self, rng: &mut Rng) -> Option<Fault> {
+        let total: u64 = self.faults.iter().map(|(_, weight)| weight).sum();
+        let mut at = rng.below(total);
+        self.faults.iter().find_map(|(fault, weight)| {
+            let here = at < *weight;
+            at = at.saturating_sub(*weight);
+            here.then_some(*fault)
+        })
+    }
+}

@@ -1,0 +1,185 @@
+//! The fault atlas. At most [`Profile::impaired_max`] nodes are down, paused, cut off, full or on a bad disk at once, so
+//! at most three of six copies of anything: data must survive. All machines may lose power at once, for their disks keep
+//! what was flushed.
+//!
+//! [`Profile::impaired_max`]: crate::profile::Profile::impaired_max
+
+use super::network::Cut;
+use super::phases::Phase;
+use super::{Event, World};
+use crate::disk::Crash;
+use crate::invariants::Checked;
+use crate::profile::Fault;
+use crate::schedule::{MS, SECOND, Time};
+
+impl World {
+    fn is_impaired(&self, node: usize) -> bool {
+        let n = &self.nodes[node];
+        !n.up || n.resume_at > self.schedule.now() || self.network.is_cut(node) || self.is_liar(node)
+    }
+
+    /// The bad disk counts from the moment it may lose something.
+    fn is_liar(&self, node: usize) -> bool {
+        node == self.liar && (self.profile.lost_writes_ppm > 0 || self.nodes[node].disk.is_damaged())
+    }
+
+    /// How many more nodes may be taken.
+    fn budget(&self) -> usize {
+        let impaired = (0..self.nodes.len()).filter(|node| self.is_impaired(*node)).count();
+        self.profile.impaired_max.saturating_sub(impaired)
+    }
+
+    /// A healthy node, if one may be taken.
+    fn victim(&mut self) -> Option<usize> {
+        let healthy: Vec<usize> = (0..self.nodes.len()).filter(|node| !self.is_impaired(*node)).collect();
+        (self.budget() > 0 && !healthy.is_empty()).then(|| healthy[self.rng.index(healthy.len())])
+    }
+
+    fn repair_time(&mut self) -> Time {
+        10 * MS + self.rng.exponential(self.profile.repair)
+    }
+
+    /// Draws a fault and the time of the next one.
+    pub(super) fn fault(&mut self) -> Checked {
+        if self.phase != Phase::Faults {
+            return Ok(());
+        }
+        let after = 5 * MS + self.rng.exponential(self.profile.fault_gap);
+        self.schedule.after(after, Event::Fault);
+        if let Some(fault) = self.profile.fault(&mut self.rng)
+            && let Some(kind) = self.strike(fault)
+        {
+            self.note(|_| format!("FAULT {kind}"));
+            self.stats.fault(kind);
+        }
+        Ok(())
+    }
+
+    /// Lets a fault happen; `None` when the atlas does not allow it now.
+    fn strike(&mut self, fault: Fault) -> Option<&'static str> {
+        let time = self.repair_time();
+        match fault {
+            Fault::NodeKill => self.down(Crash::Kill, time).map(|()| "storage kill"),
+            Fault::NodePowerLoss => self.down(Crash::PowerLoss, time).map(|()| "storage power loss"),
+            Fault::WriteError => self.down(Crash::Kill, time).map(|()| "write error"),
+            Fault::AllPowerLoss => self.all_down().map(|()| "power loss of all"),
+            Fault::NodePause => {
+                let node = self.victim()?;
+                self.nodes[node].resume_at = self.schedule.now() + time;
+                Some("storage pause")
+            }
+            Fault::SlowDisk => {
+                let node = self.rng.index(self.nodes.len());
+                self.nodes[node].slow = self.rng.between(10, 100);
+                self.schedule.after(time, Event::EndSlow(node));
+                Some("slow disk")
+            }
+            Fault::FullDisk => {
+                let node = self.victim()?;
+                self.nodes[node].disk.set_full(true);
+                self.schedule.after(time, Event::EndFull(node));
+                Some("full disk")
+            }
+            Fault::Rot => {
+                let allowed = self.is_liar(self.liar) || self.budget() > 0;
+                (allowed && self.nodes[self.liar].disk.rot()).then_some("bit rot")
+            }
+            Fault::WriterKill => {
+                self.writers.remove(&self.current)?;
+                Some("writer kill")
+            }
+            Fault::Zombie => self.zombie(time).map(|()| "zombie writer"),
+            Fault::PartitionNode => {
+                let node = self.victim()?;
+                self.cut_off(vec![node], true, true, time);
+                Some("node cut off")
+            }
+            Fault::OneWay => {
+                let node = self.victim()?;
+                let to = self.rng.percent(50);
+                self.cut_off(vec![node], to, !to, time);
+                Some("node cut off one way")
+            }
+            Fault::PartitionAz => self.cut_az(false, time).map(|()| "zone cut off"),
+            Fault::PartitionAzPlusOne => self.cut_az(true, time).map(|()| "zone and a node cut off"),
+            Fault::Clog => {
+                let node = self.rng.index(self.nodes.len());
+                self.network.clogged.insert(node);
+                self.schedule.after(time, Event::EndClog(node));
+                Some("clogged link")
+            }
+            Fault::MetaAway => {
+                self.meta_away = true;
+                self.schedule.after(time, Event::MetaBack);
+                Some("metadata away")
+            }
+        }
+    }
+
+    fn down(&mut self, crash: Crash, time: Time) -> Option<()> {
+        let node = self.victim()?;
+        self.nodes[node].crash(crash);
+        self.schedule.after(time, Event::Start { node });
+        Some(())
+    }
+
+    fn all_down(&mut self) -> Option<()> {
+        for node in 0..self.nodes.len() {
+            self.nodes[node].crash(Crash::PowerLoss);
+            let after = MS + self.rng.below(300 * MS);
+            self.schedule.after(after, Event::Start { node });
+        }
+        Some(())
+    }
+
+    /// The writer stands still, another one is started; later the first one wakes up and goes on.
+    fn zombie(&mut self, time: Time) -> Option<()> {
+        let process = self.writers.get_mut(&self.current)?;
+        process.writer.resume_at = self.schedule.now() + SECOND + time;
+        let other = 1 - process.writer.instance;
+        self.start_writer(other);
+        Some(())
+    }
+
+    fn cut_off(&mut self, nodes: Vec<usize>, to: bool, from: bool, time: Time) {
+        let cut = self.network.cut(Cut { nodes: nodes.into_iter().collect(), to, from });
+        self.schedule.after(time, Event::EndCut(cut));
+    }
+
+    fn cut_az(&mut self, plus_one: bool, time: Time) -> Option<()> {
+        let az = self.rng.below(3) as u16;
+        let mut nodes: Vec<usize> =
+            (0..self.nodes.len()).filter(|node| self.meta.az_of(*node).0 == az).collect();
+        if plus_one {
+            nodes.push(self.rng.index(self.nodes.len()));
+        }
+        let new = nodes.iter().filter(|node| !self.is_impaired(**node)).count();
+        if new > self.budget() {
+            return None;
+        }
+        self.cut_off(nodes, true, true, time);
+        Some(())
+    }
+
+    /// Ends every fault but damage at rest on the bad disk.
+    pub(super) fn end_faults(&mut self) {
+        self.network.cuts.clear();
+        self.network.clogged.clear();
+        (self.network.loss_ppm, self.network.duplicate_ppm) = (0, 0);
+        self.meta_away = false;
+        let now = self.schedule.now();
+        for node in 0..self.nodes.len() {
+            let n = &mut self.nodes[node];
+            (n.slow, n.resume_at) = (1, now);
+            n.disk.set_full(false);
+            n.disk.set_reliability(Default::default());
+            if n.refuses.is_some() {
+                n.disk.restore_damage();
+            }
+            if !n.up {
+                self.schedule.after(MS, Event::Start { node });
+            }
+        }
+        self.writers.values_mut().for_each(|process| process.writer.resume_at = now);
+    }
+}

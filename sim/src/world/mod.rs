@@ -1,0 +1,417 @@
+//! The world of a run: it dispatches events, carries messages, and checks.
+//!
+//! | module | idea |
+//! | --- | --- |
+//! | `network` | delay, loss, duplication, cuts |
+//! | `faults` | the fault atlas: what strikes, what is allowed at once, how it is healed |
+//! | `checks` | what a writer tells, against model and invariants |
+//! | `phases` | faults, healing, convergence, the comparison at the end |
+
+mod checks;
+mod faults;
+mod network;
+mod phases;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use sextant_meta::MetaError;
+use sextant_redo::wire::{Reply, Request};
+use sextant_redo::{Geometry, Lsn};
+use sextant_segment_store::core::Ticket;
+
+use crate::invariants::i02_points::Points;
+use crate::invariants::{Checked, Violation, i01_durability, i06_no_lie, i11_liveness};
+use crate::meta::{Meta, MetaReply, MetaRequest};
+use crate::model::Model;
+use crate::mutant::Mutant;
+use crate::node::{NodeOut, StorageNode};
+use crate::profile::Profile;
+use crate::rng::Rng;
+use crate::schedule::{MS, SECOND, Schedule, Time};
+use crate::stats::Stats;
+use crate::writer::{Out, Timer, Writer};
+use network::Network;
+use phases::Phase;
+
+/// A run that found something.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// What does not hold.
+    pub violation: Violation,
+    /// Virtual time.
+    pub at: Time,
+}
+
+/// What came of a seed.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Counts.
+    pub stats: Stats,
+    /// Hash over all events.
+    pub hash: u64,
+    /// What was found.
+    pub failure: Option<Failure>,
+    /// The last events, when traced.
+    pub trace: Vec<String>,
+}
+
+enum Event {
+    ToNode { writer: usize, node: usize, id: u64, request: Request },
+    ToWriter { writer: usize, node: usize, id: u64, reply: Reply },
+    ToMeta { writer: usize, id: u64, request: MetaRequest },
+    FromMeta { writer: usize, id: u64, reply: Result<MetaReply, MetaError> },
+    Written { node: usize, life: u64 },
+    Start { node: usize },
+    Alarm { writer: usize, timer: Timer },
+    Supervise,
+    Fault,
+    EndCut(u64),
+    EndClog(usize),
+    EndSlow(usize),
+    EndFull(usize),
+    MetaBack,
+    Heal,
+    Look,
+}
+
+/// A writer process and what is known of it from outside.
+struct Process {
+    writer: Writer,
+    points: Points,
+    last_ack: Lsn,
+}
+
+struct World {
+    schedule: Schedule<Event>,
+    rng: Rng,
+    profile: Profile,
+    mutant: Option<Mutant>,
+    nodes: Vec<StorageNode>,
+    meta: Meta,
+    meta_away: bool,
+    /// Running writers by number; numbers are not reused.
+    writers: BTreeMap<usize, Process>,
+    next_writer: usize,
+    /// The writer that should be working.
+    current: usize,
+    network: Network,
+    model: Model,
+    phase: Phase,
+    /// The node whose disk may be bad.
+    liar: usize,
+    stats: Stats,
+    hash: u64,
+    last_ack: Time,
+    /// Pages that the comparison at the end still waits for.
+    pages_left: u64,
+    tracing: bool,
+    trace: Vec<String>,
+    outs: Vec<Out>,
+    node_outs: Vec<NodeOut>,
+}
+
+/// Events of one run at most: a run that does not end is a fault of its own.
+const EVENTS_MAX: u64 = 2_000_000;
+/// Trace lines kept.
+const TRACE_LINES: usize = 4_000;
+
+/// Runs a seed.
+#[must_use]
+pub fn run(seed: u64, mutant: Option<Mutant>, tracing: bool) -> Run {
+    let mut world = World::new(seed, mutant, tracing);
+    let result = catch_unwind(AssertUnwindSafe(|| world.run_to_end()));
+    let violation = result.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(Violation { invariant: "panic", what: text.unwrap_or_default() })
+    });
+    world.finish_stats();
+    let at = world.schedule.now();
+    let failure = violation.err().map(|violation| Failure { violation, at });
+    Run { stats: world.stats, hash: world.hash, failure, trace: world.trace }
+}
+
+impl World {
+    fn new(seed: u64, mutant: Option<Mutant>, tracing: bool) -> World {
+        let mut rng = Rng::new(seed);
+        let profile = Profile::draw(&mut rng);
+        let meta = Meta::new(profile.nodes_per_az, Geometry { pages_per_pg: profile.pages_per_pg });
+        let nodes: Vec<StorageNode> =
+            meta.nodes.iter().map(|id| StorageNode::new(*id, &profile, rng.fork(), mutant)).collect();
+        let liar = rng.index(nodes.len());
+        let mut world = World {
+            schedule: Schedule::default(),
+            network: Network::new(&profile),
+            rng,
+            mutant,
+            nodes,
+            meta,
+            meta_away: false,
+            writers: BTreeMap::new(),
+            next_writer: 0,
+            current: 0,
+            model: Model::default(),
+            phase: Phase::Faults,
+            liar,
+            stats: Stats { seeds: 1, ..Stats::default() },
+            hash: seed,
+            last_ack: 0,
+            pages_left: 0,
+            tracing,
+            trace: Vec::new(),
+            outs: Vec::new(),
+            node_outs: Vec::new(),
+            profile,
+        };
+        world.begin();
+        world
+    }
+
+    fn begin(&mut self) {
+        if self.profile.lost_writes_ppm > 0 {
+            let mut reliability = self.profile.reliability;
+            reliability.lost_writes_ppm = self.profile.lost_writes_ppm;
+            self.nodes[self.liar].disk.set_reliability(reliability);
+        }
+        self.note(|world| format!("{:?}", world.profile));
+        self.start_writer(0);
+        self.schedule.after(100 * MS, Event::Supervise);
+        if !self.profile.faults.is_empty() {
+            self.schedule.after(500 * MS, Event::Fault);
+        }
+        self.schedule.after(self.profile.fault_time, Event::Heal);
+    }
+
+    fn note(&mut self, line: impl FnOnce(&World) -> String) {
+        if self.tracing {
+            let line = format!("{:>10} {}", self.schedule.now(), line(self));
+            if self.trace.len() == TRACE_LINES {
+                self.trace.drain(..TRACE_LINES / 2);
+            }
+            self.trace.push(line);
+        }
+    }
+
+    fn mix(&mut self, value: u64) {
+        self.hash = (self.hash ^ value).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+    }
+
+    fn run_to_end(&mut self) -> Checked {
+        while let Some(event) = self.schedule.pop() {
+            self.stats.events += 1;
+            if self.stats.events > EVENTS_MAX {
+                let what = format!("{EVENTS_MAX} events and no end");
+                return Err(Violation { invariant: "I11", what });
+            }
+            self.mix(self.schedule.now());
+            self.dispatch(event)?;
+            if self.phase == Phase::Over {
+                return Ok(());
+            }
+        }
+        Err(Violation { invariant: "I11", what: "nothing happens any more".into() })
+    }
+
+    /// When a paused process gets its event.
+    fn node_resumes(&self, node: usize) -> Option<Time> {
+        let at = self.nodes[node].resume_at;
+        (at > self.schedule.now()).then_some(at)
+    }
+
+    fn writer_resumes(&self, writer: usize) -> Option<Time> {
+        let at = self.writers.get(&writer)?.writer.resume_at;
+        (at > self.schedule.now()).then_some(at)
+    }
+
+    fn dispatch(&mut self, event: Event) -> Checked {
+        let paused = match &event {
+            Event::ToNode { node, .. } | Event::Written { node, .. } => self.node_resumes(*node),
+            Event::ToWriter { writer, .. } | Event::FromMeta { writer, .. } | Event::Alarm { writer, .. } => {
+                self.writer_resumes(*writer)
+            }
+            _ => None,
+        };
+        if let Some(at) = paused {
+            self.schedule.at(at, event);
+            return Ok(());
+        }
+        match event {
+            Event::ToNode { writer, node, id, request } => self.to_node(writer, node, id, request),
+            Event::Written { node, life } => self.written(node, life),
+            Event::ToWriter { writer, node, id, reply } => {
+                self.mix(id << 8 | u64::from(reply.kind()));
+                self.note(|_| format!("writer {writer} <- node {node} #{id:x} {}", brief_reply(&reply)));
+                self.with_writer(writer, |w, _, out| w.on_reply(node, id, reply, out))
+            }
+            Event::ToMeta { writer, id, request } => self.to_meta(writer, id, &request),
+            Event::FromMeta { writer, id, reply } => {
+                self.note(|_| format!("writer {writer} <- meta #{id} {:?}", reply.as_ref().err()));
+                self.with_writer(writer, |w, now, out| w.on_meta(now, id, reply, out))
+            }
+            Event::Alarm { writer, timer } => {
+                self.with_writer(writer, |w, now, out| w.on_timer(now, &timer, out))
+            }
+            Event::Start { node } => self.start_node(node),
+            Event::Supervise => self.supervise(),
+            Event::Fault => self.fault(),
+            Event::EndCut(cut) => {
+                self.network.end_cut(cut);
+                Ok(())
+            }
+            Event::EndClog(node) => {
+                self.network.clogged.remove(&node);
+                Ok(())
+            }
+            Event::EndSlow(node) => {
+                self.nodes[node].slow = 1;
+                Ok(())
+            }
+            Event::EndFull(node) => {
+                self.nodes[node].disk.set_full(false);
+                Ok(())
+            }
+            Event::MetaBack => {
+                self.meta_away = false;
+                Ok(())
+            }
+            Event::Heal => self.heal(),
+            Event::Look => self.look(),
+        }
+    }
+
+    fn to_node(&mut self, writer: usize, node: usize, id: u64, request: Request) -> Checked {
+        self.mix(id << 8 | u64::from(request.kind()));
+        if !self.nodes[node].up {
+            return Ok(());
+        }
+        self.note(|_| format!("node {node} <- writer {writer} #{id:x} {}", brief_request(&request)));
+        let mut out = std::mem::take(&mut self.node_outs);
+        let ticket = Ticket { connection: writer as u64, request: id };
+        self.nodes[node].on_request(ticket, request, &mut out);
+        self.node_outs = out;
+        i11_liveness::queues_are_bounded("a storage node", self.nodes[node].queued())?;
+        self.perform_node(node)
+    }
+
+    fn written(&mut self, node: usize, life: u64) -> Checked {
+        if !self.nodes[node].up || self.nodes[node].life != life {
+            return Ok(());
+        }
+        let mut out = std::mem::take(&mut self.node_outs);
+        self.nodes[node].written(&mut out);
+        self.node_outs = out;
+        if self.stats.events.is_multiple_of(256) {
+            self.nodes[node].store.check_invariants();
+        }
+        self.perform_node(node)
+    }
+
+    fn perform_node(&mut self, node: usize) -> Checked {
+        let mut outs = std::mem::take(&mut self.node_outs);
+        for out in outs.drain(..) {
+            match out {
+                NodeOut::Reply(ticket, reply) => self.reply(node, ticket, reply),
+                NodeOut::Writing => {
+                    let mean = self.profile.write_time * self.nodes[node].slow;
+                    let after = 20 + self.rng.exponential(mean);
+                    let life = self.nodes[node].life;
+                    self.schedule.after(after, Event::Written { node, life });
+                }
+            }
+        }
+        self.node_outs = outs;
+        Ok(())
+    }
+
+    fn to_meta(&mut self, writer: usize, id: u64, request: &MetaRequest) -> Checked {
+        self.mix(id);
+        if self.meta_away {
+            return Ok(());
+        }
+        self.note(|_| format!("meta <- writer {writer} #{id} {request:?}"));
+        let up = |node: &usize| self.nodes[*node].up;
+        let alive = (0..self.nodes.len()).filter(up).map(|node| self.meta.nodes[node]).collect();
+        let reply = self.meta.on(self.schedule.now(), request, alive);
+        let after = self.network.delay(&mut self.rng, &self.profile);
+        if !self.network.loses(&mut self.rng) {
+            self.schedule.after(after, Event::FromMeta { writer, id, reply });
+        }
+        crate::invariants::i10_metadata::epochs_only_grow(&self.meta.granted)
+    }
+
+    fn start_node(&mut self, node: usize) -> Checked {
+        if self.nodes[node].up {
+            return Ok(());
+        }
+        self.stats.restarts += 1;
+        let lost = self.nodes[node].start();
+        self.note(|world| format!("node {node} starts: up {}, lost {lost:?}", world.nodes[node].up));
+        let damaged = self.nodes[node].disk.is_damaged();
+        i06_no_lie::intact_node_starts(node, self.nodes[node].refuses.as_ref(), damaged)?;
+        if !self.nodes[node].up {
+            // Full, or its log is damaged: it is tried again, which helps once space is back or the log restored.
+            self.schedule.after(SECOND / 2, Event::Start { node });
+            return Ok(());
+        }
+        i01_durability::copy_keeps_its_word(node, lost.as_ref().filter(|_| !damaged))
+    }
+
+    fn start_writer(&mut self, instance: usize) {
+        let number = self.next_writer;
+        self.next_writer += 1;
+        self.current = number;
+        let mut writer = Writer::new(instance, &self.profile, self.mutant, self.rng.fork());
+        writer.working = self.phase != Phase::Compare;
+        let mut out = Vec::new();
+        writer.start(&mut out);
+        self.stats.writers += 1;
+        self.note(|_| format!("writer {number} (engine-{instance}) starts"));
+        let process = Process { writer, points: Points::default(), last_ack: Lsn::ZERO };
+        self.writers.insert(number, process);
+        for out in out {
+            self.route(number, out);
+        }
+    }
+
+    fn with_writer(&mut self, number: usize, act: impl FnOnce(&mut Writer, Time, &mut Vec<Out>)) -> Checked {
+        let now = self.schedule.now();
+        let Some(process) = self.writers.get_mut(&number) else { return Ok(()) };
+        let mut outs = std::mem::take(&mut self.outs);
+        act(&mut process.writer, now, &mut outs);
+        let (commits, calls) = process.writer.load();
+        let alive = process.writer.alive;
+        let mut checked = Ok(());
+        for out in outs.drain(..) {
+            if checked.is_ok() {
+                checked = self.told(number, &out);
+            }
+            self.route(number, out);
+        }
+        self.outs = outs;
+        if !alive {
+            self.writers.remove(&number);
+        }
+        checked?;
+        i11_liveness::queues_are_bounded("a writer", commits + calls)
+    }
+}
+
+fn brief_request(request: &Request) -> String {
+    match request {
+        Request::Append(append) => {
+            let header = sextant_redo::BatchHeader::decode(&append.batch);
+            let range = header.map(|h| (h.epoch, h.prev_pg, h.first, h.last, h.vdl));
+            format!("append {:?} {:?} {range:?}", append.segment.pg, append.epochs)
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+fn brief_reply(reply: &Reply) -> String {
+    match reply {
+        Reply::Page { image } => format!("page of {} bytes", image.len()),
+        Reply::Log { batches, last } => format!("log of {} bytes to {last}", batches.len()),
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,195 @@
+//! Sending: rounds of batches to all members that are live, again what got lost, and what acknowledgements mean.
+
+use sextant_redo::wire::{Append, Request};
+use sextant_redo::{Lsn, SegmentId};
+use sextant_volume::recovery::Place;
+
+use super::{Out, Writer};
+use crate::mutant::Mutant;
+
+/// Rounds on their way at a time, as in the driver.
+const ROUNDS_ON_THE_WAY: usize = 2;
+/// Batches sent to a member ahead of its SCL.
+const WINDOW: u64 = 24;
+/// Marks the request ids of batches; the group stands in the bits below.
+const BATCH_ID: u64 = 1 << 63;
+/// Ticks without progress until a member is sent everything above its SCL again, and until it has to join again.
+const STILL: (u32, u32) = (3, 12);
+
+impl Writer {
+    /// Publishes what came of an event: acknowledgements to clients, the next round, the next step of opening.
+    pub(super) fn settle(&mut self, out: &mut Vec<Out>) {
+        if !self.alive {
+            return;
+        }
+        self.pump_opening(out);
+        self.acknowledge(out);
+        self.pump(out);
+        self.send_all(out);
+    }
+
+    fn acknowledge(&mut self, out: &mut Vec<Out>) {
+        let Some(tracker) = &self.tracker else { return };
+        let (vcl, vdl) = (tracker.vcl(), tracker.vdl());
+        while self.rounds.pop_front_if(|last| *last <= vcl).is_some() {}
+        let by_group = self.mutant == Some(Mutant::AckAtPgcl);
+        let durable = |cpl: Lsn, group: usize| cpl <= vdl || by_group && tracker.pgcl(group) >= cpl;
+        while let Some((cpl, _)) = self.waiting.pop_front_if(|(cpl, group)| durable(*cpl, *group)) {
+            out.push(Out::Acked { cpl });
+        }
+    }
+
+    fn pump(&mut self, out: &mut Vec<Out>) {
+        if self.rounds.len() >= ROUNDS_ON_THE_WAY {
+            return;
+        }
+        let floor = self.floor();
+        let (Some(log), Some(tracker)) = (&mut self.log, &mut self.tracker) else { return };
+        let Some(round) = log.take(tracker.vdl(), floor) else { return };
+        for (sealed, batch) in round.batches {
+            let group = &mut self.groups[sealed.group];
+            tracker.sealed(sealed);
+            group.last = batch.last;
+            self.retained += batch.bytes.len();
+            group.log.push_back(batch);
+        }
+        tracker.round_end(round.last);
+        self.rounds.push_back(round.last);
+        out.push(Out::Points { vcl: tracker.vcl(), vdl: tracker.vdl() });
+        self.keep_to_budget();
+    }
+
+    /// Drops durable batches over the budget; live members that lack them have to join again.
+    fn keep_to_budget(&mut self) {
+        let Some(tracker) = &self.tracker else { return };
+        for (index, group) in self.groups.iter_mut().enumerate() {
+            let durable = tracker.pgcl(index);
+            while self.retained > self.profile.retained_bytes
+                && let Some(batch) = group.log.pop_front_if(|batch| batch.last <= durable)
+            {
+                group.log_base += 1;
+                self.retained -= batch.bytes.len();
+                let base = group.log_base;
+                let lacks = |m: &&mut super::Member| m.live && m.next < base && m.scl < batch.last;
+                group.members.iter_mut().filter(lacks).for_each(|m| m.live = false);
+            }
+        }
+    }
+
+    pub(super) fn send_all(&mut self, out: &mut Vec<Out>) {
+        for group in 0..self.groups.len() {
+            for member in 0..self.groups[group].members.len() {
+                self.send(Place { group, member }, out);
+            }
+        }
+    }
+
+    fn send(&mut self, at: Place, out: &mut Vec<Out>) {
+        let epochs = self.epochs(at.group);
+        let group = &mut self.groups[at.group];
+        let (base, end) = (group.log_base, group.log_base + group.log.len() as u64);
+        let member = &mut group.members[at.member];
+        member.next = member.next.max(base);
+        let held = group.log.partition_point(|batch| batch.last <= member.scl) as u64;
+        while member.live && member.next < end && member.next < base + held + WINDOW {
+            let batch = &group.log[(member.next - base) as usize];
+            if batch.last > member.scl {
+                let append = Append { segment: group.segment, epochs, batch: batch.bytes.clone() };
+                let id = BATCH_ID | (at.group as u64) << 31 | (member.next & 0x7fff_ffff);
+                out.push(Out::ToNode { node: member.node, id, request: Request::Append(append) });
+                member.sent_to = batch.last;
+            }
+            member.next += 1;
+        }
+    }
+
+    pub(super) fn on_appended(&mut self, node: usize, segment: SegmentId, scl: Lsn, out: &mut Vec<Out>) {
+        let group = segment.pg.0 as usize;
+        let member = self.groups.get(group).and_then(|g| g.members.iter().position(|m| m.node == node));
+        match member {
+            Some(member) => self.acked(Place { group, member }, scl, out),
+            None => {
+                out.push(Out::Broken { what: format!("an acknowledgement of {segment:?} from node {node}") })
+            }
+        }
+    }
+
+    fn acked(&mut self, at: Place, scl: Lsn, out: &mut Vec<Out>) {
+        let member = self.member(at);
+        member.scl = member.scl.max(scl);
+        if let Some(tracker) = &mut self.tracker {
+            let before = (tracker.vcl(), tracker.vdl());
+            tracker.ack(at.group, at.member, scl);
+            let (vcl, vdl) = (tracker.vcl(), tracker.vdl());
+            if before != (vcl, vdl) {
+                out.push(Out::Points { vcl, vdl });
+            }
+        }
+        let group = &mut self.groups[at.group];
+        let all = group.members.iter().map(|m| m.scl).min().unwrap_or(Lsn::ZERO);
+        while let Some(batch) = group.log.pop_front_if(|batch| batch.last <= all) {
+            group.log_base += 1;
+            self.retained -= batch.bytes.len();
+        }
+    }
+
+    /// Starts or goes on sending to a segment that is complete to `scl`. False when it lacks log that is not kept.
+    pub(super) fn go_live(&mut self, at: Place, scl: Lsn, out: &mut Vec<Out>) -> bool {
+        let group = &mut self.groups[at.group];
+        let at_batch = group.log.partition_point(|batch| batch.last <= scl);
+        let seamless = match group.log.get(at_batch) {
+            Some(batch) => batch.prev_pg <= scl,
+            None => scl >= group.last,
+        };
+        let member = &mut group.members[at.member];
+        member.scl = scl;
+        if seamless {
+            (member.live, member.still) = (true, 0);
+            member.next = group.log_base + at_batch as u64;
+        }
+        self.acked(at, scl, out);
+        seamless
+    }
+
+    /// A batch was refused: the segment joins again.
+    pub(super) fn on_refused(&mut self, node: usize, id: u64) {
+        if id & BATCH_ID == 0 {
+            return;
+        }
+        let group = ((id & !BATCH_ID) >> 31) as usize;
+        if let Some(of) = self.groups.get_mut(group)
+            && let Some(member) = of.members.iter_mut().find(|m| m.node == node)
+        {
+            member.live = false;
+        }
+    }
+
+    /// Looks at what stands still.
+    pub(super) fn resend(&mut self, out: &mut Vec<Out>) {
+        if self.log.is_none() || self.mutant == Some(Mutant::NoResend) {
+            return;
+        }
+        for group in 0..self.groups.len() {
+            for member in 0..self.groups[group].members.len() {
+                let at = Place { group, member };
+                let m = self.member(at);
+                let moved = m.scl > m.seen;
+                m.seen = m.scl;
+                m.still = if moved || m.sent_to <= m.scl { 0 } else { m.still + 1 };
+                if m.live && m.still >= STILL.1 {
+                    m.live = false;
+                } else if m.live && m.still > 0 && m.still % STILL.0 == 0 {
+                    let (scl, still) = (m.scl, m.still);
+                    if self.go_live(at, scl, out) {
+                        self.member(at).still = still;
+                    } else {
+                        self.member(at).live = false;
+                    }
+                }
+                if !self.member(at).live {
+                    self.join(at, out);
+                }
+            }
+        }
+    }
+}
