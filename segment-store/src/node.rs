@@ -31,6 +31,8 @@ pub struct NodeOptions {
     pub log_cache_bytes: u64,
     /// Bytes that may wait for the log.
     pub queue_bytes: u64,
+    /// Records in no page image yet, of which memory holds an entry each, above which images are made.
+    pub pending_records_max: usize,
 }
 
 /// See the module.
@@ -57,6 +59,8 @@ pub struct Node {
     pub(crate) device_full: Cell<bool>,
     pub(crate) outboxes: RefCell<BTreeMap<u64, Rc<Outbox>>>,
     pub(crate) actions: RefCell<Vec<Action>>,
+    /// Set for good with the first failure.
+    dead: Cell<bool>,
     failure: RefCell<Option<NodeError>>,
     failed: Notify,
 }
@@ -122,6 +126,7 @@ impl Node {
             device_full: Cell::new(false),
             outboxes: RefCell::default(),
             actions: RefCell::default(),
+            dead: Cell::new(false),
             failure: RefCell::default(),
             failed: Notify::new(),
         }))
@@ -130,13 +135,14 @@ impl Node {
     /// Ends the node: nothing more is written or answered.
     pub(crate) fn fail(&self, error: NodeError) {
         METRICS.error("node_failed");
+        self.dead.set(true);
         self.failure.borrow_mut().get_or_insert(error);
         self.failed.notify_one();
     }
 
     /// True once the node has failed.
     pub(crate) fn has_failed(&self) -> bool {
-        self.failure.borrow().is_some()
+        self.dead.get()
     }
 
     /// Resolves when the node has failed.

@@ -24,6 +24,9 @@ use crate::{NodeError, SegmentConfig, appender, disk, pages, server};
 /// Between two looks at the state for /health and the gauges.
 const WATCH: Duration = Duration::from_millis(500);
 
+/// Some 48 MB of page index: a minute or two of a busy log, of which most is in images long before.
+const PENDING_RECORDS_MAX: usize = 1 << 20;
+
 type SharedHealth = Arc<Mutex<Health>>;
 
 /// Runs a storage node until `shutdown` resolves or something fails. Makes a runtime of its own on the calling thread,
@@ -85,6 +88,7 @@ async fn open(config: &SegmentConfig, identity: LogIdentity) -> Result<Rc<Node>,
         log_budget_bytes: config.log_budget_bytes,
         log_cache_bytes: config.log_cache_bytes,
         queue_bytes: config.queue_bytes,
+        pending_records_max: PENDING_RECORDS_MAX,
     };
     let place = |doing: &str| format!("{doing} {}", config.data.display());
     let disk = disk::open(&config.data).map_err(NodeError::disk(place("opening")))?;

@@ -35,6 +35,7 @@ pub(crate) fn options() -> NodeOptions {
         log_budget_bytes: 1 << 20,
         log_cache_bytes: 64 << 10,
         queue_bytes: 8 << 20,
+        pending_records_max: 8_000,
     }
 }
 

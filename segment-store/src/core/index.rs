@@ -10,6 +10,9 @@ use sextant_redo::{Lsn, PageId};
 
 use super::{Cut, LogAddress};
 
+/// Most pages looked at by one [`PageIndex::select`]: bounds how long it takes.
+const SELECT_MAX: usize = 4096;
+
 /// A place of the page store, counted in pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(pub u32);
@@ -129,8 +132,8 @@ impl PageIndex {
         wanted: impl Fn(&[PendingRecord]) -> bool,
     ) -> (Vec<PageId>, Option<PageId>) {
         let mut found = Vec::new();
-        for (page, chain) in self.pending.range(from..) {
-            if found.len() == limit {
+        for (looked_at, (page, chain)) in self.pending.range(from..).enumerate() {
+            if found.len() == limit || looked_at == SELECT_MAX {
                 return (found, Some(*page));
             }
             let ready = chain.partition_point(|record| record.lsn <= cap);

@@ -294,6 +294,12 @@ impl Store {
         self.segments.values_mut().for_each(|slot| slot.segment.forget_waiting());
     }
 
+    /// How many records are in no page image yet.
+    #[must_use]
+    pub fn pending_records(&self) -> usize {
+        self.segments.values().map(|slot| slot.pages.pending_records()).sum()
+    }
+
     /// The first place in the log that some pending record needs.
     #[must_use]
     pub fn oldest_needed(&self) -> Option<LogAddress> {

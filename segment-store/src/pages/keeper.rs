@@ -98,6 +98,7 @@ pub(crate) async fn keep(node: Rc<Node>) {
 pub(crate) async fn round(node: &Rc<Node>) -> Result<(), NodeError> {
     use_again(node).await?;
     shorten_chains(node).await?;
+    bound_index(node).await?;
     let over = node.log.borrow().bytes_used() > node.options.log_budget_bytes;
     let not_yet = node.background.retry_at.get().is_some_and(|at| Instant::now() < at);
     if over && !not_yet {
@@ -122,6 +123,51 @@ async fn shorten_chains(node: &Rc<Node>) -> Result<(), NodeError> {
     Ok(())
 }
 
+/// Pending records are kept in memory: when there are too many, the pages with the longest chains get images, then
+/// those with shorter ones, until half of the bound is free.
+async fn bound_index(node: &Rc<Node>) -> Result<(), NodeError> {
+    let max = node.options.pending_records_max;
+    let pending = || node.store.borrow().pending_records();
+    let not_yet = node.background.retry_at.get().is_some_and(|at| Instant::now() < at);
+    if pending() <= max || not_yet {
+        return Ok(());
+    }
+    let mut shortest = CHAIN_LONG;
+    while pending() > max / 2 && shortest > 1 {
+        shortest /= 4;
+        sweep(node, &|records| records.len() >= shortest).await?;
+    }
+    if pending() > max {
+        // Readers hold an old read point, or the chain has a hole: only time helps.
+        tracing::debug!(pending = pending(), "more records are pending than memory is meant to hold");
+        node.background.retry_at.set(Some(Instant::now() + STUCK));
+    }
+    Ok(())
+}
+
+/// Gives an image to every page for whose pending records `wanted` holds.
+async fn sweep(node: &Rc<Node>, wanted: &dyn Fn(&[PendingRecord]) -> bool) -> Result<(), NodeError> {
+    let segments: Vec<SegmentId> = node.store.borrow().segments().keys().copied().collect();
+    for segment in segments {
+        let mut from = Some(PageId(0));
+        while let Some(start) = from {
+            let (pages, next) = {
+                let store = node.store.borrow();
+                let slot = &store.segments()[&segment];
+                slot.pages.select(start, PAGES_SELECTED, slot.segment.materialise_cap(), wanted)
+            };
+            from = next;
+            let pages: Vec<_> = pages.into_iter().map(|page| (segment, page)).collect();
+            for pages in pages.chunks(PAGES_AT_ONCE) {
+                materialise(node, pages, wanted).await?;
+            }
+            // Looking is work too, and on the thread that serves.
+            tokio::task::yield_now().await;
+        }
+    }
+    Ok(())
+}
+
 /// Gives images to all pages that need the oldest files, so that a quarter of the budget comes free, then frees what
 /// can be freed.
 async fn empty_oldest(node: &Rc<Node>) -> Result<(), NodeError> {
@@ -133,23 +179,7 @@ async fn empty_oldest(node: &Rc<Node>) -> Result<(), NodeError> {
     };
     let floor = LogAddress::new(target, 0);
     let needs_floor = |records: &[PendingRecord]| records.iter().any(|record| record.batch < floor);
-    let segments: Vec<SegmentId> = node.store.borrow().segments().keys().copied().collect();
-    for segment in segments {
-        let mut from = Some(PageId(0));
-        while let Some(start) = from {
-            let (pages, next) = {
-                let store = node.store.borrow();
-                let slot = &store.segments()[&segment];
-                let cap = slot.segment.materialise_cap();
-                slot.pages.select(start, PAGES_SELECTED, cap, needs_floor)
-            };
-            from = next;
-            let pages: Vec<_> = pages.into_iter().map(|page| (segment, page)).collect();
-            for pages in pages.chunks(PAGES_AT_ONCE) {
-                materialise(node, pages, &needs_floor).await?;
-            }
-        }
-    }
+    sweep(node, &needs_floor).await?;
     let needed = node.store.borrow().oldest_needed().map_or(target, |address| address.file().min(target));
     if needed > first {
         node.background.retry_at.set(None);

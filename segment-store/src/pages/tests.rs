@@ -95,6 +95,26 @@ fn the_log_is_used_again_and_nothing_is_lost() {
 }
 
 #[test]
+fn memory_for_pending_records_is_bounded() {
+    block_on(async {
+        let (node, _, mut writer) = filled(1).await;
+        // Many pages with short chains: none is long, and the log is within its budget.
+        for n in 0..60u64 {
+            writer.vdl = writer.last;
+            writer.pgmrpl = writer.last;
+            let changes: Vec<(u64, u8)> = (0..150).map(|c| ((n * 150 + c) % 1500, (c % 200) as u8)).collect();
+            submit(&node, vec![append(1, writer.batch(&changes))]).await.expect("written");
+        }
+        let max = node.options.pending_records_max;
+        assert!(node.store.borrow().pending_records() > max);
+        round(&node).await.expect("works");
+        node.store.borrow().check_invariants();
+        assert!(node.store.borrow().pending_records() <= max / 2);
+        check_all(&node, &writer, &[writer.last, writer.pgmrpl]).await;
+    });
+}
+
+#[test]
 fn what_readers_and_truncations_may_need_is_kept() {
     block_on(async {
         let (node, _, mut writer) = filled(40).await;

@@ -14,6 +14,8 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::task::spawn_local;
 
+use crate::NodeError;
+use crate::disk::memory::MemoryDisk;
 use crate::disk::{self, Disk, Flush, ThreadDisk};
 use crate::node::Node;
 use crate::testing::{IDENTITY, SEGMENT, Writer, append, block_on, create, epochs, options};
@@ -348,6 +350,74 @@ fn damaged_batches_and_too_much_at_once_are_refused() {
         assert_eq!(refused(peer.ask(&append(1, batch.clone())).await), SegmentError::Overloaded);
         served.node.queued_bytes.set(0);
         assert_eq!(scl(&peer.ask(&append(1, batch)).await), writer.last);
+        served.kill().await;
+    });
+}
+
+#[test]
+fn a_full_device_refuses_log_serves_reads_and_recovers() {
+    block_on(async {
+        let disk = Rc::new(MemoryDisk::default());
+        let served = Served::on(disk.clone(), Flush::DsyncWrite).await;
+        let mut peer = served.connect().await;
+        peer.ask(&create(1)).await;
+        let mut writer = Writer::new(1);
+        // The spare file is made in the background; from then on there is no space for another.
+        while served.node.log.borrow().spares() == 0 {
+            tokio::task::yield_now().await;
+        }
+        disk.set_full(true);
+        let mut refused_batch = None;
+        for n in 0..400u64 {
+            let before = writer.clone();
+            let batch = writer.batch(&[(n % 9, (n % 200) as u8)]);
+            if let Reply::Error(error) = peer.ask(&append(1, batch)).await {
+                assert_eq!(error, SegmentError::DeviceFull);
+                refused_batch = Some(before);
+                break;
+            }
+        }
+        let mut writer = refused_batch.expect("the device fills up");
+        check_page(&mut peer, &writer, 3, writer.last).await;
+        disk.set_full(false);
+        let batch = writer.batch(&[(3, 3)]);
+        let mut taken = false;
+        for _ in 0..50 {
+            match peer.ask(&append(1, batch.clone())).await {
+                Reply::Appended { scl, .. } => {
+                    assert_eq!(scl, writer.last);
+                    taken = true;
+                    break;
+                }
+                reply => assert_eq!(refused(reply), SegmentError::DeviceFull),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert!(taken, "log is taken again when space is back");
+        served.kill().await;
+    });
+}
+
+#[test]
+fn a_failed_write_stops_the_node_without_an_answer() {
+    block_on(async {
+        let disk = Rc::new(MemoryDisk::default());
+        let served = Served::on(disk.clone(), Flush::DsyncWrite).await;
+        let mut peer = served.connect().await;
+        peer.ask(&create(1)).await;
+        while served.node.log.borrow().spares() == 0 {
+            tokio::task::yield_now().await;
+        }
+        disk.fail_nth(1);
+        let mut writer = Writer::new(1);
+        peer.send(&append(1, writer.batch(&[(1, 1)]))).await;
+        let failed =
+            tokio::time::timeout(Duration::from_secs(5), served.node.failed()).await.expect("in time");
+        assert!(matches!(&failed, NodeError::Disk { .. }));
+        assert!(failed.to_string().contains("log-000001.sxl"), "{failed}");
+        peer.send(&append(1, writer.batch(&[(1, 2)]))).await;
+        let answer = tokio::time::timeout(Duration::from_millis(200), peer.reader.next()).await;
+        assert!(answer.is_err(), "nothing is acknowledged behind a failed write");
         served.kill().await;
     });
 }
