@@ -269,7 +269,10 @@ impl Recovery {
             for (group, last) in self.groups.iter_mut().zip(&self.points.last) {
                 group.last = *last;
             }
-            self.ranges.push(self.own_range());
+            let own = self.own_range();
+            // What an older range inside it voids, it voids too: openings without a write in between add nothing.
+            self.ranges.retain(|r| r.from < own.from || r.to > own.to);
+            self.ranges.push(own);
             self.stage = Stage::Finish;
         }
         if self.stage == Stage::Finish && self.all(|group| group.quorums.write.met(self.holders(group))) {

@@ -330,5 +330,6 @@ fn opening_twice_without_a_write_changes_nothing() {
         };
         assert_eq!(first.points.vdl, again.points.vdl, "seed {seed}");
         assert_eq!(first.points.last, again.points.last, "seed {seed}");
+        assert_eq!(first.ranges.len(), again.ranges.len(), "seed {seed}");
     }
 }
