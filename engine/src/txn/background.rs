@@ -70,15 +70,22 @@ impl TransactionSystem {
     }
 
     async fn free_doomed(&self, horizon: Lsn) -> Result<(), StorageError> {
-        let ripe: Vec<Tree> = {
-            let mut doomed = self.doomed.lock();
-            let (ripe, rest) = doomed.drain(..).partition(|(after, _)| *after <= horizon);
-            *doomed = rest;
-            ripe.into_iter().map(|(_, tree): (Lsn, Tree)| tree).collect()
-        };
-        for tree in ripe {
-            tree.free_all(self.pool()).await?;
+        let ripe = |doomed: &[(Lsn, Tree)]| doomed.iter().position(|(after, _)| *after <= horizon);
+        loop {
+            let next = {
+                let mut doomed = self.doomed.lock();
+                ripe(&doomed).map(|at| doomed.swap_remove(at))
+            };
+            let Some((after, tree)) = next else {
+                return Ok(());
+            };
+            if let Err(error) = tree.free_all(self.pool()).await {
+                // What was freed already is left out the next time.
+                if error.is_retryable() {
+                    self.doom(after, vec![tree]);
+                }
+                return Err(error);
+            }
         }
-        Ok(())
     }
 }

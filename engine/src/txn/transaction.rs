@@ -206,6 +206,13 @@ impl Transaction {
     }
 
     /// What is kept, if it is a `T`.
+    #[must_use]
+    pub fn attached<T: Attached>(&self) -> Option<&T> {
+        let any: &dyn Any = &**self.attached.as_ref()?;
+        any.downcast_ref()
+    }
+
+    /// What is kept, to change it, if it is a `T`.
     pub fn attached_mut<T: Attached>(&mut self) -> Option<&mut T> {
         let any: &mut dyn Any = &mut **self.attached.as_mut()?;
         any.downcast_mut()

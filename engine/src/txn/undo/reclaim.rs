@@ -51,6 +51,7 @@ impl TransactionSystem {
     pub(crate) async fn reclaim_undo(&self) -> Result<ReclaimReport, StorageError> {
         let loaded = self.undo.state.lock().loaded;
         if !loaded {
+            let _loading = self.undo.loading.lock().await;
             let pages = self.undo_directory().await?;
             self.undo.adopt(pages);
         }

@@ -69,12 +69,18 @@ pub(super) struct State {
 pub(crate) struct UndoSpace {
     pub(super) directory: Tree,
     pub(super) state: Mutex<State>,
+    /// Held while the directory is read and taken over, and while a page enters it before that.
+    pub(super) loading: tokio::sync::Mutex<()>,
 }
 
 impl UndoSpace {
-    /// Opens it without reading the directory: see [`UndoSpace::load`].
+    /// Opens it without reading the directory: that is left to the first background pass.
     pub(crate) async fn open(pool: &BufferPool) -> Result<UndoSpace, StorageError> {
-        Ok(UndoSpace { directory: rooted_tree(pool, Roots::UNDO).await?, state: Mutex::default() })
+        Ok(UndoSpace {
+            directory: rooted_tree(pool, Roots::UNDO).await?,
+            state: Mutex::default(),
+            loading: tokio::sync::Mutex::default(),
+        })
     }
 
     /// A page to append to.
@@ -94,6 +100,12 @@ impl UndoSpace {
             let page = mtr.page(handle);
             self.directory.edit(mtr, &page.0.to_be_bytes(), |_, _| Ok((Edit::Put(Vec::new()), ())))?;
             Ok(page)
+        };
+        // Not between the reading of the directory and the taking over of what it lists: see `adopt`.
+        let loaded = self.state.lock().loaded;
+        let _loading = match loaded {
+            true => None,
+            false => Some(self.loading.lock().await),
         };
         let (page, _) = pool.write(step).await?;
         let mut state = self.state.lock();
