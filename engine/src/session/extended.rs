@@ -98,13 +98,13 @@ impl Session {
         name: &str,
         statement: Arc<Statement>,
     ) -> Result<Arc<Statement>, Failure> {
-        let Some(plan) = statement.plan.as_ref().filter(|plan| self.is_stale(plan)) else {
+        let (Some(plan), Some(parsed)) = (&statement.plan, &statement.parsed) else {
             return Ok(statement);
         };
-        let Some(parsed) = statement.parsed.clone() else {
+        if !self.is_stale(plan) {
             return Ok(statement);
-        };
-        let made = Box::pin(self.statement_of(parsed, statement.declared.clone())).await?;
+        }
+        let made = Box::pin(self.statement_of(parsed.clone(), statement.declared.clone())).await?;
         let same = made.plan.as_ref().is_some_and(|new| {
             let types = |plan: &sql::Prepared| plan.columns.iter().map(|c| c.ty).collect::<Vec<SqlType>>();
             types(new) == types(plan)

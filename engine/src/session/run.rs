@@ -187,9 +187,15 @@ impl Session {
         metrics::ROWS.inc_by(portal.sent);
         match sent {
             Sent::All => {
-                let tag = running.execution.command_tag();
                 self.end_statement();
-                Ok(Ran::Done(tag.into()))
+                Ok(Ran::Done(
+                    match portal.kind() {
+                        // Of this fetch, not of the portal's whole life.
+                        StatementKind::Query => format!("SELECT {}", portal.sent),
+                        _ => running.execution.command_tag(),
+                    }
+                    .into(),
+                ))
             }
             Sent::Limit => {
                 portal.progress = Progress::Running(Box::new(running));
