@@ -113,12 +113,15 @@ impl Catalog {
         overlay.view.clone()
     }
 
-    /// The version of [`Catalog::view`], without making one.
+    /// The version of [`Catalog::view`], without making one; 0, which no plan is made for, when it would have to be made
+    /// anew.
     #[must_use]
-    pub fn version(&self, txn: Option<&mut Transaction>) -> u64 {
-        match txn {
-            Some(txn) if txn.has_attached() => self.view(Some(txn)).version,
-            _ => self.state.version.load(Ordering::Acquire),
+    pub fn version(&self, txn: Option<&Transaction>) -> u64 {
+        let committed = self.state.version.load(Ordering::Acquire);
+        match txn.and_then(|t| t.attached::<Overlay>()) {
+            None => committed,
+            Some(overlay) if overlay.base == committed => overlay.view.version,
+            Some(_) => 0,
         }
     }
 

@@ -26,6 +26,33 @@ pub(crate) async fn insert(
     Ok(id)
 }
 
+/// Inserts rows and their index entries.
+pub(crate) async fn insert_batch(
+    system: &TransactionSystem,
+    txn: &mut Transaction,
+    table: &TableInfo,
+    rows: &crate::sql::RowBatch,
+) -> SqlResult<()> {
+    if rows.len() == 1 {
+        return insert(system, txn, table, rows.row(0)).await.map(|_| ());
+    }
+    let mut encoded = Vec::with_capacity(rows.len());
+    for row in rows.rows() {
+        let mut bytes = Vec::with_capacity(64);
+        table.layout.encode(row, &mut bytes)?;
+        encoded.push(bytes);
+    }
+    let ids = system.insert_many(txn, &table.store, &encoded).await.map_err(|e| too_big(e, table))?;
+    for index in &table.indexes {
+        for (id, row) in ids.iter().zip(rows.rows()) {
+            let mut key = Vec::with_capacity(16);
+            let has_null = index.key(&table.columns, |n| Ok(row[n].clone()), &mut key)?;
+            enter(system, txn, table, index, &key, has_null, *id, row).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Replaces a row that the transaction has locked; only indexes whose keys changed are touched.
 pub(crate) async fn update(
     system: &TransactionSystem,

@@ -52,23 +52,21 @@ impl Sequences {
         Ok(Sequences { pool, tree, reserved: Mutex::default() })
     }
 
-    /// `nextval`: 2200H when a sequence that does not cycle is at its end.
-    pub(crate) async fn next(&self, sequence: &SequenceInfo) -> SqlResult<i64> {
-        loop {
-            if let Some(value) = self.take(sequence) {
-                return Ok(value);
-            }
-            let block = self.reserve(sequence).await?;
-            let mut reserved = self.reserved.lock();
-            let ours = reserved.entry(sequence.oid).or_insert(block);
-            if ours.left == 0 {
-                // Two that reserve at once: the second block is skipped if the first is not used up.
-                *ours = block;
-            }
+    /// Makes sure that [`Sequences::take`] has something to give. 2200H when a sequence that does not cycle is at its
+    /// end.
+    pub(crate) async fn refill(&self, sequence: &SequenceInfo) -> SqlResult<()> {
+        let block = self.reserve(sequence).await?;
+        let mut reserved = self.reserved.lock();
+        let ours = reserved.entry(sequence.oid).or_insert(block);
+        if ours.left == 0 {
+            // Two that reserve at once: the second block is skipped if the first is not used up.
+            *ours = block;
         }
+        Ok(())
     }
 
-    fn take(&self, sequence: &SequenceInfo) -> Option<i64> {
+    /// `nextval`, if a value is in hand.
+    pub(crate) fn take(&self, sequence: &SequenceInfo) -> Option<i64> {
         let mut reserved = self.reserved.lock();
         let r = reserved.get_mut(&sequence.oid)?;
         if r.left == 0 {

@@ -10,17 +10,24 @@
 //! What must hold: a prepared plan is immutable and shared; it names the catalog version that it was made for and is
 //! made again when that changed. A statement sees one snapshot, and either all of it happens or its transaction fails.
 
+mod bind;
 mod context;
 mod database;
+mod exec;
+mod expr;
 mod names;
 mod parse;
+mod plan;
 mod prepare;
 mod statement;
+#[cfg(test)]
+mod tests;
 
 pub use context::{SessionContext, SessionInfo};
 pub use database::Database;
+pub use exec::{CopyIn, vacuum};
 pub use parse::parse;
-pub use prepare::{CopyIn, Execution, Prepared, execute, prepare, vacuum};
+pub use prepare::{Execution, Prepared, execute, prepare};
 pub use statement::{
     Column, CopyFormat, CopySpec, IsolationLevel, Notice, ParsedStatement, RowBatch, StatementKind,
     TransactionModes, VacuumSpec,

@@ -1,12 +1,16 @@
-//! Signatures under construction.
+//! From a statement to something that can be executed again and again, and one such execution.
 
 use std::sync::Arc;
 
-use super::{
-    Column, CopySpec, Database, Notice, ParsedStatement, RowBatch, SessionContext, StatementKind, VacuumSpec,
-};
-use crate::txn::Transaction;
-use crate::types::{Datum, SqlError, SqlResult, SqlType};
+use sqlparser::ast;
+
+use super::bind::{Binder, SubqueryKind};
+use super::exec::{Change, Cx, Node, run_ddl};
+use super::plan::{self, Plan};
+use super::statement::Body;
+use super::{Column, Database, Notice, ParsedStatement, RowBatch, SessionContext, StatementKind};
+use crate::txn::{LockWait, Snapshot, TableLock, Transaction};
+use crate::types::{Datum, SqlError, SqlResult, SqlType, sqlstate};
 
 /// A statement that is ready to be executed, any number of times.
 pub struct Prepared {
@@ -16,106 +20,338 @@ pub struct Prepared {
     pub columns: Vec<Column>,
     /// What it is.
     pub kind: StatementKind,
+    task: Task,
+    subqueries: Vec<(Plan, SubqueryKind)>,
+    /// What is locked before anything is read.
+    tables: Vec<(u32, TableLock)>,
+    /// The catalog's version that it was made for.
+    version: u64,
+    statement: ParsedStatement,
+}
+
+enum Task {
+    Query(Plan),
+    Change(Change),
+    Explain(Vec<String>),
+    Ddl(Arc<ast::Statement>),
+    Lock,
 }
 
 impl Prepared {
-    /// True when the catalog has changed since: prepare again. ([`execute`] does that by itself, and fails with 0A000
-    /// when the result's columns are no longer the same.)
-    pub fn is_stale(&self, _db: &Database, _txn: Option<&Transaction>) -> bool {
-        false
-    }
-
-    /// True for statements that change data or schema: refused in a read-only transaction.
-    pub fn writes(&self) -> bool {
-        false
+    /// True when the catalog has changed since. [`execute`] makes the plan anew by itself, and fails with 0A000 when the
+    /// result's columns are no longer the same.
+    pub fn is_stale(&self, db: &Database, txn: Option<&Transaction>) -> bool {
+        !matches!(self.task, Task::Ddl(_)) && db.catalog.version(txn) != self.version
     }
 }
 
 /// Binds and plans a statement whose kind says [`StatementKind::is_executed`]. `declared` are parameter types by OID, 0
 /// to infer; it may be shorter than the parameters. `txn` is the session's transaction if there is one: what it changed
 /// in the catalog is seen.
+///
+/// It is quick and waits for nothing; async, because that may change (statistics).
 pub async fn prepare(
-    _db: &Arc<Database>,
-    _ctx: &SessionContext,
-    _txn: Option<&mut Transaction>,
-    _statement: &ParsedStatement,
-    _declared: &[u32],
+    db: &Arc<Database>,
+    ctx: &SessionContext,
+    txn: Option<&mut Transaction>,
+    statement: &ParsedStatement,
+    declared: &[u32],
 ) -> SqlResult<Arc<Prepared>> {
-    Err(SqlError::unsupported("this"))
+    let Body::Sql(tree) = &statement.body else {
+        return Err(SqlError::internal("a statement of the session was given to the planner"));
+    };
+    let view = db.catalog.view(txn);
+    let version = view.version;
+    let mut binder = Binder::new(db, ctx, view, declared)?;
+    let (task, columns) = task(&mut binder, tree)?;
+    let tables = binder
+        .tables
+        .iter()
+        .filter(|(oid, _)| *oid >= crate::catalog::FIRST_USER_OID)
+        .map(|(oid, write)| (*oid, if *write { TableLock::RowExclusive } else { TableLock::AccessShare }))
+        .collect();
+    let tables = match &**tree {
+        ast::Statement::Lock(lock) => lock_targets(&binder, lock)?,
+        _ => tables,
+    };
+    let parameters = binder.finish_params()?;
+    let subqueries = binder.subqueries.into_iter().map(|s| (plan::plan(s.rel), s.kind)).collect();
+    Ok(Arc::new(Prepared {
+        parameters,
+        columns,
+        kind: statement.kind.clone(),
+        task,
+        subqueries,
+        tables,
+        version,
+        statement: statement.clone(),
+    }))
+}
+
+fn task(binder: &mut Binder<'_>, tree: &Arc<ast::Statement>) -> SqlResult<(Task, Vec<Column>)> {
+    Ok(match &**tree {
+        ast::Statement::Query(query) => {
+            let bound = binder.query(query)?;
+            (Task::Query(plan::plan(bound.rel)), bound.columns)
+        }
+        ast::Statement::Insert(insert) => {
+            let mut bound = binder.insert(insert)?;
+            let columns = std::mem::take(&mut bound.returning.columns);
+            (Task::Change(Change::insert(bound)), columns)
+        }
+        ast::Statement::Update(update) => {
+            let mut bound = binder.update(update)?;
+            let columns = std::mem::take(&mut bound.returning.columns);
+            (Task::Change(Change::update(bound)), columns)
+        }
+        ast::Statement::Delete(delete) => {
+            let mut bound = binder.delete(delete)?;
+            let columns = std::mem::take(&mut bound.returning.columns);
+            (Task::Change(Change::delete(bound)), columns)
+        }
+        ast::Statement::Explain { analyze: true, .. } => {
+            return Err(SqlError::unsupported("EXPLAIN ANALYZE"));
+        }
+        ast::Statement::Explain { statement, .. } => {
+            let (task, _) = task(binder, &Arc::new((**statement).clone()))?;
+            let lines = match &task {
+                Task::Query(plan) => plan::explain(plan),
+                Task::Change(change) => change.explain(),
+                _ => return Err(SqlError::unsupported("EXPLAIN of this statement")),
+            };
+            let column = Column { name: "QUERY PLAN".to_owned(), ty: SqlType::TEXT, table_oid: 0, attnum: 0 };
+            (Task::Explain(lines), vec![column])
+        }
+        ast::Statement::Lock(_) => (Task::Lock, Vec::new()),
+        _ => (Task::Ddl(tree.clone()), Vec::new()),
+    })
+}
+
+fn lock_targets(binder: &Binder<'_>, lock: &ast::Lock) -> SqlResult<Vec<(u32, TableLock)>> {
+    use ast::LockTableMode as M;
+    let mode = match lock.lock_mode {
+        Some(M::AccessShare) => TableLock::AccessShare,
+        Some(M::RowShare) => TableLock::RowShare,
+        Some(M::RowExclusive) => TableLock::RowExclusive,
+        Some(M::ShareUpdateExclusive) => TableLock::ShareUpdateExclusive,
+        Some(M::Share) => TableLock::Share,
+        Some(M::ShareRowExclusive) => TableLock::ShareRowExclusive,
+        Some(M::Exclusive) => TableLock::Exclusive,
+        Some(M::AccessExclusive) | None => TableLock::AccessExclusive,
+    };
+    if lock.nowait {
+        return Err(SqlError::unsupported("LOCK TABLE with NOWAIT"));
+    }
+    let one = |target: &ast::LockTableTarget| match binder.find(&target.name)? {
+        Some(crate::catalog::Relation::Table(table)) => Ok((table.oid, mode)),
+        Some(other) => {
+            let message = format!("\"{}\" is not a table", other.name().1);
+            Err(SqlError::new(sqlstate::WRONG_OBJECT_TYPE, message))
+        }
+        None => Err(super::bind::undefined_table(&target.name)),
+    };
+    lock.tables.iter().map(one).collect()
+}
+
+/// Locks tables until the end of the transaction.
+pub(crate) async fn lock_tables(txn: &mut Transaction, tables: &[(u32, TableLock)]) -> SqlResult<()> {
+    for (oid, lock) in tables {
+        txn.lock_table(*oid, *lock, LockWait::Block).await?;
+    }
+    Ok(())
 }
 
 /// One run of a statement.
-pub struct Execution {}
+pub struct Execution {
+    db: Arc<Database>,
+    ctx: SessionContext,
+    prepared: Arc<Prepared>,
+    params: Vec<Datum>,
+    snapshot: Option<Snapshot>,
+    subqueries: Vec<Vec<Datum>>,
+    state: State,
+    rows: u64,
+    /// The command tag of DDL.
+    tag: &'static str,
+    notices: Vec<Notice>,
+}
 
-/// Starts a statement: takes its snapshot ([`Transaction::begin_statement`] is called here). `params` have the types
-/// of [`Prepared::parameters`] or are NULL.
+enum State {
+    Start,
+    Query(Node),
+    Done,
+}
+
+/// Starts a statement. Nothing happens before the first [`Execution::next_batch`], which locks the tables and takes the
+/// snapshot ([`Transaction::begin_statement`] is called there). `params` have the types of [`Prepared::parameters`] or
+/// are NULL.
+#[must_use]
 pub fn execute(
-    _db: &Arc<Database>,
-    _ctx: &SessionContext,
+    db: &Arc<Database>,
+    ctx: &SessionContext,
     _txn: &mut Transaction,
-    _prepared: &Arc<Prepared>,
-    _params: Vec<Datum>,
+    prepared: &Arc<Prepared>,
+    params: Vec<Datum>,
 ) -> Execution {
-    Execution {}
+    Execution {
+        db: db.clone(),
+        ctx: ctx.clone(),
+        prepared: prepared.clone(),
+        params,
+        snapshot: None,
+        subqueries: Vec::new(),
+        state: State::Start,
+        rows: 0,
+        tag: "",
+        notices: Vec::new(),
+    }
 }
 
 impl Execution {
-    /// The next rows, `None` at the end. Statements without rows do their work in the first call, which gives `None`.
-    pub async fn next_batch(&mut self, _txn: &mut Transaction) -> SqlResult<Option<RowBatch>> {
-        Err(SqlError::unsupported("this"))
+    /// The next rows, `None` at the end. Statements that change something do all of it in the first call, which gives
+    /// the rows of RETURNING, if any. After an error the transaction can only be rolled back.
+    pub async fn next_batch(&mut self, txn: &mut Transaction) -> SqlResult<Option<RowBatch>> {
+        if matches!(self.state, State::Start) {
+            self.state = State::Done;
+            if let Some(batch) = self.start(txn).await? {
+                return Ok(Some(batch));
+            }
+        }
+        let (State::Query(node), Some(snapshot)) = (&mut self.state, &self.snapshot) else {
+            return Ok(None);
+        };
+        let mut cx = Cx {
+            db: &self.db,
+            ctx: &self.ctx,
+            txn,
+            snapshot,
+            params: &self.params,
+            subqueries: &self.subqueries,
+        };
+        let batch = node.next(&mut cx).await?;
+        match &batch {
+            Some(batch) => self.rows += batch.len() as u64,
+            None => {
+                self.state = State::Done;
+                self.snapshot = None;
+            }
+        }
+        Ok(batch)
+    }
+
+    async fn start(&mut self, txn: &mut Transaction) -> SqlResult<Option<RowBatch>> {
+        lock_tables(txn, &self.prepared.tables).await?;
+        // A lock that was waited for may have let a change of the catalog through.
+        while self.prepared.is_stale(&self.db, Some(txn)) {
+            self.prepare_again(txn).await?;
+            lock_tables(txn, &self.prepared.tables).await?;
+        }
+        txn.begin_statement();
+        let prepared = self.prepared.clone();
+        if let Task::Ddl(tree) = &prepared.task {
+            self.tag = Box::pin(run_ddl(&self.db, &self.ctx, txn, tree, &mut self.notices)).await?;
+            return Ok(None);
+        }
+        let snapshot = txn.snapshot();
+        self.run_subqueries(&prepared, txn, &snapshot).await?;
+        match &prepared.task {
+            Task::Query(plan) => {
+                self.state = State::Query(Node::new(plan));
+                self.snapshot = Some(snapshot);
+                Ok(None)
+            }
+            Task::Change(change) => {
+                let mut cx = Cx {
+                    db: &self.db,
+                    ctx: &self.ctx,
+                    txn,
+                    snapshot: &snapshot,
+                    params: &self.params,
+                    subqueries: &self.subqueries,
+                };
+                let changed = change.run(&mut cx).await?;
+                self.rows = changed.count;
+                Ok((!changed.returned.is_empty()).then_some(changed.returned))
+            }
+            Task::Explain(lines) => {
+                let mut batch = RowBatch::new(1);
+                lines.iter().for_each(|line| batch.push([Datum::text(line.as_str())]));
+                Ok(Some(batch))
+            }
+            Task::Ddl(_) | Task::Lock => Ok(None),
+        }
+    }
+
+    async fn prepare_again(&mut self, txn: &mut Transaction) -> SqlResult<()> {
+        let declared: Vec<u32> = self.prepared.parameters.iter().map(|ty| ty.oid).collect();
+        let statement = &self.prepared.statement;
+        let again = prepare(&self.db, &self.ctx, Some(txn), statement, &declared).await?;
+        if again.columns != self.prepared.columns || again.parameters != self.prepared.parameters {
+            return Err(SqlError::unsupported("cached plan must not change result type: this"));
+        }
+        self.prepared = again;
+        Ok(())
+    }
+
+    async fn run_subqueries(
+        &mut self,
+        prepared: &Prepared,
+        txn: &mut Transaction,
+        snapshot: &Snapshot,
+    ) -> SqlResult<()> {
+        for (plan, kind) in &prepared.subqueries {
+            let mut node = Node::new(plan);
+            let mut rows = Vec::new();
+            loop {
+                let mut cx = Cx {
+                    db: &self.db,
+                    ctx: &self.ctx,
+                    txn,
+                    snapshot,
+                    params: &self.params,
+                    subqueries: &self.subqueries,
+                };
+                let Some(batch) = node.next(&mut cx).await? else { break };
+                match kind {
+                    SubqueryKind::Exists => {
+                        rows.push(Datum::Bool(true));
+                        break;
+                    }
+                    _ => rows.extend(batch.into_rows().filter_map(|row| row.into_iter().next())),
+                }
+                if *kind == SubqueryKind::Scalar && rows.len() > 1 {
+                    return Err(SqlError::new(
+                        sqlstate::CARDINALITY_VIOLATION,
+                        "more than one row returned by a subquery used as an expression",
+                    ));
+                }
+            }
+            if *kind == SubqueryKind::Exists && rows.is_empty() {
+                rows.push(Datum::Bool(false));
+            }
+            self.subqueries.push(rows);
+        }
+        Ok(())
     }
 
     /// The command tag, once `next_batch` has said `None`: "UPDATE 1".
+    #[must_use]
     pub fn command_tag(&self) -> String {
-        String::new()
+        let n = self.rows;
+        match &self.prepared.kind {
+            StatementKind::Insert => format!("INSERT 0 {n}"),
+            StatementKind::Update => format!("UPDATE {n}"),
+            StatementKind::Delete => format!("DELETE {n}"),
+            StatementKind::CopyTo(_) => format!("COPY {n}"),
+            StatementKind::Explain => "EXPLAIN".to_owned(),
+            StatementKind::Lock => "LOCK TABLE".to_owned(),
+            StatementKind::Ddl => self.tag.to_owned(),
+            _ => format!("SELECT {n}"),
+        }
     }
 
     /// Notices since the last call.
     pub fn take_notices(&mut self) -> Vec<Notice> {
-        Vec::new()
+        std::mem::take(&mut self.notices)
     }
-}
-
-/// Takes the rows of COPY FROM STDIN.
-pub struct CopyIn {}
-
-impl CopyIn {
-    /// Starts; locks the table.
-    pub async fn start(
-        _db: &Arc<Database>,
-        _ctx: &SessionContext,
-        _txn: &mut Transaction,
-        _spec: &CopySpec,
-    ) -> SqlResult<CopyIn> {
-        Err(SqlError::unsupported("this"))
-    }
-
-    /// The columns that each row brings.
-    pub fn columns(&self) -> &[Column] {
-        &[]
-    }
-
-    /// Adds a row given as text, `None` for NULL, one field for each of [`CopyIn::columns`].
-    pub async fn push_text(&mut self, _txn: &mut Transaction, _fields: &[Option<&str>]) -> SqlResult<()> {
-        Err(SqlError::unsupported("this"))
-    }
-
-    /// Adds a row of values of the columns' types (binary format).
-    pub async fn push(&mut self, _txn: &mut Transaction, _values: Vec<Datum>) -> SqlResult<()> {
-        Err(SqlError::unsupported("this"))
-    }
-
-    /// Ends; the number of rows. The command tag is "COPY n".
-    pub async fn finish(self, _txn: &mut Transaction) -> SqlResult<u64> {
-        Err(SqlError::unsupported("this"))
-    }
-}
-
-/// Runs VACUUM or ANALYZE in transactions of its own; the command tag.
-pub async fn vacuum(
-    _db: &Arc<Database>,
-    _ctx: &SessionContext,
-    _spec: &VacuumSpec,
-) -> SqlResult<&'static str> {
-    Err(SqlError::unsupported("this"))
 }

@@ -135,12 +135,6 @@ fn decode_numeric(bytes: &[u8], ty: SqlType) -> SqlResult<Numeric> {
     }
 }
 
-/// For error details: a value as `Key (aid)=(1)` shows it.
-#[must_use]
-pub(crate) fn shown(datum: &Datum, ty: SqlType) -> String {
-    if datum.is_null() { "null".to_owned() } else { text_of(datum, ty, &TimeZone::default()) }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

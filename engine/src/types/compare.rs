@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::{Datum, SqlType, oids};
 
-/// The order of two values of the same type, `None` when one of them is NULL. Text is compared by bytes (collation
+/// The order of two values of the same type (or two integers), `None` when one of them is NULL. Text is compared by bytes (collation
 /// "C"), char(n) without its trailing blanks, NaN is greatest.
 #[must_use]
 pub fn compare(a: &Datum, b: &Datum, ty: SqlType) -> Option<Ordering> {
@@ -25,8 +25,8 @@ pub fn compare(a: &Datum, b: &Datum, ty: SqlType) -> Option<Ordering> {
             a.cmp(b)
         }
         (Datum::Numeric(a), Datum::Numeric(b)) => a.compare(b),
-        // The binder brings both sides to one type, so this is no pair that a plan can hold.
-        _ => return None,
+        // Integers of different sizes are compared as they are, so that an index on either side stays usable.
+        (a, b) => a.as_i64()?.cmp(&b.as_i64()?),
     })
 }
 

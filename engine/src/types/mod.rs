@@ -19,6 +19,7 @@ mod text;
 pub use binary::{decode_binary, encode_binary};
 pub use compare::{compare, trim_blanks};
 pub use datetime::{TimeZone, USECS_PER_DAY, now_micros, unix_to_pg_micros};
+pub(crate) use datetime::{date_parts, make_date};
 pub use datum::Datum;
 pub use error::{SqlError, SqlResult};
 pub use numeric::Numeric;

@@ -66,6 +66,11 @@ pub(super) fn parse_expression(text: &str) -> SqlResult<sqlparser::ast::Expr> {
     parser(text, tokens(text)?).parse_expr().map_err(|e| from_parser(text, &e))
 }
 
+/// A statement of the SQL grammar that is made here, from names of another.
+pub(super) fn query(text: &str) -> SqlResult<Statement> {
+    grammar(text, None)
+}
+
 fn tokens(text: &str) -> SqlResult<Vec<TokenWithSpan>> {
     let mut tokens = Tokenizer::new(&PostgreSqlDialect {}, text)
         .tokenize_with_location()

@@ -1,0 +1,275 @@
+//! Function calls, and the forms of SQL that are functions with a syntax of their own.
+
+use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments};
+
+use super::aggregate::AggregateKind;
+use super::{Binder, Scope, Subquery, SubqueryKind, Typed, names};
+use crate::catalog::Relation;
+use crate::sql::expr::cast::Context;
+use crate::sql::expr::{Expr, functions};
+use crate::types::{Datum, SqlError, SqlResult, SqlType, oids, sqlstate};
+
+impl Binder<'_> {
+    pub(super) fn function(&mut self, function: &ast::Function, scope: &Scope) -> SqlResult<Typed> {
+        let (schema, name) = names::qualified(&function.name)?;
+        if !matches!(schema.as_deref(), None | Some("pg_catalog")) {
+            let message = format!("function {}.{name}() does not exist", schema.unwrap_or_default());
+            return Err(SqlError::new(sqlstate::UNDEFINED_FUNCTION, message));
+        }
+        if function.over.is_some() {
+            return Err(SqlError::unsupported("a window function"));
+        }
+        if !function.within_group.is_empty() || function.null_treatment.is_some() {
+            return Err(SqlError::unsupported(format!("this form of {name}()")));
+        }
+        if let Some(kind) = AggregateKind::named(&name) {
+            return self.aggregate(kind, function, scope);
+        }
+        if function.filter.is_some() {
+            let message = format!("FILTER specified, but {name} is not an aggregate function");
+            return Err(SqlError::new(sqlstate::WRONG_OBJECT_TYPE, message));
+        }
+        let mut args = Vec::new();
+        for arg in plain_arguments(&function.args)? {
+            args.push(self.expr(arg, scope)?);
+        }
+        match name.as_str() {
+            "coalesce" => self.coalesce(args),
+            "nullif" => self.nullif(args),
+            "greatest" => self.extreme(true, args),
+            "least" => self.extreme(false, args),
+            "nextval" | "currval" | "setval" => self.sequence_call(&name, args),
+            "pg_typeof" => self.pg_typeof(args),
+            _ => self.call(&name, args),
+        }
+    }
+
+    /// Calls an ordinary function.
+    pub(super) fn call(&mut self, name: &str, args: Vec<Typed>) -> SqlResult<Typed> {
+        let types: Vec<SqlType> = args.iter().map(|a| a.ty).collect();
+        if !functions::exists(name) {
+            return Err(functions::undefined(name, &types));
+        }
+        let declared = functions::find(name, &types)?;
+        let wanted = declared.wanted(&types);
+        let args = args
+            .into_iter()
+            .zip(wanted)
+            .map(|(arg, ty)| self.coerce(arg, ty, Context::Implicit).map(|t| t.expr))
+            .collect::<SqlResult<_>>()?;
+        Ok(Typed { expr: Expr::Call(&declared.function, args), ty: declared.result })
+    }
+
+    fn coalesce(&mut self, args: Vec<Typed>) -> SqlResult<Typed> {
+        let (args, ty) = self.unify(args, "COALESCE")?;
+        Ok(Typed { expr: Expr::Coalesce(args), ty })
+    }
+
+    fn extreme(&mut self, greatest: bool, args: Vec<Typed>) -> SqlResult<Typed> {
+        let (args, ty) = self.unify(args, if greatest { "GREATEST" } else { "LEAST" })?;
+        Ok(Typed { expr: Expr::Extreme(greatest, ty, args), ty })
+    }
+
+    fn nullif(&mut self, args: Vec<Typed>) -> SqlResult<Typed> {
+        let Ok([a, b]) = <[Typed; 2]>::try_from(args) else {
+            return Err(SqlError::syntax("syntax error at or near \"nullif\""));
+        };
+        let equal = self.compare(crate::sql::expr::Comparison::Eq, a.clone(), b)?;
+        let value = self.known(a)?;
+        let whens = vec![(equal.expr, Expr::Const(Datum::Null))];
+        Ok(Typed { expr: Expr::Case(whens, Box::new(value.expr)), ty: value.ty })
+    }
+
+    fn pg_typeof(&mut self, args: Vec<Typed>) -> SqlResult<Typed> {
+        let Some(arg) = args.first() else { return Err(functions::undefined("pg_typeof", &[])) };
+        Ok(Typed { expr: Expr::Const(Datum::text(arg.ty.name())), ty: SqlType::TEXT })
+    }
+
+    /// Sequences are named by a literal, so the plan knows them.
+    fn sequence_call(&mut self, name: &str, args: Vec<Typed>) -> SqlResult<Typed> {
+        let types: Vec<SqlType> = args.iter().map(|a| a.ty).collect();
+        if name != "nextval" {
+            return Err(SqlError::unsupported(format!("{name}()")));
+        }
+        let Ok([arg]) = <[Typed; 1]>::try_from(args) else { return Err(functions::undefined(name, &types)) };
+        let typed = self.coerce(arg, SqlType::REGCLASS, Context::Explicit)?;
+        let Expr::Const(Datum::Oid(oid)) = typed.expr else {
+            return Err(SqlError::unsupported(format!(
+                "{name}() of a sequence that is not named by a literal"
+            )));
+        };
+        match self.view.relation(oid) {
+            Some(Relation::Sequence(sequence)) => {
+                Ok(Typed { expr: Expr::NextVal(sequence.clone()), ty: SqlType::INT8 })
+            }
+            other => {
+                let name = other.map_or_else(|| oid.to_string(), |r| r.name().1.to_owned());
+                Err(SqlError::new(sqlstate::WRONG_OBJECT_TYPE, format!("\"{name}\" is not a sequence")))
+            }
+        }
+    }
+
+    /// EXTRACT, SUBSTRING, TRIM, POSITION, CEIL, FLOOR, and what is not implemented.
+    pub(super) fn special_form(&mut self, expr: &ast::Expr, scope: &Scope) -> SqlResult<Typed> {
+        use ast::Expr as A;
+        let bind = |binder: &mut Self, e: &ast::Expr| binder.expr(e, scope);
+        match expr {
+            A::Extract { field, expr, .. } => {
+                let unit = self.text(&field.to_string().to_lowercase());
+                let arg = bind(self, expr)?;
+                self.call("extract", vec![unit, arg])
+            }
+            A::Substring { expr, substring_from, substring_for, .. } => {
+                let mut args = vec![bind(self, expr)?];
+                args.push(match substring_from {
+                    Some(from) => bind(self, from)?,
+                    None => super::expr::constant(Datum::Int4(1), SqlType::INT4),
+                });
+                if let Some(len) = substring_for {
+                    args.push(bind(self, len)?);
+                }
+                self.call("substring", args)
+            }
+            A::Trim { trim_where, trim_what, expr, trim_characters } => {
+                let name = match trim_where {
+                    Some(ast::TrimWhereField::Leading) => "ltrim",
+                    Some(ast::TrimWhereField::Trailing) => "rtrim",
+                    _ => "btrim",
+                };
+                let mut args = vec![bind(self, expr)?];
+                let listed = trim_characters.iter().flatten();
+                for what in trim_what.as_deref().into_iter().chain(listed) {
+                    args.push(bind(self, what)?);
+                }
+                self.call(name, args)
+            }
+            A::Position { expr, r#in } => {
+                let (what, within) = (bind(self, expr)?, bind(self, r#in)?);
+                self.call("strpos", vec![within, what])
+            }
+            A::Ceil { expr, .. } => {
+                let arg = bind(self, expr)?;
+                self.call("ceil", vec![arg])
+            }
+            A::Floor { expr, .. } => {
+                let arg = bind(self, expr)?;
+                self.call("floor", vec![arg])
+            }
+            other => {
+                let text: String = other.to_string().chars().take(60).collect();
+                Err(SqlError::unsupported(format!("the expression {text}")))
+            }
+        }
+    }
+
+    fn text(&self, s: &str) -> Typed {
+        super::expr::constant(Datum::text(s), SqlType::TEXT)
+    }
+
+    /// Binds a subquery that does not look at the row it stands in. Its number, and the type of its column.
+    pub(super) fn subquery(&mut self, query: &ast::Query, kind: SubqueryKind) -> SqlResult<(usize, SqlType)> {
+        let outer = self.aggregates.take();
+        let bound = self.nested(|binder| binder.query(query));
+        self.aggregates = outer;
+        let bound = bound.map_err(|e| match e.sqlstate {
+            sqlstate::UNDEFINED_COLUMN | sqlstate::UNDEFINED_TABLE => {
+                e.hint("A subquery that refers to columns of the query around it is not supported.")
+            }
+            _ => e,
+        })?;
+        if kind != SubqueryKind::Exists && bound.columns.len() != 1 {
+            let message = if kind == SubqueryKind::List {
+                "subquery has too many columns"
+            } else {
+                "subquery must return only one column"
+            };
+            return Err(SqlError::syntax(message));
+        }
+        let ty = match kind {
+            SubqueryKind::Exists => SqlType::BOOL,
+            _ => bound.columns.first().map_or(SqlType::BOOL, |c| c.ty),
+        };
+        self.subqueries.push(Subquery { rel: bound.rel, kind });
+        Ok((self.subqueries.len() - 1, ty))
+    }
+}
+
+/// Unnamed arguments that are expressions.
+pub(super) fn plain_arguments(args: &FunctionArguments) -> SqlResult<Vec<&ast::Expr>> {
+    let list = match args {
+        FunctionArguments::None => return Ok(Vec::new()),
+        FunctionArguments::Subquery(_) => {
+            return Err(SqlError::unsupported("a subquery as the only argument"));
+        }
+        FunctionArguments::List(list) => list,
+    };
+    if !list.clauses.is_empty() || list.duplicate_treatment.is_some() {
+        return Err(SqlError::unsupported("ORDER BY or DISTINCT inside a function call"));
+    }
+    list.args.iter().map(argument).collect()
+}
+
+fn argument(arg: &FunctionArg) -> SqlResult<&ast::Expr> {
+    match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Ok(e),
+        _ => Err(SqlError::unsupported("a named argument or * in a function call")),
+    }
+}
+
+/// The one argument of an aggregate, `None` for `*`; and whether DISTINCT was said.
+pub(super) fn aggregate_arguments(function: &ast::Function) -> SqlResult<(Vec<Option<&ast::Expr>>, bool)> {
+    let FunctionArguments::List(list) = &function.args else { return Ok((Vec::new(), false)) };
+    if !list.clauses.is_empty() {
+        return Err(SqlError::unsupported("ORDER BY inside an aggregate"));
+    }
+    let distinct = matches!(list.duplicate_treatment, Some(ast::DuplicateTreatment::Distinct));
+    let args = list
+        .args
+        .iter()
+        .map(|arg| match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Wildcard) => Ok(None),
+            other => argument(other).map(Some),
+        })
+        .collect::<SqlResult<_>>()?;
+    Ok((args, distinct))
+}
+
+/// Used by [`super::select`] to name a column after its function.
+pub(super) fn output_name(expr: &ast::Expr) -> String {
+    use ast::Expr as A;
+    match expr {
+        A::Identifier(ident) => names::fold(ident),
+        A::CompoundIdentifier(parts) => parts.last().map(names::fold).unwrap_or_default(),
+        A::Nested(inner) | A::Collate { expr: inner, .. } => output_name(inner),
+        A::Cast { expr: inner, data_type, .. } => match output_name(inner).as_str() {
+            "?column?" => names::sql_type(data_type).map_or("?column?", |ty| ty.catalog_name()).to_owned(),
+            name => name.to_owned(),
+        },
+        A::Function(f) => names::qualified(&f.name).map(|(_, name)| name).unwrap_or_default(),
+        A::Case { else_result, .. } => match else_result.as_deref().map(output_name).as_deref() {
+            Some("?column?") | None => "case".to_owned(),
+            Some(name) => name.to_owned(),
+        },
+        A::Exists { .. } => "exists".to_owned(),
+        A::Extract { .. } => "extract".to_owned(),
+        A::Substring { .. } => "substring".to_owned(),
+        A::Position { .. } => "position".to_owned(),
+        A::Ceil { .. } => "ceil".to_owned(),
+        A::Floor { .. } => "floor".to_owned(),
+        A::Trim { trim_where, .. } => match trim_where {
+            Some(ast::TrimWhereField::Leading) => "ltrim".to_owned(),
+            Some(ast::TrimWhereField::Trailing) => "rtrim".to_owned(),
+            _ => "btrim".to_owned(),
+        },
+        A::TypedString(literal) => {
+            names::sql_type(&literal.data_type).map_or("?column?", |ty| ty.catalog_name()).to_owned()
+        }
+        A::Value(value) if matches!(value.value, ast::Value::Boolean(_)) => "bool".to_owned(),
+        _ => "?column?".to_owned(),
+    }
+}
+
+/// True for a type that nothing is known of yet.
+pub(super) fn is_unknown(ty: SqlType) -> bool {
+    ty.oid == oids::UNKNOWN
+}

@@ -1,0 +1,171 @@
+//! Conversions: of literals and parameters when their type becomes known, and of values to what a place wants.
+
+use super::{Binder, Typed};
+use crate::sql::expr::cast::{self, Context};
+use crate::sql::expr::functions::common_type;
+use crate::sql::expr::{Cast, EvalCx, Expr};
+use crate::types::{Datum, SqlError, SqlResult, SqlType, decode_text, oids, sqlstate};
+
+impl Binder<'_> {
+    /// Converts to a type, if that happens by itself in this context.
+    pub(super) fn coerce(&mut self, typed: Typed, to: SqlType, context: Context) -> SqlResult<Typed> {
+        if typed.ty.oid == oids::UNKNOWN {
+            return self.settle(typed, to, context == Context::Explicit);
+        }
+        match cast::context(typed.ty, to) {
+            Some(needed) if needed <= context => Ok(convert(typed, to, context == Context::Explicit)),
+            _ => Err(SqlError::new(
+                sqlstate::CANNOT_COERCE,
+                format!("cannot cast type {} to {}", typed.ty.name(), to.name()),
+            )),
+        }
+    }
+
+    /// Gives a literal or parameter of unknown type its type. A literal is read now, so bad input is found at once.
+    fn settle(&mut self, typed: Typed, to: SqlType, explicit: bool) -> SqlResult<Typed> {
+        let to_kind = SqlType { typmod: -1, ..to };
+        let settled = match typed.expr {
+            Expr::Param(n) => {
+                if self.params[n].is_none() && to.oid != oids::UNKNOWN {
+                    self.params[n] = Some(to_kind);
+                }
+                // Another place may have given it another type: converted from that.
+                let known = self.params[n].unwrap_or(to_kind);
+                let param = Typed { expr: Expr::Param(n), ty: known };
+                return Ok(convert(param, to, explicit));
+            }
+            Expr::Const(Datum::Null) => Expr::Const(Datum::Null),
+            Expr::Const(Datum::Text(text)) => {
+                if to.oid == oids::REGCLASS {
+                    return self.regclass(&text);
+                }
+                Expr::Const(decode_text(&text, to_kind, &self.ctx.session().timezone)?)
+            }
+            other => other,
+        };
+        let typed = Typed { expr: settled, ty: to_kind };
+        let typed = if to.typmod >= 0 { convert(typed, to, explicit) } else { typed };
+        Ok(self.fold(typed))
+    }
+
+    /// `'t'::regclass`: the relation's OID.
+    fn regclass(&self, text: &str) -> SqlResult<Typed> {
+        let oid = match text.parse::<u32>() {
+            Ok(oid) => oid,
+            Err(_) => {
+                let parts: Vec<String> = text.split('.').map(|p| unquoted(p.trim())).collect();
+                let (schema, name) = match &parts[..] {
+                    [name] => (None, name),
+                    [schema, name] => (Some(schema.as_str()), name),
+                    _ => return Err(SqlError::new("42602", "invalid name syntax")),
+                };
+                let found = self.find_parts(schema, name)?;
+                found.map(|relation| relation.oid()).ok_or_else(|| {
+                    SqlError::new(sqlstate::UNDEFINED_TABLE, format!("relation \"{text}\" does not exist"))
+                })?
+            }
+        };
+        Ok(Typed { expr: Expr::Const(Datum::Oid(oid)), ty: SqlType::REGCLASS })
+    }
+
+    /// Evaluates a conversion of a constant now; what fails is left to fail when it is run.
+    pub(super) fn fold(&self, typed: Typed) -> Typed {
+        let constant = matches!(&typed.expr, Expr::Cast(c) if matches!(c.expr, Expr::Const(_)))
+            || matches!(&typed.expr, Expr::Unary(_, a) if matches!(**a, Expr::Const(_)));
+        if !constant {
+            return typed;
+        }
+        let cx = EvalCx::new(self.db, self.ctx, &[]);
+        let value = typed.expr.eval(&[], &cx).map(std::borrow::Cow::into_owned);
+        match value {
+            Ok(value) => Typed { expr: Expr::Const(value), ty: typed.ty },
+            Err(_) => typed,
+        }
+    }
+
+    /// A condition: boolean, or of unknown type and taken for one.
+    pub(super) fn condition(&mut self, typed: Typed, clause: &str) -> SqlResult<Expr> {
+        match typed.ty.oid {
+            oids::BOOL => Ok(typed.expr),
+            oids::UNKNOWN => Ok(self.coerce(typed, SqlType::BOOL, Context::Implicit)?.expr),
+            _ => Err(SqlError::new(
+                sqlstate::DATATYPE_MISMATCH,
+                format!("argument of {clause} must be type boolean, not type {}", typed.ty.name()),
+            )),
+        }
+    }
+
+    /// Brings alternatives (CASE, VALUES, UNION ...) to one type.
+    pub(super) fn unify(&mut self, all: Vec<Typed>, what: &str) -> SqlResult<(Vec<Expr>, SqlType)> {
+        let types: Vec<SqlType> = all.iter().map(|t| t.ty).collect();
+        let Some(ty) = common_type(&types) else {
+            let mut names: Vec<&str> = Vec::new();
+            for ty in &types {
+                if !names.contains(&ty.name()) {
+                    names.push(ty.name());
+                }
+            }
+            let message = format!("{what} types {} cannot be matched", names.join(" and "));
+            return Err(SqlError::new(sqlstate::DATATYPE_MISMATCH, message));
+        };
+        let exprs = all
+            .into_iter()
+            .map(|t| self.coerce(t, ty, Context::Implicit).map(|t| t.expr))
+            .collect::<SqlResult<_>>()?;
+        Ok((exprs, ty))
+    }
+
+    /// What stays unknown at the end is text.
+    pub(super) fn known(&mut self, typed: Typed) -> SqlResult<Typed> {
+        if typed.ty.oid == oids::UNKNOWN {
+            self.coerce(typed, SqlType::TEXT, Context::Implicit)
+        } else {
+            Ok(typed)
+        }
+    }
+
+    /// A value for a column: 42804 when there is no conversion by assignment.
+    pub(super) fn assign(&mut self, typed: Typed, column: &crate::catalog::ColumnInfo) -> SqlResult<Expr> {
+        let ty = typed.ty;
+        match self.coerce(typed, column.ty, Context::Assignment) {
+            Ok(typed) => Ok(typed.expr),
+            Err(e) if e.sqlstate == sqlstate::CANNOT_COERCE => Err(SqlError::new(
+                sqlstate::DATATYPE_MISMATCH,
+                format!(
+                    "column \"{}\" is of type {} but expression is of type {}",
+                    column.name,
+                    column.ty.name(),
+                    ty.name()
+                ),
+            )
+            .hint("You will need to rewrite or cast the expression.")),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+fn unquoted(part: &str) -> String {
+    match part.strip_prefix('"').and_then(|p| p.strip_suffix('"')) {
+        Some(inner) => inner.replace("\"\"", "\""),
+        None => part.to_lowercase(),
+    }
+}
+
+/// Wraps in a conversion where one is needed.
+pub(super) fn convert(typed: Typed, to: SqlType, explicit: bool) -> Typed {
+    let from = typed.ty;
+    let same_kind = from.oid == to.oid || is_same_string(from, to);
+    // A modifier is applied unless the value is known to have it.
+    let needs_modifier = to.typmod >= 0 && from.typmod != to.typmod;
+    if same_kind && !needs_modifier {
+        let ty = if from.oid == to.oid && to.typmod < 0 { from } else { to };
+        return Typed { expr: typed.expr, ty };
+    }
+    Typed { expr: Expr::Cast(Box::new(Cast { expr: typed.expr, from, to, explicit })), ty: to }
+}
+
+/// text, varchar and name hold the same values.
+fn is_same_string(from: SqlType, to: SqlType) -> bool {
+    matches!(from.oid, oids::TEXT | oids::VARCHAR | oids::NAME | oids::CHAR)
+        && matches!(to.oid, oids::TEXT | oids::VARCHAR)
+}

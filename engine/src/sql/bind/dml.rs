@@ -1,0 +1,275 @@
+//! INSERT, UPDATE and DELETE.
+
+use std::sync::Arc;
+
+use sqlparser::ast;
+
+use super::rel::Rel;
+use super::select::{Output, returning_columns};
+use super::{Binder, Scope, Typed, names, undefined_column};
+use crate::catalog::{ColumnInfo, TableInfo};
+use crate::sql::Column;
+use crate::sql::expr::Expr;
+use crate::types::{Datum, SqlError, SqlResult, SqlType, sqlstate};
+
+/// RETURNING: expressions over the table's row, and their description.
+#[derive(Debug, Default)]
+pub(crate) struct Returning {
+    pub(crate) exprs: Vec<Expr>,
+    pub(crate) columns: Vec<Column>,
+}
+
+/// Where the rows of an INSERT come from; each is as wide as the table, converted and with defaults filled in.
+#[derive(Debug)]
+pub(crate) enum Source {
+    Values(Vec<Vec<Expr>>),
+    Query(Rel),
+}
+
+#[derive(Debug)]
+pub(crate) struct BoundInsert {
+    pub(crate) table: Arc<TableInfo>,
+    pub(crate) source: Source,
+    pub(crate) returning: Returning,
+}
+
+#[derive(Debug)]
+pub(crate) struct BoundUpdate {
+    pub(crate) table: Arc<TableInfo>,
+    pub(crate) alias: String,
+    pub(crate) filter: Option<Expr>,
+    /// Column, new value over the old row.
+    pub(crate) sets: Vec<(usize, Expr)>,
+    pub(crate) returning: Returning,
+}
+
+#[derive(Debug)]
+pub(crate) struct BoundDelete {
+    pub(crate) table: Arc<TableInfo>,
+    pub(crate) alias: String,
+    pub(crate) filter: Option<Expr>,
+    pub(crate) returning: Returning,
+}
+
+/// The value of a column in VALUES or SET.
+enum Given {
+    Default,
+    Value(Typed),
+}
+
+impl Binder<'_> {
+    pub(crate) fn insert(&mut self, insert: &ast::Insert) -> SqlResult<BoundInsert> {
+        if insert.on.is_some() || insert.ignore || insert.replace_into {
+            return Err(SqlError::unsupported("INSERT with ON CONFLICT"));
+        }
+        let ast::TableObject::TableName(name) = &insert.table else {
+            return Err(SqlError::unsupported("INSERT into anything but a table"));
+        };
+        let table = self.table(name, true)?;
+        let targets = targets(&table, &insert.columns)?;
+        let defaults = self.defaults(&table)?;
+        let explicit = !insert.columns.is_empty();
+        let source = match &insert.source {
+            None => Source::Values(vec![defaults]),
+            Some(query) => self.insert_source(query, &table, &targets, explicit, &defaults)?,
+        };
+        let scope = Scope::of_table(&table, &table.name);
+        let returning = self.returning(insert.returning.as_deref(), &scope)?;
+        Ok(BoundInsert { table, source, returning })
+    }
+
+    fn insert_source(
+        &mut self,
+        query: &ast::Query,
+        table: &TableInfo,
+        targets: &[usize],
+        explicit: bool,
+        defaults: &[Expr],
+    ) -> SqlResult<Source> {
+        let plain = query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none();
+        if let ast::SetExpr::Values(values) = &*query.body
+            && plain
+        {
+            let rows = values.rows.iter().map(|row| {
+                let row = &row.content;
+                check_width(row.len(), targets.len(), explicit)?;
+                let mut full = defaults.to_vec();
+                for (target, expr) in targets.iter().zip(row) {
+                    let column = &table.columns[*target];
+                    if let Given::Value(typed) = self.given(expr, &Scope::default())? {
+                        refuse_generated(column)?;
+                        full[*target] = self.assign(typed, column)?;
+                    }
+                }
+                Ok(full)
+            });
+            return Ok(Source::Values(rows.collect::<SqlResult<_>>()?));
+        }
+        let bound = self.query(query)?;
+        check_width(bound.columns.len(), targets.len(), explicit)?;
+        let mut full = defaults.to_vec();
+        for (n, (target, given)) in targets.iter().zip(&bound.columns).enumerate() {
+            let column = &table.columns[*target];
+            refuse_generated(column)?;
+            let typed = Typed { expr: Expr::Column(n), ty: given.ty };
+            full[*target] = self.assign(typed, column)?;
+        }
+        Ok(Source::Query(Rel::Project(Box::new(bound.rel), full)))
+    }
+
+    fn given(&mut self, expr: &ast::Expr, scope: &Scope) -> SqlResult<Given> {
+        if let ast::Expr::Identifier(ident) = expr
+            && ident.quote_style.is_none()
+            && ident.value.eq_ignore_ascii_case("default")
+        {
+            return Ok(Given::Default);
+        }
+        self.expr(expr, scope).map(Given::Value)
+    }
+
+    /// What each column gets when nothing is said about it.
+    pub(crate) fn defaults(&mut self, table: &TableInfo) -> SqlResult<Vec<Expr>> {
+        table.columns.iter().map(|column| self.default_of(column)).collect()
+    }
+
+    /// A column's DEFAULT, converted to its type.
+    pub(crate) fn default_of(&mut self, column: &ColumnInfo) -> SqlResult<Expr> {
+        match &column.default {
+            Some(text) if !column.dropped => {
+                let expr = crate::sql::parse::parse_expression(text)?;
+                let typed = self.expr(&expr, &Scope::default())?;
+                self.assign(typed, column)
+            }
+            _ => Ok(Expr::Const(Datum::Null)),
+        }
+    }
+
+    pub(crate) fn update(&mut self, update: &ast::Update) -> SqlResult<BoundUpdate> {
+        if update.from.is_some() || !update.table.joins.is_empty() || update.limit.is_some() {
+            return Err(SqlError::unsupported("UPDATE with FROM or LIMIT"));
+        }
+        let (table, alias) = self.target(&update.table.relation)?;
+        let scope = Scope::of_table(&table, &alias);
+        let mut sets: Vec<(usize, Expr)> = Vec::new();
+        for assignment in &update.assignments {
+            let ast::AssignmentTarget::ColumnName(name) = &assignment.target else {
+                return Err(SqlError::unsupported("SET (columns) = (values)"));
+            };
+            let (_, name) = names::qualified(name)?;
+            let n = table.column(&name).ok_or_else(|| undefined_in(&name, &table.name))?;
+            if sets.iter().any(|(other, _)| *other == n) {
+                let message = format!("multiple assignments to same column \"{name}\"");
+                return Err(SqlError::syntax(message));
+            }
+            let column = &table.columns[n];
+            let value = match self.given(&assignment.value, &scope)? {
+                Given::Default => self.default_of(column)?,
+                Given::Value(typed) => {
+                    refuse_generated(column)?;
+                    self.assign(typed, column)?
+                }
+            };
+            sets.push((n, value));
+        }
+        let filter = self.filter(update.selection.as_ref(), &scope)?;
+        let returning = self.returning(update.returning.as_deref(), &scope)?;
+        Ok(BoundUpdate { table, alias, filter, sets, returning })
+    }
+
+    pub(crate) fn delete(&mut self, delete: &ast::Delete) -> SqlResult<BoundDelete> {
+        let (ast::FromTable::WithFromKeyword(from) | ast::FromTable::WithoutKeyword(from)) = &delete.from;
+        let [only] = &from[..] else {
+            return Err(SqlError::unsupported("DELETE from several tables"));
+        };
+        if delete.using.is_some()
+            || !only.joins.is_empty()
+            || delete.limit.is_some()
+            || !delete.tables.is_empty()
+        {
+            return Err(SqlError::unsupported("DELETE with USING or LIMIT"));
+        }
+        let (table, alias) = self.target(&only.relation)?;
+        let scope = Scope::of_table(&table, &alias);
+        let filter = self.filter(delete.selection.as_ref(), &scope)?;
+        let returning = self.returning(delete.returning.as_deref(), &scope)?;
+        Ok(BoundDelete { table, alias, filter, returning })
+    }
+
+    fn target(&mut self, factor: &ast::TableFactor) -> SqlResult<(Arc<TableInfo>, String)> {
+        let ast::TableFactor::Table { name, alias, .. } = factor else {
+            return Err(SqlError::unsupported("changing anything but a table"));
+        };
+        let table = self.table(name, true)?;
+        let alias = alias.as_ref().map_or_else(|| table.name.clone(), |a| names::fold(&a.name));
+        Ok((table, alias))
+    }
+
+    fn filter(&mut self, condition: Option<&ast::Expr>, scope: &Scope) -> SqlResult<Option<Expr>> {
+        let Some(condition) = condition else { return Ok(None) };
+        let typed = self.expr(condition, scope)?;
+        self.condition(typed, "WHERE").map(Some)
+    }
+
+    fn returning(&mut self, items: Option<&[ast::SelectItem]>, scope: &Scope) -> SqlResult<Returning> {
+        let Some(items) = items else { return Ok(Returning::default()) };
+        let outputs: Vec<Output> = self.outputs(items, scope)?;
+        let columns = returning_columns(&outputs, scope);
+        Ok(Returning { exprs: outputs.into_iter().map(|o| o.typed.expr).collect(), columns })
+    }
+}
+
+/// The columns that an INSERT names, or all.
+fn targets(table: &TableInfo, names: &[ast::ObjectName]) -> SqlResult<Vec<usize>> {
+    let named = names
+        .iter()
+        .map(|name| names::qualified(name).map(|(_, name)| name))
+        .collect::<SqlResult<Vec<String>>>()?;
+    columns_named(table, &named)
+}
+
+/// Columns by name, in the order given; all columns when there are no names.
+pub(crate) fn columns_named(table: &TableInfo, named: &[String]) -> SqlResult<Vec<usize>> {
+    if named.is_empty() {
+        return Ok(table.live_columns().map(|(n, _)| n).collect());
+    }
+    let mut found: Vec<usize> = Vec::with_capacity(named.len());
+    for name in named {
+        let n = table.column(name).ok_or_else(|| undefined_in(name, &table.name))?;
+        if found.contains(&n) {
+            return Err(SqlError::new(
+                sqlstate::DUPLICATE_COLUMN,
+                format!("column \"{name}\" specified more than once"),
+            ));
+        }
+        found.push(n);
+    }
+    Ok(found)
+}
+
+fn undefined_in(column: &str, table: &str) -> SqlError {
+    let message = format!("column \"{column}\" of relation \"{table}\" does not exist");
+    SqlError::new(undefined_column(column).sqlstate, message)
+}
+
+fn check_width(given: usize, wanted: usize, explicit: bool) -> SqlResult<()> {
+    if given > wanted {
+        return Err(SqlError::syntax("INSERT has more expressions than target columns"));
+    }
+    // Without a list of columns, missing ones at the end get their defaults.
+    if given < wanted && explicit {
+        return Err(SqlError::syntax("INSERT has more target columns than expressions"));
+    }
+    Ok(())
+}
+
+fn refuse_generated(column: &ColumnInfo) -> SqlResult<()> {
+    if column.identity == Some('a') {
+        let name = &column.name;
+        return Err(SqlError::new(
+            "428C9",
+            format!("cannot insert a non-DEFAULT value into column \"{name}\""),
+        )
+        .detail(format!("Column \"{name}\" is an identity column defined as GENERATED ALWAYS.")));
+    }
+    Ok(())
+}

@@ -1,0 +1,471 @@
+//! Expressions.
+
+use sqlparser::ast::{self, BinaryOperator, UnaryOperator, Value};
+
+use super::{Binder, Scope, SubqueryKind, Typed, names};
+use crate::sql::expr::cast::Context;
+use crate::sql::expr::{Comparison, EvalCx, Expr, Function, arith, like};
+use crate::types::{Datum, Numeric, SqlError, SqlResult, SqlType, oids, sqlstate};
+
+/// As many parameters as the protocol can carry.
+const PARAMETERS_MAX: usize = 65_535;
+
+impl Binder<'_> {
+    /// Binds an expression over the columns of `scope`.
+    pub(super) fn expr(&mut self, expr: &ast::Expr, scope: &Scope) -> SqlResult<Typed> {
+        use ast::Expr as A;
+        match expr {
+            A::Nested(inner) => self.expr(inner, scope),
+            A::Identifier(ident) => self.identifier(ident, scope),
+            A::CompoundIdentifier(parts) => self.compound(parts, scope),
+            A::Value(value) => self.value(&value.value),
+            A::BinaryOp { left, op, right } => self.binary(left, op, right, scope),
+            A::UnaryOp { op, expr } => self.unary(*op, expr, scope),
+            A::IsNull(e) => self.is_null(e, false, scope),
+            A::IsNotNull(e) => self.is_null(e, true, scope),
+            A::IsTrue(e) => self.is_bool(e, true, false, scope),
+            A::IsNotTrue(e) => self.is_bool(e, true, true, scope),
+            A::IsFalse(e) => self.is_bool(e, false, false, scope),
+            A::IsNotFalse(e) => self.is_bool(e, false, true, scope),
+            A::IsUnknown(e) => self.is_null(e, false, scope),
+            A::IsNotUnknown(e) => self.is_null(e, true, scope),
+            A::IsDistinctFrom(a, b) => self.distinct(a, b, false, scope),
+            A::IsNotDistinctFrom(a, b) => self.distinct(a, b, true, scope),
+            A::InList { expr, list, negated } => self.in_list(expr, list, *negated, scope),
+            A::InSubquery { expr, subquery, negated } => self.in_subquery(expr, subquery, *negated, scope),
+            A::Between { expr, negated, low, high } => self.between(expr, low, high, *negated, scope),
+            A::Like { negated, expr, pattern, escape_char, any: false } => {
+                self.like(expr, pattern, escape_char.as_deref(), *negated, false, scope)
+            }
+            A::ILike { negated, expr, pattern, escape_char, any: false } => {
+                self.like(expr, pattern, escape_char.as_deref(), *negated, true, scope)
+            }
+            A::Cast {
+                kind: ast::CastKind::Cast | ast::CastKind::DoubleColon,
+                expr,
+                data_type,
+                format: None,
+            } => {
+                let ty = names::sql_type(data_type)?;
+                let typed = self.expr(expr, scope)?;
+                let typed = self.coerce(typed, ty, Context::Explicit)?;
+                Ok(self.fold(typed))
+            }
+            A::TypedString(literal) => {
+                let ty = names::sql_type(&literal.data_type)?;
+                let typed = self.value(&literal.value.value)?;
+                self.coerce(typed, ty, Context::Explicit)
+            }
+            A::Case { operand, conditions, else_result, .. } => {
+                self.case(operand.as_deref(), conditions, else_result.as_deref(), scope)
+            }
+            A::Function(function) => self.function(function, scope),
+            A::Exists { subquery, negated } => {
+                let (n, _) = self.subquery(subquery, SubqueryKind::Exists)?;
+                let exists = Expr::Subquery(n);
+                let expr = if *negated { Expr::Not(Box::new(exists)) } else { exists };
+                Ok(Typed { expr, ty: SqlType::BOOL })
+            }
+            A::Subquery(query) => {
+                let (n, ty) = self.subquery(query, SubqueryKind::Scalar)?;
+                Ok(Typed { expr: Expr::Subquery(n), ty })
+            }
+            A::Collate { expr, collation } => self.collate(expr, collation, scope),
+            other => self.special_form(other, scope),
+        }
+    }
+
+    fn identifier(&mut self, ident: &ast::Ident, scope: &Scope) -> SqlResult<Typed> {
+        let name = names::fold(ident);
+        match scope.find(None, &name) {
+            Ok(n) => Ok(scope.typed(n)),
+            Err(error) if ident.quote_style.is_none() => match keyword_function(&name) {
+                Some(function) => self.call(function, Vec::new()),
+                None => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    fn compound(&mut self, parts: &[ast::Ident], scope: &Scope) -> SqlResult<Typed> {
+        let parts: Vec<String> = parts.iter().map(names::fold).collect();
+        // schema.table.column names a table of the scope by its table alone.
+        let (table, column) = match &parts[..] {
+            [table, column] | [_, table, column] => (table, column),
+            _ => return Err(SqlError::syntax(format!("improper qualified name: {}", parts.join(".")))),
+        };
+        scope.find(Some(table), column).map(|n| scope.typed(n))
+    }
+
+    /// A literal or a parameter.
+    pub(super) fn value(&mut self, value: &Value) -> SqlResult<Typed> {
+        let string = |s: &str| Typed { expr: Expr::Const(Datum::text(s)), ty: SqlType::UNKNOWN };
+        Ok(match value {
+            Value::Number(text, _) => number(text)?,
+            Value::SingleQuotedString(s)
+            | Value::EscapedStringLiteral(s)
+            | Value::UnicodeStringLiteral(s)
+            | Value::NationalStringLiteral(s) => string(s),
+            Value::DollarQuotedString(s) => string(&s.value),
+            Value::Boolean(b) => Typed { expr: Expr::Const(Datum::Bool(*b)), ty: SqlType::BOOL },
+            Value::Null => Typed { expr: Expr::Const(Datum::Null), ty: SqlType::UNKNOWN },
+            Value::Placeholder(name) => self.parameter(name)?,
+            other => return Err(SqlError::unsupported(format!("the literal {other}"))),
+        })
+    }
+
+    fn parameter(&mut self, name: &str) -> SqlResult<Typed> {
+        let number = name.strip_prefix('$').and_then(|n| n.parse::<usize>().ok());
+        let n = number.filter(|n| (1..=PARAMETERS_MAX).contains(n)).ok_or_else(|| {
+            SqlError::new(sqlstate::UNDEFINED_PARAMETER, format!("there is no parameter {name}"))
+        })?;
+        if self.params.len() < n {
+            self.params.resize(n, None);
+        }
+        Ok(Typed { expr: Expr::Param(n - 1), ty: self.params[n - 1].unwrap_or(SqlType::UNKNOWN) })
+    }
+
+    fn binary(
+        &mut self,
+        left: &ast::Expr,
+        op: &BinaryOperator,
+        right: &ast::Expr,
+        scope: &Scope,
+    ) -> SqlResult<Typed> {
+        use BinaryOperator as B;
+        if matches!(op, B::And | B::Or) {
+            return self.logical(left, op, right, scope);
+        }
+        let comparison = match op {
+            B::Eq => Some(Comparison::Eq),
+            B::NotEq => Some(Comparison::Ne),
+            B::Lt => Some(Comparison::Lt),
+            B::LtEq => Some(Comparison::Le),
+            B::Gt => Some(Comparison::Gt),
+            B::GtEq => Some(Comparison::Ge),
+            _ => None,
+        };
+        let (a, b) = (self.expr(left, scope)?, self.expr(right, scope)?);
+        if let Some(op) = comparison {
+            return self.compare(op, a, b);
+        }
+        match op {
+            B::Plus => self.arithmetic("+", a, b),
+            B::Minus => self.arithmetic("-", a, b),
+            B::Multiply => self.arithmetic("*", a, b),
+            B::Divide => self.arithmetic("/", a, b),
+            B::Modulo => self.arithmetic("%", a, b),
+            B::BitwiseAnd => self.arithmetic("&", a, b),
+            B::BitwiseOr => self.arithmetic("|", a, b),
+            B::PGBitwiseXor => self.arithmetic("#", a, b),
+            B::StringConcat => self.arithmetic("||", a, b),
+            B::PGExp => self.call("power", vec![a, b]),
+            B::PGLikeMatch => self.like_call(a, b, None, false, false),
+            B::PGNotLikeMatch => self.like_call(a, b, None, true, false),
+            B::PGILikeMatch => self.like_call(a, b, None, false, true),
+            B::PGNotILikeMatch => self.like_call(a, b, None, true, true),
+            other => Err(SqlError::unsupported(format!("operator {other}"))),
+        }
+    }
+
+    fn logical(
+        &mut self,
+        left: &ast::Expr,
+        op: &BinaryOperator,
+        right: &ast::Expr,
+        scope: &Scope,
+    ) -> SqlResult<Typed> {
+        let is_and = *op == BinaryOperator::And;
+        let clause = if is_and { "AND" } else { "OR" };
+        let mut parts = Vec::new();
+        for side in [left, right] {
+            let typed = self.expr(side, scope)?;
+            match self.condition(typed, clause)? {
+                // Chains become flat.
+                Expr::And(inner) if is_and => parts.extend(inner),
+                Expr::Or(inner) if !is_and => parts.extend(inner),
+                other => parts.push(other),
+            }
+        }
+        let expr = if is_and { Expr::And(parts) } else { Expr::Or(parts) };
+        Ok(Typed { expr, ty: SqlType::BOOL })
+    }
+
+    fn unary(&mut self, op: UnaryOperator, inner: &ast::Expr, scope: &Scope) -> SqlResult<Typed> {
+        let typed = self.expr(inner, scope)?;
+        match op {
+            UnaryOperator::Not => {
+                let expr = self.condition(typed, "NOT")?;
+                Ok(Typed { expr: Expr::Not(Box::new(expr)), ty: SqlType::BOOL })
+            }
+            UnaryOperator::Minus | UnaryOperator::Plus => {
+                let typed = match typed.ty.oid {
+                    oids::UNKNOWN => self.coerce(typed, SqlType::FLOAT8, Context::Implicit)?,
+                    _ => typed,
+                };
+                if crate::sql::expr::cast::number_rank(typed.ty.oid).is_none() {
+                    let message = format!("operator does not exist: {op} {}", typed.ty.name());
+                    return Err(SqlError::new(sqlstate::UNDEFINED_FUNCTION, message));
+                }
+                if op == UnaryOperator::Plus {
+                    return Ok(typed);
+                }
+                // -2147483648 is an integer although 2147483648 is not, and likewise for bigint.
+                if let Expr::Const(Datum::Int8(2_147_483_648)) = typed.expr {
+                    return Ok(constant(Datum::Int4(i32::MIN), SqlType::INT4));
+                }
+                if let Expr::Const(Datum::Numeric(n)) = &typed.expr
+                    && n.neg().to_i64() == Some(i64::MIN)
+                    && n.scale() == 0
+                {
+                    return Ok(constant(Datum::Int8(i64::MIN), SqlType::INT8));
+                }
+                let ty = typed.ty;
+                Ok(self.fold(Typed { expr: Expr::Unary(&arith::NEG, Box::new(typed.expr)), ty }))
+            }
+            UnaryOperator::PGAbs => self.call("abs", vec![typed]),
+            UnaryOperator::PGSquareRoot => self.call("sqrt", vec![typed]),
+            other => Err(SqlError::unsupported(format!("operator {other}"))),
+        }
+    }
+
+    fn is_null(&mut self, inner: &ast::Expr, not: bool, scope: &Scope) -> SqlResult<Typed> {
+        let typed = self.expr(inner, scope)?;
+        let typed = self.known(typed)?;
+        Ok(Typed { expr: Expr::IsNull(not, Box::new(typed.expr)), ty: SqlType::BOOL })
+    }
+
+    fn is_bool(&mut self, inner: &ast::Expr, wanted: bool, not: bool, scope: &Scope) -> SqlResult<Typed> {
+        let typed = self.expr(inner, scope)?;
+        let expr = self.condition(typed, if wanted { "IS TRUE" } else { "IS FALSE" })?;
+        Ok(Typed { expr: Expr::IsBool(wanted, not, Box::new(expr)), ty: SqlType::BOOL })
+    }
+
+    fn distinct(&mut self, a: &ast::Expr, b: &ast::Expr, not: bool, scope: &Scope) -> SqlResult<Typed> {
+        let (a, b) = (self.expr(a, scope)?, self.expr(b, scope)?);
+        let (a, b, ty) = self.comparable("IS DISTINCT FROM", a, b)?;
+        Ok(Typed { expr: Expr::Distinct(not, ty, Box::new((a, b))), ty: SqlType::BOOL })
+    }
+
+    fn in_list(
+        &mut self,
+        needle: &ast::Expr,
+        list: &[ast::Expr],
+        not: bool,
+        scope: &Scope,
+    ) -> SqlResult<Typed> {
+        let mut needle = self.expr(needle, scope)?;
+        let mut items = list.iter().map(|item| self.expr(item, scope)).collect::<SqlResult<Vec<_>>>()?;
+        // A literal needle takes the type of the list.
+        if needle.ty.oid == oids::UNKNOWN
+            && let Some(known) = items.iter().find(|i| i.ty.oid != oids::UNKNOWN).map(|i| i.ty)
+        {
+            needle = self.coerce(needle, known, Context::Implicit)?;
+        }
+        let mut bound = Vec::with_capacity(items.len());
+        let mut compare_as: Option<(Expr, SqlType)> = None;
+        let simple = items.iter().all(|item| {
+            item.ty.oid == oids::UNKNOWN
+                || item.ty.oid == needle.ty.oid
+                || (super::operator::is_integer(item.ty) && super::operator::is_integer(needle.ty))
+        });
+        if !simple {
+            // Different types: as so many comparisons.
+            let parts = items
+                .drain(..)
+                .map(|item| self.compare(Comparison::Eq, needle.clone(), item).map(|t| t.expr))
+                .collect::<SqlResult<Vec<_>>>()?;
+            let any = Expr::Or(parts);
+            let expr = if not { Expr::Not(Box::new(any)) } else { any };
+            return Ok(Typed { expr, ty: SqlType::BOOL });
+        }
+        for item in items {
+            let (a, b, ty) = self.comparable("=", needle.clone(), item)?;
+            bound.push(b);
+            let wider = compare_as.as_ref().is_none_or(|(_, old)| old.len() < ty.len());
+            if wider {
+                compare_as = Some((a, ty));
+            }
+        }
+        let (needle, ty) = compare_as.ok_or_else(|| SqlError::syntax("syntax error at or near \")\""))?;
+        Ok(Typed { expr: Expr::In(Box::new(needle), bound, ty, not), ty: SqlType::BOOL })
+    }
+
+    fn in_subquery(
+        &mut self,
+        needle: &ast::Expr,
+        query: &ast::Query,
+        not: bool,
+        scope: &Scope,
+    ) -> SqlResult<Typed> {
+        let needle = self.expr(needle, scope)?;
+        let (n, ty) = self.subquery(query, SubqueryKind::List)?;
+        let row = Typed { expr: Expr::Subquery(n), ty };
+        let (needle, other, ty) = self.comparable("=", needle, row)?;
+        if !matches!(other, Expr::Subquery(_)) {
+            return Err(SqlError::unsupported(
+                "IN (subquery) with a value of another type: cast one of them",
+            ));
+        }
+        Ok(Typed { expr: Expr::InSubquery(Box::new(needle), n, ty, not), ty: SqlType::BOOL })
+    }
+
+    fn between(
+        &mut self,
+        e: &ast::Expr,
+        low: &ast::Expr,
+        high: &ast::Expr,
+        not: bool,
+        scope: &Scope,
+    ) -> SqlResult<Typed> {
+        let value = self.expr(e, scope)?;
+        let (low, high) = (self.expr(low, scope)?, self.expr(high, scope)?);
+        let (above, below) =
+            if not { (Comparison::Lt, Comparison::Gt) } else { (Comparison::Ge, Comparison::Le) };
+        let parts =
+            vec![self.compare(above, value.clone(), low)?.expr, self.compare(below, value, high)?.expr];
+        let expr = if not { Expr::Or(parts) } else { Expr::And(parts) };
+        Ok(Typed { expr, ty: SqlType::BOOL })
+    }
+
+    fn like(
+        &mut self,
+        text: &ast::Expr,
+        pattern: &ast::Expr,
+        escape: Option<&ast::Expr>,
+        not: bool,
+        ignore_case: bool,
+        scope: &Scope,
+    ) -> SqlResult<Typed> {
+        let (text, pattern) = (self.expr(text, scope)?, self.expr(pattern, scope)?);
+        let escape = escape.map(|e| self.expr(e, scope)).transpose()?;
+        self.like_call(text, pattern, escape, not, ignore_case)
+    }
+
+    fn like_call(
+        &mut self,
+        text: Typed,
+        pattern: Typed,
+        escape: Option<Typed>,
+        not: bool,
+        ignore_case: bool,
+    ) -> SqlResult<Typed> {
+        let mut args = Vec::new();
+        // char(n) keeps its padding here, as PostgreSQL's bpcharlike does.
+        let text = if text.ty.oid == oids::BPCHAR {
+            text
+        } else {
+            self.coerce(text, SqlType::TEXT, Context::Implicit)?
+        };
+        args.push(text.expr);
+        for arg in [Some(pattern), escape].into_iter().flatten() {
+            args.push(self.coerce(arg, SqlType::TEXT, Context::Implicit)?.expr);
+        }
+        let call = Expr::Call(if ignore_case { &ILIKE } else { &LIKE }, args);
+        let expr = if not { Expr::Not(Box::new(call)) } else { call };
+        Ok(Typed { expr, ty: SqlType::BOOL })
+    }
+
+    fn case(
+        &mut self,
+        operand: Option<&ast::Expr>,
+        conditions: &[ast::CaseWhen],
+        otherwise: Option<&ast::Expr>,
+        scope: &Scope,
+    ) -> SqlResult<Typed> {
+        let operand = operand.map(|e| self.expr(e, scope)).transpose()?;
+        let mut whens = Vec::with_capacity(conditions.len());
+        let mut results = Vec::with_capacity(conditions.len() + 1);
+        for case in conditions {
+            let when = self.expr(&case.condition, scope)?;
+            whens.push(match &operand {
+                Some(operand) => self.compare(Comparison::Eq, operand.clone(), when)?.expr,
+                None => self.condition(when, "CASE/WHEN")?,
+            });
+            results.push(self.expr(&case.result, scope)?);
+        }
+        results.push(match otherwise {
+            Some(e) => self.expr(e, scope)?,
+            None => constant(Datum::Null, SqlType::UNKNOWN),
+        });
+        let (mut results, ty) = self.unify(results, "CASE")?;
+        let otherwise = results.pop().unwrap_or(Expr::Const(Datum::Null));
+        let whens = whens.into_iter().zip(results).collect();
+        Ok(Typed { expr: Expr::Case(whens, Box::new(otherwise)), ty })
+    }
+
+    fn collate(&mut self, inner: &ast::Expr, collation: &ast::ObjectName, scope: &Scope) -> SqlResult<Typed> {
+        let (_, name) = names::qualified(collation)?;
+        if !matches!(name.as_str(), "C" | "POSIX" | "default" | "ucs_basic") {
+            let message = format!("collation \"{name}\" for encoding \"UTF8\" does not exist");
+            return Err(SqlError::new(sqlstate::UNDEFINED_OBJECT, message));
+        }
+        self.expr(inner, scope)
+    }
+
+    /// An expression without columns that must be constant now, as in LIMIT's or DDL's places.
+    pub(crate) fn constant(&mut self, expr: &ast::Expr, ty: SqlType) -> SqlResult<Datum> {
+        let typed = self.expr(expr, &Scope::default())?;
+        let typed = self.coerce(typed, ty, Context::Assignment)?;
+        let cx = EvalCx::new(self.db, self.ctx, &[]);
+        typed.expr.eval(&[], &cx).map(std::borrow::Cow::into_owned)
+    }
+}
+
+pub(super) fn constant(datum: Datum, ty: SqlType) -> Typed {
+    Typed { expr: Expr::Const(datum), ty }
+}
+
+fn number(text: &str) -> SqlResult<Typed> {
+    if let Ok(n) = text.parse::<i32>() {
+        return Ok(constant(Datum::Int4(n), SqlType::INT4));
+    }
+    if let Ok(n) = text.parse::<i64>() {
+        return Ok(constant(Datum::Int8(n), SqlType::INT8));
+    }
+    let n = Numeric::parse(text).map_err(|e| {
+        if e.sqlstate == sqlstate::INVALID_TEXT {
+            SqlError::syntax(format!("syntax error at or near \"{text}\""))
+        } else {
+            e
+        }
+    })?;
+    Ok(constant(Datum::numeric(n), SqlType::NUMERIC))
+}
+
+/// Words that are functions without parentheses.
+fn keyword_function(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "current_timestamp" => "now",
+        "localtimestamp" => "localtimestamp",
+        "current_date" => "current_date",
+        "current_user" | "current_role" => "current_user",
+        "session_user" => "session_user",
+        "user" => "user",
+        "current_catalog" => "current_catalog",
+        "current_schema" => "current_schema",
+        _ => return None,
+    })
+}
+
+fn run_like(a: &[Datum], ignore_case: bool) -> SqlResult<Datum> {
+    let text = |n: usize| a.get(n).and_then(Datum::as_str).unwrap_or_default();
+    let escape = match a.get(2) {
+        None => Some('\\'),
+        Some(_) => {
+            let mut chars = text(2).chars();
+            let first = chars.next();
+            if chars.next().is_some() {
+                let message = "invalid escape string";
+                return Err(
+                    SqlError::new("22019", message).hint("Escape string must be empty or one character.")
+                );
+            }
+            first
+        }
+    };
+    like(text(0), text(1), escape, ignore_case).map(Datum::Bool)
+}
+
+pub(crate) static LIKE: Function = Function { name: "like", strict: true, run: |_, a| run_like(a, false) };
+pub(crate) static ILIKE: Function = Function { name: "ilike", strict: true, run: |_, a| run_like(a, true) };

@@ -1,0 +1,161 @@
+//! COPY FROM STDIN: rows come as fields and go to the table in batches.
+
+use std::sync::Arc;
+
+use super::Cx;
+use super::dml::check_not_null;
+use crate::catalog::{TableInfo, relation};
+use crate::sql::bind::{Binder, columns_named};
+use crate::sql::expr::{EvalCx, Expr};
+use crate::sql::prepare::lock_tables;
+use crate::sql::{Column, CopySpec, Database, RowBatch, SessionContext};
+use crate::txn::{TableLock, Transaction};
+use crate::types::{Datum, SqlError, SqlResult, decode_text, sqlstate};
+
+/// Rows written at a time.
+const BATCH: usize = 512;
+
+/// Takes the rows of COPY FROM STDIN. Rows are checked as they come; duplicates are found a batch later.
+pub struct CopyIn {
+    db: Arc<Database>,
+    ctx: SessionContext,
+    table: Arc<TableInfo>,
+    targets: Vec<usize>,
+    columns: Vec<Column>,
+    /// What the columns that are not copied get.
+    defaults: Vec<(usize, Expr)>,
+    rows: RowBatch,
+    count: u64,
+}
+
+impl CopyIn {
+    /// Starts; locks the table. The caller has begun a statement.
+    pub async fn start(
+        db: &Arc<Database>,
+        ctx: &SessionContext,
+        txn: &mut Transaction,
+        spec: &CopySpec,
+    ) -> SqlResult<CopyIn> {
+        let Some((schema, name)) = &spec.table else {
+            return Err(SqlError::internal("COPY FROM without a table"));
+        };
+        loop {
+            let (table, version) = find(db, ctx, txn, schema.as_deref(), name)?;
+            lock_tables(txn, &[(table.oid, TableLock::RowExclusive)]).await?;
+            // Whoever changed the table before the lock was had has committed by now.
+            if db.catalog.version(Some(txn)) != version {
+                continue;
+            }
+            txn.begin_statement();
+            let targets = columns_named(&table, &spec.columns)?;
+            let view = db.catalog.view(Some(txn));
+            let mut binder = Binder::new(db, ctx, view, &[])?;
+            let defaults = binder.defaults(&table)?.into_iter().enumerate();
+            let defaults = defaults.filter(|(n, _)| !targets.contains(n)).collect();
+            let columns = targets
+                .iter()
+                .map(|n| Column {
+                    name: table.columns[*n].name.clone(),
+                    ty: table.columns[*n].ty,
+                    table_oid: table.oid,
+                    attnum: *n as i16 + 1,
+                })
+                .collect();
+            return Ok(CopyIn {
+                db: db.clone(),
+                ctx: ctx.clone(),
+                rows: RowBatch::new(table.columns.len()),
+                table,
+                targets,
+                columns,
+                defaults,
+                count: 0,
+            });
+        }
+    }
+
+    /// The columns that each row brings.
+    #[must_use]
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// Adds a row given as text, `None` for NULL, one field for each of [`CopyIn::columns`].
+    pub async fn push_text(&mut self, txn: &mut Transaction, fields: &[Option<&str>]) -> SqlResult<()> {
+        let zone = &self.ctx.session().timezone;
+        let mut values = Vec::with_capacity(fields.len());
+        for (field, column) in fields.iter().zip(&self.columns) {
+            values.push(match field {
+                None => Datum::Null,
+                Some(text) => decode_text(text, column.ty, zone)?,
+            });
+        }
+        self.push(txn, values).await
+    }
+
+    /// Adds a row of values of the columns' types (binary format).
+    pub async fn push(&mut self, txn: &mut Transaction, values: Vec<Datum>) -> SqlResult<()> {
+        if values.len() != self.targets.len() {
+            let message = "a COPY row does not have the right number of columns";
+            return Err(SqlError::new(sqlstate::BAD_COPY_FORMAT, message));
+        }
+        let mut row = vec![Datum::Null; self.table.columns.len()];
+        for (n, value) in self.targets.iter().zip(values) {
+            row[*n] = value;
+        }
+        if !self.defaults.is_empty() {
+            self.fill_defaults(txn, &mut row).await?;
+        }
+        check_not_null(&self.table, &row)?;
+        self.rows.push(row);
+        self.count += 1;
+        if self.rows.len() >= BATCH { self.write(txn).await } else { Ok(()) }
+    }
+
+    async fn fill_defaults(&self, txn: &mut Transaction, row: &mut [Datum]) -> SqlResult<()> {
+        let snapshot = txn.snapshot();
+        let cx = Cx { db: &self.db, ctx: &self.ctx, txn, snapshot: &snapshot, params: &[], subqueries: &[] };
+        cx.evaluate(&mut |eval: &EvalCx<'_>| {
+            for (n, default) in &self.defaults {
+                row[*n] = default.eval(&[], eval)?.into_owned();
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn write(&mut self, txn: &mut Transaction) -> SqlResult<()> {
+        let rows = std::mem::replace(&mut self.rows, RowBatch::new(self.table.columns.len()));
+        relation::insert_batch(&self.db.txns, txn, &self.table, &rows).await
+    }
+
+    /// Ends; the number of rows. The command tag is "COPY n".
+    pub async fn finish(mut self, txn: &mut Transaction) -> SqlResult<u64> {
+        if !self.rows.is_empty() {
+            self.write(txn).await?;
+        }
+        Ok(self.count)
+    }
+}
+
+fn find(
+    db: &Arc<Database>,
+    ctx: &SessionContext,
+    txn: &mut Transaction,
+    schema: Option<&str>,
+    name: &str,
+) -> SqlResult<(Arc<TableInfo>, u64)> {
+    let view = db.catalog.view(Some(txn));
+    let version = view.version;
+    let binder = Binder::new(db, ctx, view, &[])?;
+    let undefined =
+        || SqlError::new(sqlstate::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"));
+    match binder.find_parts(schema, name)? {
+        Some(crate::catalog::Relation::Table(table)) if !table.is_system() => Ok((table, version)),
+        Some(_) => Err(SqlError::new(
+            sqlstate::WRONG_OBJECT_TYPE,
+            format!("cannot copy to \"{name}\": it is not an ordinary table"),
+        )),
+        None => Err(undefined()),
+    }
+}

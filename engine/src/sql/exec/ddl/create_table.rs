@@ -1,0 +1,221 @@
+//! CREATE TABLE.
+
+use sqlparser::ast::{self, ColumnOption, DataType, GeneratedAs, TableConstraint};
+
+use super::Ddl;
+use super::index::KeySpec;
+use crate::catalog::{ColumnInfo, NewColumn, NewTable, SequenceInfo};
+use crate::sql::names;
+use crate::types::{Datum, SqlError, SqlResult, SqlType, sqlstate};
+
+/// As many columns as PostgreSQL allows.
+const COLUMNS_MAX: usize = 1600;
+
+/// A column's definition, taken apart.
+struct Definition<'a> {
+    column: NewColumn,
+    /// The sequence that gives its values.
+    sequence: Option<&'a [ast::SequenceOptions]>,
+    keys: Vec<KeySpec>,
+}
+
+impl Ddl<'_> {
+    pub(super) async fn create_table(&mut self, create: &ast::CreateTable) -> SqlResult<()> {
+        refuse_rare(create)?;
+        let (namespace, name) = self.place(&create.name)?;
+        if self.is_taken(namespace, &name, create.if_not_exists)? {
+            return Ok(());
+        }
+        if create.columns.len() > COLUMNS_MAX {
+            let message = format!("tables can have at most {COLUMNS_MAX} columns");
+            return Err(SqlError::new(sqlstate::TOO_MANY_COLUMNS, message));
+        }
+        let mut columns: Vec<NewColumn> = Vec::new();
+        let mut keys: Vec<KeySpec> = Vec::new();
+        let mut owned: Vec<(usize, std::sync::Arc<SequenceInfo>)> = Vec::new();
+        for (n, column) in create.columns.iter().enumerate() {
+            let mut definition = self.definition(column)?;
+            if columns.iter().any(|c| c.name == definition.column.name) {
+                return Err(SqlError::new(
+                    sqlstate::DUPLICATE_COLUMN,
+                    format!("column \"{}\" specified more than once", definition.column.name),
+                ));
+            }
+            if let Some(options) = definition.sequence {
+                let sequence = self.column_sequence(namespace, &name, &definition.column, options).await?;
+                let shown = self.view().namespace_name(namespace).unwrap_or_default().to_owned();
+                let quoted = |s: &str| s.replace('"', "\"\"").replace('\'', "''");
+                definition.column.default = Some(format!(
+                    "nextval('\"{}\".\"{}\"'::regclass)",
+                    quoted(&shown),
+                    quoted(&sequence.name)
+                ));
+                owned.push((n, sequence));
+            }
+            keys.append(&mut definition.keys);
+            columns.push(definition.column);
+        }
+        for constraint in &create.constraints {
+            keys.push(table_key(constraint)?);
+        }
+        let names: Vec<String> = columns.iter().map(|c| c.name.clone()).collect();
+        if keys.iter().filter(|k| k.primary).count() > 1 {
+            return Err(several_primary_keys(&name));
+        }
+        for key in keys.iter().filter(|k| k.primary) {
+            for column in &key.columns {
+                let n = names
+                    .iter()
+                    .position(|c| *c == column.name)
+                    .ok_or_else(|| no_key_column(&column.name))?;
+                columns[n].not_null = true;
+            }
+        }
+        let new = NewTable { namespace, name, columns };
+        let mut table = self.db.catalog.create_table(self.txn, new).await?;
+        keys.sort_by_key(|k| !k.primary);
+        for key in keys {
+            let index = self.new_index(&table, key)?;
+            table = self.db.catalog.create_index(self.txn, &table, index).await?;
+        }
+        for (n, sequence) in owned {
+            self.db.catalog.own_sequence(self.txn, &sequence, table.oid, n).await?;
+        }
+        Ok(())
+    }
+
+    fn definition<'a>(&mut self, column: &'a ast::ColumnDef) -> SqlResult<Definition<'a>> {
+        let name = names::fold(&column.name);
+        let serial = serial(&column.data_type);
+        let ty = match serial {
+            Some(ty) => ty,
+            None => names::sql_type(&column.data_type)?,
+        };
+        let mut definition = Definition {
+            column: NewColumn {
+                name: name.clone(),
+                ty,
+                not_null: serial.is_some(),
+                default: None,
+                identity: None,
+            },
+            sequence: serial.map(|_| &[][..]),
+            keys: Vec::new(),
+        };
+        for option in &column.options {
+            let constraint = option.name.as_ref().map(names::fold);
+            match &option.option {
+                ColumnOption::Null => {}
+                ColumnOption::NotNull => definition.column.not_null = true,
+                ColumnOption::Default(expr) => {
+                    self.check_default(&definition.column, expr)?;
+                    definition.column.default = Some(expr.to_string());
+                }
+                ColumnOption::PrimaryKey(_) => definition.keys.push(KeySpec::column(&name, constraint, true)),
+                ColumnOption::Unique(_) => definition.keys.push(KeySpec::column(&name, constraint, false)),
+                ColumnOption::Generated {
+                    generated_as: kind @ (GeneratedAs::Always | GeneratedAs::ByDefault),
+                    sequence_options,
+                    generation_expr: None,
+                    ..
+                } => {
+                    definition.column.identity = Some(if *kind == GeneratedAs::Always { 'a' } else { 'd' });
+                    definition.column.not_null = true;
+                    definition.sequence = Some(sequence_options.as_deref().unwrap_or_default());
+                }
+                ColumnOption::Collation(collation) => refuse_collation(collation)?,
+                ColumnOption::Check(_) => return Err(SqlError::unsupported("a CHECK constraint")),
+                ColumnOption::ForeignKey(_) => return Err(SqlError::unsupported("a FOREIGN KEY constraint")),
+                other => return Err(SqlError::unsupported(format!("the column option {other}"))),
+            }
+        }
+        Ok(definition)
+    }
+
+    /// Binds a DEFAULT for its errors; the catalog keeps its text.
+    fn check_default(&mut self, column: &NewColumn, expr: &ast::Expr) -> SqlResult<()> {
+        let info = ColumnInfo {
+            name: column.name.clone(),
+            ty: column.ty,
+            not_null: false,
+            default: Some(expr.to_string()),
+            identity: None,
+            missing: Datum::Null,
+            dropped: false,
+        };
+        let mut binder = self.binder()?;
+        binder.default_of(&info).map(|_| ()).map_err(|e| match e.sqlstate {
+            sqlstate::UNDEFINED_COLUMN => SqlError::unsupported("a column reference in DEFAULT"),
+            _ => e,
+        })
+    }
+}
+
+/// serial and its sizes.
+fn serial(ty: &DataType) -> Option<SqlType> {
+    let DataType::Custom(name, modifiers) = ty else { return None };
+    let (None, name) = names::qualified(name).ok()? else { return None };
+    match (name.as_str(), modifiers.is_empty()) {
+        ("serial" | "serial4", true) => Some(SqlType::INT4),
+        ("bigserial" | "serial8", true) => Some(SqlType::INT8),
+        ("smallserial" | "serial2", true) => Some(SqlType::INT2),
+        _ => None,
+    }
+}
+
+/// A constraint that an index keeps; others are not implemented.
+pub(super) fn table_key(constraint: &TableConstraint) -> SqlResult<KeySpec> {
+    let (name, columns, primary, rare) = match constraint {
+        TableConstraint::PrimaryKey(key) => {
+            let rare = key.characteristics.is_some() || !key.include.is_empty();
+            (&key.name, &key.columns, true, rare)
+        }
+        TableConstraint::Unique(key) => {
+            let rare = key.characteristics.is_some()
+                || !key.include.is_empty()
+                || key.nulls_distinct == ast::NullsDistinctOption::NotDistinct;
+            (&key.name, &key.columns, false, rare)
+        }
+        TableConstraint::ForeignKey(_) => return Err(SqlError::unsupported("a FOREIGN KEY constraint")),
+        TableConstraint::Check(_) => return Err(SqlError::unsupported("a CHECK constraint")),
+        other => return Err(SqlError::unsupported(format!("the constraint {other}"))),
+    };
+    if rare {
+        return Err(SqlError::unsupported("DEFERRABLE, INCLUDE or NULLS NOT DISTINCT"));
+    }
+    KeySpec::new(name.as_ref().map(names::fold), columns, primary, true)
+}
+
+pub(super) fn several_primary_keys(table: &str) -> SqlError {
+    SqlError::new(
+        sqlstate::INVALID_TABLE_DEFINITION,
+        format!("multiple primary keys for table \"{table}\" are not allowed"),
+    )
+}
+
+pub(super) fn no_key_column(name: &str) -> SqlError {
+    SqlError::new(sqlstate::UNDEFINED_COLUMN, format!("column \"{name}\" named in key does not exist"))
+}
+
+fn refuse_collation(collation: &ast::ObjectName) -> SqlResult<()> {
+    match names::qualified(collation)?.1.as_str() {
+        "C" | "POSIX" | "default" => Ok(()),
+        other => Err(SqlError::unsupported(format!("collation \"{other}\""))),
+    }
+}
+
+fn refuse_rare(create: &ast::CreateTable) -> SqlResult<()> {
+    let rare = [
+        (create.temporary, "CREATE TEMPORARY TABLE"),
+        (create.unlogged, "CREATE UNLOGGED TABLE"),
+        (create.query.is_some(), "CREATE TABLE AS"),
+        (create.like.is_some(), "CREATE TABLE LIKE"),
+        (create.partition_by.is_some() || create.partition_of.is_some(), "partitioning"),
+        (create.inherits.is_some(), "INHERITS"),
+        (create.or_replace, "CREATE OR REPLACE TABLE"),
+    ];
+    match rare.iter().find(|(there, _)| *there) {
+        Some((_, what)) => Err(SqlError::unsupported(what)),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,134 @@
+//! DROP.
+
+use sqlparser::ast::{self, ObjectType};
+
+use super::{Ddl, refuse_system};
+use crate::catalog::{PG_CATALOG, PUBLIC, Relation};
+use crate::sql::{Notice, names};
+use crate::txn::{LockWait, TableLock};
+use crate::types::{SqlError, SqlResult, sqlstate};
+
+impl Ddl<'_> {
+    pub(super) async fn drop(
+        &mut self,
+        kind: ObjectType,
+        if_exists: bool,
+        objects: &[ast::ObjectName],
+        cascade: bool,
+    ) -> SqlResult<&'static str> {
+        let (tag, word, code) = match kind {
+            ObjectType::Table => ("DROP TABLE", "table", sqlstate::UNDEFINED_TABLE),
+            ObjectType::Index => ("DROP INDEX", "index", sqlstate::UNDEFINED_OBJECT),
+            ObjectType::Sequence => ("DROP SEQUENCE", "sequence", sqlstate::UNDEFINED_TABLE),
+            ObjectType::Schema => ("DROP SCHEMA", "schema", sqlstate::INVALID_SCHEMA),
+            other => return Err(SqlError::unsupported(format!("DROP {other}"))),
+        };
+        for name in objects {
+            let dropped = match kind {
+                ObjectType::Schema => self.drop_schema(name, cascade).await?,
+                _ => self.drop_relation(kind, name).await?,
+            };
+            if dropped {
+                continue;
+            }
+            let shown = names::parts(name)?.join(".");
+            let message = format!("{word} \"{shown}\" does not exist");
+            if !if_exists {
+                return Err(SqlError::new(code, message));
+            }
+            self.notices.push(Notice::notice(format!("{message}, skipping")));
+        }
+        Ok(tag)
+    }
+
+    /// False when there is no such relation.
+    async fn drop_relation(&mut self, kind: ObjectType, name: &ast::ObjectName) -> SqlResult<bool> {
+        loop {
+            let Some(found) = self.find(name)? else { return Ok(false) };
+            let locked = match (&found, kind) {
+                (Relation::Table(table), ObjectType::Table) => {
+                    refuse_system(table)?;
+                    table.oid
+                }
+                (Relation::Index(index), ObjectType::Index) => index.table,
+                (Relation::Sequence(sequence), ObjectType::Sequence) => sequence.oid,
+                (other, _) => return Err(wrong_kind(other, kind)),
+            };
+            self.txn.lock_table(locked, TableLock::AccessExclusive, LockWait::Block).await?;
+            self.txn.begin_statement();
+            let catalog = &self.db.catalog;
+            // As it is now that the lock is had.
+            match self.find(name)? {
+                Some(Relation::Table(table)) if table.oid == found.oid() => {
+                    catalog.drop_table(self.txn, &table).await?;
+                }
+                Some(Relation::Index(index)) if index.oid == found.oid() => {
+                    if index.constraint {
+                        return Err(needed_by_constraint(&index.name, &self.table_name(index.table)));
+                    }
+                    let Some(table) = self.view().table(index.table).cloned() else { return Ok(false) };
+                    refuse_system(&table)?;
+                    catalog.drop_index(self.txn, &table, &index).await?;
+                }
+                Some(Relation::Sequence(sequence)) if sequence.oid == found.oid() => {
+                    if let Some((table, _)) = sequence.owner {
+                        return Err(needed_by_default(&sequence.name, &self.table_name(table)));
+                    }
+                    catalog.drop_sequence(self.txn, &sequence).await?;
+                }
+                _ => continue,
+            }
+            return Ok(true);
+        }
+    }
+
+    fn table_name(&mut self, oid: u32) -> String {
+        self.view().table(oid).map_or_else(String::new, |t| t.name.clone())
+    }
+
+    async fn drop_schema(&mut self, name: &ast::ObjectName, cascade: bool) -> SqlResult<bool> {
+        let (_, name) = names::qualified(name)?;
+        let view = self.view();
+        let Some(oid) = view.namespace(&name) else { return Ok(false) };
+        if oid == PG_CATALOG || oid == PUBLIC {
+            let message = format!("cannot drop schema {name} because it is required by the database system");
+            return Err(SqlError::new(sqlstate::DEPENDENT_OBJECTS, message));
+        }
+        if cascade {
+            return Err(SqlError::unsupported("DROP SCHEMA CASCADE"));
+        }
+        if view.relations().any(|relation| relation.name().0 == oid) {
+            let message = format!("cannot drop schema {name} because other objects depend on it");
+            return Err(
+                SqlError::new(sqlstate::DEPENDENT_OBJECTS, message).hint("Drop the objects in it first.")
+            );
+        }
+        self.db.catalog.drop_namespace(self.txn, &name).await?;
+        Ok(true)
+    }
+}
+
+fn wrong_kind(relation: &Relation, wanted: ObjectType) -> SqlError {
+    let article = if wanted == ObjectType::Index { "an" } else { "a" };
+    let word = wanted.to_string().to_lowercase();
+    let message = format!("\"{}\" is not {article} {word}", relation.name().1);
+    let hint = match relation {
+        Relation::Table(_) => "Use DROP TABLE to remove a table.",
+        Relation::Index(_) => "Use DROP INDEX to remove an index.",
+        Relation::Sequence(_) => "Use DROP SEQUENCE to remove a sequence.",
+    };
+    SqlError::new(sqlstate::WRONG_OBJECT_TYPE, message).hint(hint)
+}
+
+fn needed_by_constraint(index: &str, table: &str) -> SqlError {
+    let message =
+        format!("cannot drop index {index} because constraint {index} on table {table} requires it");
+    SqlError::new(sqlstate::DEPENDENT_OBJECTS, message)
+        .hint(format!("You can drop constraint {index} on table {table} instead."))
+}
+
+fn needed_by_default(sequence: &str, table: &str) -> SqlError {
+    let message = format!("cannot drop sequence {sequence} because other objects depend on it");
+    SqlError::new(sqlstate::DEPENDENT_OBJECTS, message)
+        .detail(format!("default value for a column of table {table} depends on sequence {sequence}"))
+}

@@ -1,0 +1,356 @@
+//! The tree of running nodes.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use sextant_volume::BoxFuture;
+
+use super::Cx;
+use super::aggregate::AggregateNode;
+use super::join::JoinNode;
+use super::scan::Scanner;
+use super::set::SetNode;
+use super::sort::SortNode;
+use crate::sql::RowBatch;
+use crate::sql::expr::Expr;
+use crate::sql::plan::Plan;
+use crate::types::key::{self, KeyOrder};
+use crate::types::{Datum, SqlError, SqlResult, SqlType, oids, sqlstate};
+
+/// Rows of a batch that a node makes by itself.
+pub(super) const BATCH: usize = 256;
+
+/// A plan being run.
+pub(crate) enum Node {
+    One(bool),
+    Scan(Box<Scanner>),
+    Values { rows: Arc<Vec<Vec<Expr>>>, width: usize, at: usize },
+    Series(Box<Series>),
+    Filter(Box<Node>, Arc<Expr>),
+    Project(Box<Node>, Arc<Vec<Expr>>),
+    Join(Box<JoinNode>),
+    Aggregate(Box<AggregateNode>),
+    Sort(Box<SortNode>),
+    Limit(Box<Limit>),
+    Distinct(Box<Node>, Arc<Vec<SqlType>>, HashSet<Vec<u8>>),
+    DistinctOn(Box<Node>, Arc<Vec<(Expr, SqlType)>>, Option<Vec<u8>>),
+    Append(Vec<Node>),
+    Set(Box<SetNode>),
+}
+
+/// generate_series being run.
+pub(crate) struct Series {
+    args: Arc<[Expr; 3]>,
+    ty: SqlType,
+    /// Next, last, step; `None` before the start.
+    state: Option<(Option<i64>, i64, i64)>,
+}
+
+/// LIMIT and OFFSET being run.
+pub(crate) struct Limit {
+    input: Node,
+    limit: Option<Arc<Expr>>,
+    offset: Option<Arc<Expr>>,
+    /// Rows to skip, rows to give; `None` before the start.
+    left: Option<(u64, u64)>,
+}
+
+impl Node {
+    /// A fresh run of a plan.
+    pub(crate) fn new(plan: &Plan) -> Node {
+        let node = |plan: &Plan| Box::new(Node::new(plan));
+        match plan {
+            Plan::One => Node::One(false),
+            Plan::Scan(scan) => Node::Scan(Box::new(Scanner::new(scan.clone()))),
+            Plan::Values(rows, width) => Node::Values { rows: rows.clone(), width: *width, at: 0 },
+            Plan::Series(args, ty) => {
+                Node::Series(Box::new(Series { args: args.clone(), ty: *ty, state: None }))
+            }
+            Plan::Filter(input, filter) => Node::Filter(node(input), filter.clone()),
+            Plan::Project(input, exprs) => Node::Project(node(input), exprs.clone()),
+            Plan::Join(left, right, join) => {
+                Node::Join(Box::new(JoinNode::new(Node::new(left), Node::new(right), join.clone())))
+            }
+            Plan::Aggregate(input, aggregation) => {
+                Node::Aggregate(Box::new(AggregateNode::new(Node::new(input), aggregation.clone())))
+            }
+            Plan::Sort(input, keys) => Node::Sort(Box::new(SortNode::new(Node::new(input), keys.clone()))),
+            Plan::Limit(input, limit, offset) => Node::Limit(Box::new(Limit {
+                input: Node::new(input),
+                limit: limit.clone(),
+                offset: offset.clone(),
+                left: None,
+            })),
+            Plan::Distinct(input, types) => Node::Distinct(node(input), types.clone(), HashSet::new()),
+            Plan::DistinctOn(input, keys) => Node::DistinctOn(node(input), keys.clone(), None),
+            // Taken from the back.
+            Plan::Append(inputs) => Node::Append(inputs.iter().rev().map(Node::new).collect()),
+            Plan::SetOp(left, right, operation, all, types) => Node::Set(Box::new(SetNode::new(
+                Node::new(left),
+                Node::new(right),
+                (*operation, *all),
+                types.clone(),
+            ))),
+        }
+    }
+
+    /// The next rows, never an empty batch; `None` at the end. The frequent shapes are run without boxing a future.
+    pub(crate) async fn next(&mut self, cx: &mut Cx<'_>) -> SqlResult<Option<RowBatch>> {
+        match self {
+            Node::Scan(scanner) => scanner.next(cx).await,
+            Node::Project(input, exprs) => {
+                let batch = match &mut **input {
+                    Node::Scan(scanner) => scanner.next(cx).await?,
+                    other => other.next_boxed(cx).await?,
+                };
+                match batch {
+                    Some(batch) => project(&batch, exprs, cx).await.map(Some),
+                    None => Ok(None),
+                }
+            }
+            other => other.next_boxed(cx).await,
+        }
+    }
+
+    /// As [`Node::next`], for any node.
+    pub(super) fn next_boxed<'a>(
+        &'a mut self,
+        cx: &'a mut Cx<'_>,
+    ) -> BoxFuture<'a, SqlResult<Option<RowBatch>>> {
+        Box::pin(async move {
+            match self {
+                Node::One(done) => {
+                    if std::mem::replace(done, true) {
+                        return Ok(None);
+                    }
+                    let mut batch = RowBatch::new(0);
+                    batch.push([]);
+                    Ok(Some(batch))
+                }
+                Node::Values { rows, width, at } => values(rows, *width, at, cx).await,
+                Node::Series(series) => series.next(cx),
+                Node::Filter(input, filter) => {
+                    while let Some(batch) = input.next_boxed(cx).await? {
+                        let kept = filtered(batch, filter, cx)?;
+                        if !kept.is_empty() {
+                            return Ok(Some(kept));
+                        }
+                    }
+                    Ok(None)
+                }
+                Node::Join(join) => join.next(cx).await,
+                Node::Aggregate(aggregate) => aggregate.next(cx).await,
+                Node::Sort(sort) => sort.next(cx, None).await,
+                Node::Limit(limit) => limit.next(cx).await,
+                Node::Distinct(input, types, seen) => {
+                    while let Some(batch) = input.next_boxed(cx).await? {
+                        let fresh = retain(batch, |row| Ok(seen.insert(row_key(row, types))))?;
+                        if !fresh.is_empty() {
+                            return Ok(Some(fresh));
+                        }
+                    }
+                    Ok(None)
+                }
+                Node::DistinctOn(input, keys, last) => distinct_on(input, keys, last, cx).await,
+                Node::Append(inputs) => {
+                    while let Some(input) = inputs.last_mut() {
+                        if let Some(batch) = input.next_boxed(cx).await? {
+                            return Ok(Some(batch));
+                        }
+                        inputs.pop();
+                    }
+                    Ok(None)
+                }
+                Node::Set(set) => set.next(cx).await,
+                Node::Scan(_) | Node::Project(..) => self.next(cx).await,
+            }
+        })
+    }
+}
+
+/// Keeps the rows that pass.
+pub(super) fn retain(
+    batch: RowBatch,
+    mut keep: impl FnMut(&[Datum]) -> SqlResult<bool>,
+) -> SqlResult<RowBatch> {
+    let mut out = RowBatch::new(batch.width());
+    for row in batch.into_rows() {
+        if keep(&row)? {
+            out.push(row);
+        }
+    }
+    Ok(out)
+}
+
+fn filtered(batch: RowBatch, filter: &Expr, cx: &Cx<'_>) -> SqlResult<RowBatch> {
+    let eval = cx.eval();
+    retain(batch, |row| filter.is_true(row, &eval))
+}
+
+/// A row's bytes for finding equal rows.
+pub(super) fn row_key(row: &[Datum], types: &[SqlType]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(16);
+    for (datum, ty) in row.iter().zip(types) {
+        key::encode(datum, *ty, KeyOrder::default(), &mut bytes);
+    }
+    bytes
+}
+
+/// Evaluates expressions for each row.
+pub(super) async fn project(batch: &RowBatch, exprs: &[Expr], cx: &Cx<'_>) -> SqlResult<RowBatch> {
+    let mut out = RowBatch::new(exprs.len());
+    cx.evaluate(&mut |eval| {
+        // A row whose sequence ran dry is begun again.
+        while out.len() < batch.len() {
+            let row = batch.row(out.len());
+            out.push_with(|data| {
+                for expr in exprs {
+                    data.push(expr.eval(row, eval)?.into_owned());
+                }
+                Ok::<_, SqlError>(true)
+            })?;
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(out)
+}
+
+async fn values(
+    rows: &[Vec<Expr>],
+    width: usize,
+    at: &mut usize,
+    cx: &Cx<'_>,
+) -> SqlResult<Option<RowBatch>> {
+    let rest = &rows[*at..];
+    let part = &rest[..rest.len().min(BATCH)];
+    if part.is_empty() {
+        return Ok(None);
+    }
+    *at += part.len();
+    let mut out = RowBatch::new(width);
+    cx.evaluate(&mut |eval| {
+        while out.len() < part.len() {
+            let exprs = &part[out.len()];
+            out.push_with(|data| {
+                for expr in exprs {
+                    data.push(expr.eval(&[], eval)?.into_owned());
+                }
+                Ok::<_, SqlError>(true)
+            })?;
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(Some(out))
+}
+
+impl Series {
+    fn next(&mut self, cx: &Cx<'_>) -> SqlResult<Option<RowBatch>> {
+        let state = match &mut self.state {
+            Some(state) => state,
+            None => {
+                let eval = cx.eval();
+                let mut values = [None; 3];
+                for (value, arg) in values.iter_mut().zip(&*self.args) {
+                    *value = arg.eval(&[], &eval)?.as_i64();
+                }
+                let [Some(start), Some(stop), Some(step)] = values else { return Ok(None) };
+                if step == 0 {
+                    let message = "step size cannot equal zero";
+                    return Err(SqlError::new(sqlstate::INVALID_PARAMETER_VALUE, message));
+                }
+                self.state.insert((Some(start), stop, step))
+            }
+        };
+        let (next, stop, step) = state;
+        let mut out = RowBatch::new(1);
+        while let Some(value) = *next
+            && out.len() < BATCH
+        {
+            if (*step > 0 && value > *stop) || (*step < 0 && value < *stop) {
+                *next = None;
+                break;
+            }
+            out.push([if self.ty.oid == oids::INT4 {
+                Datum::Int4(value as i32)
+            } else {
+                Datum::Int8(value)
+            }]);
+            *next = value.checked_add(*step);
+        }
+        Ok((!out.is_empty()).then_some(out))
+    }
+}
+
+impl Limit {
+    async fn next(&mut self, cx: &mut Cx<'_>) -> SqlResult<Option<RowBatch>> {
+        let (mut skip, mut give) = match self.left {
+            Some(left) => left,
+            None => {
+                let eval = cx.eval();
+                let skip =
+                    count(self.offset.as_deref(), &eval, sqlstate::INVALID_ROW_COUNT_IN_OFFSET, "OFFSET")?;
+                let give =
+                    count(self.limit.as_deref(), &eval, sqlstate::INVALID_ROW_COUNT_IN_LIMIT, "LIMIT")?;
+                (skip.unwrap_or(0), give.unwrap_or(u64::MAX))
+            }
+        };
+        while give > 0 {
+            let keep = usize::try_from(skip.saturating_add(give)).ok();
+            let next = match &mut self.input {
+                Node::Sort(sort) => sort.next(cx, keep).await?,
+                other => other.next_boxed(cx).await?,
+            };
+            let Some(mut batch) = next else { break };
+            let skipped = skip.min(batch.len() as u64);
+            batch.skip(skipped as usize);
+            skip -= skipped;
+            batch.truncate(usize::try_from(give).unwrap_or(usize::MAX));
+            give -= batch.len() as u64;
+            self.left = Some((skip, give));
+            if !batch.is_empty() {
+                return Ok(Some(batch));
+            }
+        }
+        self.left = Some((0, 0));
+        Ok(None)
+    }
+}
+
+fn count(
+    expr: Option<&Expr>,
+    eval: &crate::sql::expr::EvalCx<'_>,
+    code: &'static str,
+    clause: &str,
+) -> SqlResult<Option<u64>> {
+    let Some(expr) = expr else { return Ok(None) };
+    let value = expr.eval(&[], eval)?.as_i64();
+    value
+        .map(|n| u64::try_from(n).map_err(|_| SqlError::new(code, format!("{clause} must not be negative"))))
+        .transpose()
+}
+
+async fn distinct_on(
+    input: &mut Node,
+    keys: &[(Expr, SqlType)],
+    last: &mut Option<Vec<u8>>,
+    cx: &mut Cx<'_>,
+) -> SqlResult<Option<RowBatch>> {
+    while let Some(batch) = input.next_boxed(cx).await? {
+        let eval = cx.eval();
+        let firsts = retain(batch, |row| {
+            let mut bytes = Vec::new();
+            for (expr, ty) in keys {
+                key::encode(&*expr.eval(row, &eval)?, *ty, KeyOrder::default(), &mut bytes);
+            }
+            let is_first = last.as_ref() != Some(&bytes);
+            *last = Some(bytes);
+            Ok(is_first)
+        })?;
+        if !firsts.is_empty() {
+            return Ok(Some(firsts));
+        }
+    }
+    Ok(None)
+}

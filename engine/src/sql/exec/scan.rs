@@ -1,0 +1,259 @@
+//! Reading a table: all of it, or by an index, or row by row with locks.
+
+use std::sync::Arc;
+
+use super::Cx;
+use super::range::{KeyRange, ranges};
+use crate::btree::Direction;
+use crate::sql::RowBatch;
+use crate::sql::bind::RowLocking;
+use crate::sql::plan::{Access, IndexAccess, Scan};
+use crate::table::{self, IndexScan, LockOutcome, RowId, TableScan};
+use crate::txn::TxnError;
+use crate::types::{Datum, SqlResult};
+
+/// Rows of the first batch from an index, and the most of a later one: few are read in vain when few are wanted.
+const FIRST_ROWS: usize = 16;
+const ROWS_MAX: usize = 256;
+
+/// A table being read.
+pub(crate) struct Scanner {
+    scan: Arc<Scan>,
+    state: State,
+    /// The ids of the rows of the last batch.
+    pub(crate) ids: Vec<RowId>,
+    /// Rows found that are still to be locked, the last first.
+    unlocked: Vec<RowId>,
+    bytes: Vec<u8>,
+}
+
+enum State {
+    Start,
+    Table(TableScan, table::RowBatch),
+    Index(Box<IndexState>),
+    Done,
+}
+
+struct IndexState {
+    ranges: std::vec::IntoIter<KeyRange>,
+    current: Option<IndexScan>,
+    entries: table::RowBatch,
+    at: usize,
+    rows: usize,
+}
+
+impl Scanner {
+    pub(crate) fn new(scan: Arc<Scan>) -> Scanner {
+        Scanner { scan, state: State::Start, ids: Vec::new(), unlocked: Vec::new(), bytes: Vec::new() }
+    }
+
+    /// The next rows that pass the filter; their ids are in `ids`.
+    pub(crate) async fn next(&mut self, cx: &mut Cx<'_>) -> SqlResult<Option<RowBatch>> {
+        match self.scan.locking {
+            Some(locking) => self.next_locked(cx, locking).await,
+            None => self.next_unlocked(cx).await,
+        }
+    }
+
+    async fn next_unlocked(&mut self, cx: &mut Cx<'_>) -> SqlResult<Option<RowBatch>> {
+        loop {
+            match &mut self.state {
+                State::Start => self.state = start(&self.scan, cx)?,
+                State::Table(scan, batch) => {
+                    if !scan.next_batch(&cx.db.txns, batch).await? {
+                        self.state = State::Done;
+                        continue;
+                    }
+                    let rows = self.scan.take(batch, &mut self.ids, cx)?;
+                    if !rows.is_empty() {
+                        return Ok(Some(rows));
+                    }
+                }
+                State::Index(index) => {
+                    let mut out = RowBatch::new(self.scan.table.columns.len());
+                    self.ids.clear();
+                    let more = index.fill(&self.scan, cx, &mut self.bytes, &mut self.ids, &mut out).await?;
+                    if !more {
+                        self.state = State::Done;
+                    }
+                    if !out.is_empty() {
+                        return Ok(Some(out));
+                    }
+                }
+                State::Done => return Ok(None),
+            }
+        }
+    }
+
+    /// One locked row at a time, so that LIMIT locks no more than it returns (unless a sort stands between).
+    async fn next_locked(&mut self, cx: &mut Cx<'_>, locking: RowLocking) -> SqlResult<Option<RowBatch>> {
+        loop {
+            while let Some(id) = self.unlocked.pop() {
+                let mut row = RowBatch::new(self.scan.table.columns.len());
+                if self.scan.lock(cx, locking, id, &mut self.bytes, &mut row).await? {
+                    self.ids.clear();
+                    self.ids.push(id);
+                    return Ok(Some(row));
+                }
+            }
+            if self.next_unlocked(cx).await?.is_none() {
+                return Ok(None);
+            }
+            self.unlocked.clear();
+            self.unlocked.extend(self.ids.iter().rev());
+        }
+    }
+}
+
+fn start(scan: &Scan, cx: &Cx<'_>) -> SqlResult<State> {
+    Ok(match &scan.access {
+        Access::Table => {
+            let table = TableScan::new(&scan.table.store, cx.snapshot.clone());
+            State::Table(table, table::RowBatch::new())
+        }
+        Access::Index(access) => {
+            let ranges = ranges(access, &scan.table, &cx.eval())?;
+            State::Index(Box::new(IndexState {
+                ranges: ranges.into_iter(),
+                current: None,
+                entries: table::RowBatch::new(),
+                at: 0,
+                rows: FIRST_ROWS,
+            }))
+        }
+    })
+}
+
+impl Scan {
+    /// Decodes a row to the end of `out`, if it passes the filter.
+    pub(crate) fn decode(&self, bytes: &[u8], cx: &Cx<'_>, out: &mut RowBatch) -> SqlResult<bool> {
+        out.push_with(|data| {
+            let start = data.len();
+            self.table.layout.decode_into(bytes, &self.wanted, data)?;
+            match &self.filter {
+                Some(filter) => filter.is_true(&data[start..], &cx.eval()),
+                None => Ok(true),
+            }
+        })
+    }
+
+    fn take(&self, batch: &table::RowBatch, ids: &mut Vec<RowId>, cx: &Cx<'_>) -> SqlResult<RowBatch> {
+        let mut out = RowBatch::new(self.table.columns.len());
+        ids.clear();
+        let eval = cx.eval();
+        for (id, bytes) in batch.iter() {
+            let kept = out.push_with(|data| {
+                let start = data.len();
+                self.table.layout.decode_into(bytes, &self.wanted, data)?;
+                match &self.filter {
+                    Some(filter) => filter.is_true(&data[start..], &eval),
+                    None => Ok(true),
+                }
+            })?;
+            if kept {
+                ids.push(id);
+            }
+        }
+        Ok(out)
+    }
+
+    /// Locks a row and decodes its newest version, if it still passes the filter.
+    async fn lock(
+        &self,
+        cx: &mut Cx<'_>,
+        locking: RowLocking,
+        id: RowId,
+        bytes: &mut Vec<u8>,
+        out: &mut RowBatch,
+    ) -> SqlResult<bool> {
+        let db = cx.db.clone();
+        let locked = db.txns.lock_row(cx.txn, &self.table.store, id, locking.lock, locking.wait, bytes).await;
+        match locked {
+            Ok(LockOutcome::Locked | LockOutcome::Updated) => self.decode(bytes, cx, out),
+            Ok(LockOutcome::Gone | LockOutcome::SelfModified) => Ok(false),
+            Err(TxnError::LockNotAvailable) if locking.skip_locked => Ok(false),
+            Err(TxnError::LockNotAvailable) => Err(crate::types::SqlError::new(
+                crate::types::sqlstate::LOCK_NOT_AVAILABLE,
+                format!("could not obtain lock on row in relation \"{}\"", self.table.name),
+            )),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl IndexState {
+    /// Follows entries to rows; false when there are no more.
+    async fn fill(
+        &mut self,
+        scan: &Scan,
+        cx: &Cx<'_>,
+        bytes: &mut Vec<u8>,
+        ids: &mut Vec<RowId>,
+        out: &mut RowBatch,
+    ) -> SqlResult<bool> {
+        let Access::Index(access) = &scan.access else { return Ok(false) };
+        let system = &cx.db.txns;
+        let mut row_key = Vec::new();
+        loop {
+            while self.at < self.entries.len() {
+                let (id, entry_key) = self.entries.get(self.at);
+                self.at += 1;
+                if !system.get(cx.snapshot, &scan.table.store, id, bytes).await? {
+                    continue;
+                }
+                let start = out.len();
+                if !scan.decode(bytes, cx, out)? {
+                    continue;
+                }
+                if !has_key(access, scan, out.row(start), entry_key, &mut row_key)? {
+                    out.pop();
+                    continue;
+                }
+                ids.push(id);
+                if access.is_point() {
+                    // The key's only row; there may be other keys.
+                    self.current = None;
+                    self.at = self.entries.len();
+                }
+                if out.len() >= self.rows {
+                    self.rows = (self.rows * 2).min(ROWS_MAX);
+                    return Ok(true);
+                }
+            }
+            if !self.next_entries(access, cx).await? {
+                return Ok(false);
+            }
+        }
+    }
+
+    async fn next_entries(&mut self, access: &IndexAccess, cx: &Cx<'_>) -> SqlResult<bool> {
+        loop {
+            self.at = 0;
+            if let Some(scan) = &mut self.current {
+                if scan.next_batch(&cx.db.txns, &mut self.entries).await? {
+                    return Ok(true);
+                }
+                self.current = None;
+            }
+            let Some((lower, upper)) = self.ranges.next() else {
+                self.entries.clear();
+                return Ok(false);
+            };
+            let direction = if access.backward { Direction::Backward } else { Direction::Forward };
+            self.current = Some(IndexScan::new(&access.index.store, lower, upper, direction));
+        }
+    }
+}
+
+/// Whether an entry is the one of this version of its row: others lead to it too while they are not cleaned up.
+fn has_key(
+    access: &IndexAccess,
+    scan: &Scan,
+    row: &[Datum],
+    entry_key: &[u8],
+    row_key: &mut Vec<u8>,
+) -> SqlResult<bool> {
+    row_key.clear();
+    access.index.key(&scan.table.columns, |n| Ok(row[n].clone()), row_key)?;
+    Ok(row_key == entry_key)
+}

@@ -1,0 +1,92 @@
+//! What the system says about itself, its catalog and the session.
+
+use super::{Declared, function};
+use crate::catalog::{CatalogView, Relation};
+use crate::sql::expr::EvalCx;
+use crate::types::{Datum, SqlError, SqlResult, SqlType, sqlstate};
+use std::sync::Arc;
+
+/// As PostgreSQL 15 introduces itself, because clients parse it, with our name behind.
+pub(crate) const VERSION: &str = concat!("PostgreSQL 15.0 (Sextant ", env!("CARGO_PKG_VERSION"), ")");
+
+fn text(d: &Datum) -> &str {
+    d.as_str().unwrap_or_default()
+}
+
+fn oid(d: &Datum) -> u32 {
+    d.as_i64().and_then(|n| u32::try_from(n).ok()).unwrap_or_default()
+}
+
+fn view(cx: &EvalCx<'_>) -> Arc<CatalogView> {
+    cx.db.catalog.view(None)
+}
+
+fn setting(cx: &EvalCx<'_>, name: &str, missing_ok: bool) -> SqlResult<Datum> {
+    let name = name.to_ascii_lowercase();
+    match cx.ctx.session().settings.get(&name) {
+        Some(value) => Ok(Datum::text(value.as_str())),
+        None if missing_ok => Ok(Datum::Null),
+        None => Err(SqlError::new(
+            sqlstate::UNDEFINED_OBJECT,
+            format!("unrecognized configuration parameter \"{name}\""),
+        )),
+    }
+}
+
+/// The first schema of the search path that exists.
+fn current_schema(cx: &EvalCx<'_>) -> Datum {
+    let view = view(cx);
+    let path = &cx.ctx.session().search_path;
+    let first = path.iter().find(|name| view.namespace(name).is_some());
+    first.map_or(Datum::Null, |name| Datum::text(name.as_str()))
+}
+
+/// True if the relation is found by its name alone.
+fn is_visible(cx: &EvalCx<'_>, oid: u32) -> Datum {
+    let view = view(cx);
+    let Some((namespace, name)) = view.relation(oid).map(Relation::name) else { return Datum::Null };
+    let path = std::iter::once("pg_catalog").chain(cx.ctx.session().search_path.iter().map(String::as_str));
+    let first = path.filter_map(|schema| view.namespace(schema)).find(|n| view.find(*n, name).is_some());
+    Datum::Bool(first == Some(namespace))
+}
+
+fn user(cx: &EvalCx<'_>) -> SqlResult<Datum> {
+    Ok(Datum::text(cx.ctx.session().user.as_str()))
+}
+
+fn format_type(ty: &Datum, typmod: &Datum) -> Datum {
+    let Some(known) = SqlType::from_oid(oid(ty)) else {
+        return if ty.is_null() { Datum::Null } else { Datum::text("???") };
+    };
+    let typmod = typmod.as_i64().map_or(-1, |n| n as i32);
+    Datum::text(SqlType { typmod, ..known }.spelled())
+}
+
+pub(super) static ALL: &[Declared] = &[
+    function!("version", [] -> TEXT, |_, _| Ok(Datum::text(VERSION))),
+    function!("current_schema", [] -> NAME, |cx, _| Ok(current_schema(cx))),
+    function!("current_database", [] -> NAME, |cx, _| Ok(Datum::text(cx.ctx.session().database.as_str()))),
+    function!("current_catalog", [] -> NAME, |cx, _| Ok(Datum::text(cx.ctx.session().database.as_str()))),
+    function!("current_user", [] -> NAME, |cx, _| user(cx)),
+    function!("session_user", [] -> NAME, |cx, _| user(cx)),
+    function!("user", [] -> NAME, |cx, _| user(cx)),
+    function!("pg_backend_pid", [] -> INT4, |cx, _| Ok(Datum::Int4(cx.ctx.session().backend_pid))),
+    function!("pg_is_in_recovery", [] -> BOOL, |_, _| Ok(Datum::Bool(false))),
+    function!("current_setting", [TEXT] -> TEXT, |cx, a| setting(cx, text(&a[0]), false)),
+    function!("current_setting", [TEXT, BOOL] -> TEXT, |cx, a| setting(cx, text(&a[0]), a[1].is_true())),
+    function!("pg_table_is_visible", [OID] -> BOOL, |cx, a| Ok(is_visible(cx, oid(&a[0])))),
+    function!("pg_get_userbyid", [OID] -> NAME, |cx, _| user(cx)),
+    function!("pg_encoding_to_char", [INT4] -> NAME, |_, a| {
+        Ok(Datum::text(if a[0].as_i64() == Some(6) { "UTF8" } else { "" }))
+    }),
+    Declared {
+        args: &[SqlType::OID, SqlType::INT4],
+        variadic: false,
+        result: SqlType::TEXT,
+        function: crate::sql::expr::Function {
+            name: "format_type",
+            strict: false,
+            run: |_, a| Ok(format_type(&a[0], &a[1])),
+        },
+    },
+];

@@ -1,0 +1,495 @@
+//! Expressions, bound and typed: every operator and function is resolved to a Rust function, so evaluation looks
+//! nothing up. Evaluation is synchronous and borrows where it can.
+
+pub(crate) mod arith;
+pub(crate) mod cast;
+pub(crate) mod functions;
+mod like;
+mod show;
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+pub(crate) use like::like;
+
+use super::{Database, SessionContext};
+use crate::catalog::SequenceInfo;
+use crate::types::{Datum, SqlError, SqlResult, SqlType, compare};
+
+/// A strict operator or function of one argument: not called for NULL.
+#[derive(Debug)]
+pub(crate) struct Unary {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(&Datum) -> SqlResult<Datum>,
+}
+
+/// A strict operator of two arguments.
+#[derive(Debug)]
+pub(crate) struct Binary {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(&Datum, &Datum) -> SqlResult<Datum>,
+}
+
+/// A function of any number of arguments.
+#[derive(Debug)]
+pub(crate) struct Function {
+    pub(crate) name: &'static str,
+    /// NULL for any NULL argument, without being called.
+    pub(crate) strict: bool,
+    pub(crate) run: fn(&EvalCx<'_>, &[Datum]) -> SqlResult<Datum>,
+}
+
+/// A comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Comparison {
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+}
+
+impl Comparison {
+    pub(crate) fn holds(self, order: Ordering) -> bool {
+        match self {
+            Comparison::Eq => order.is_eq(),
+            Comparison::Ne => order.is_ne(),
+            Comparison::Lt => order.is_lt(),
+            Comparison::Le => order.is_le(),
+            Comparison::Gt => order.is_gt(),
+            Comparison::Ge => order.is_ge(),
+        }
+    }
+
+    /// The comparison with its sides exchanged.
+    pub(crate) fn mirrored(self) -> Comparison {
+        match self {
+            Comparison::Lt => Comparison::Gt,
+            Comparison::Le => Comparison::Ge,
+            Comparison::Gt => Comparison::Lt,
+            Comparison::Ge => Comparison::Le,
+            same => same,
+        }
+    }
+
+    pub(crate) fn symbol(self) -> &'static str {
+        match self {
+            Comparison::Eq => "=",
+            Comparison::Ne => "<>",
+            Comparison::Lt => "<",
+            Comparison::Le => "<=",
+            Comparison::Gt => ">",
+            Comparison::Ge => ">=",
+        }
+    }
+}
+
+/// A bound expression over the columns of an input row.
+#[derive(Debug, Clone)]
+pub(crate) enum Expr {
+    Const(Datum),
+    /// A column of the input row.
+    Column(usize),
+    /// A parameter, from 0.
+    Param(usize),
+    /// An aggregate of the query, from 0; replaced by a column before a plan is made.
+    Aggregate(usize),
+    /// The value of a subquery that was run before (0-based).
+    Subquery(usize),
+    Unary(&'static Unary, Box<Expr>),
+    Binary(&'static Binary, Box<(Expr, Expr)>),
+    Compare(Comparison, SqlType, Box<(Expr, Expr)>),
+    /// IS [NOT] DISTINCT FROM; true for NOT.
+    Distinct(bool, SqlType, Box<(Expr, Expr)>),
+    And(Vec<Expr>),
+    Or(Vec<Expr>),
+    Not(Box<Expr>),
+    /// IS [NOT] NULL; true for NOT.
+    IsNull(bool, Box<Expr>),
+    /// IS [NOT] TRUE, FALSE: the value looked for, and NOT.
+    IsBool(bool, bool, Box<Expr>),
+    /// Needle, list, type to compare as; true for NOT.
+    In(Box<Expr>, Vec<Expr>, SqlType, bool),
+    /// Needle IN the rows of a subquery that was run before.
+    InSubquery(Box<Expr>, usize, SqlType, bool),
+    Case(Vec<(Expr, Expr)>, Box<Expr>),
+    Coalesce(Vec<Expr>),
+    /// GREATEST (true) and LEAST.
+    Extreme(bool, SqlType, Vec<Expr>),
+    Cast(Box<Cast>),
+    Call(&'static Function, Vec<Expr>),
+    NextVal(Arc<SequenceInfo>),
+}
+
+/// A conversion.
+#[derive(Debug, Clone)]
+pub(crate) struct Cast {
+    pub(crate) expr: Expr,
+    pub(crate) from: SqlType,
+    pub(crate) to: SqlType,
+    pub(crate) explicit: bool,
+}
+
+/// What evaluation may look at besides the row.
+pub(crate) struct EvalCx<'a> {
+    pub(crate) db: &'a Database,
+    pub(crate) ctx: &'a SessionContext,
+    pub(crate) params: &'a [Datum],
+    /// Rows of one column, by subquery.
+    pub(crate) subqueries: &'a [Vec<Datum>],
+    /// A sequence whose reserved values ran out: reserve more and evaluate again.
+    pub(crate) wanted: RefCell<Option<Arc<SequenceInfo>>>,
+}
+
+impl<'a> EvalCx<'a> {
+    pub(crate) fn new(db: &'a Database, ctx: &'a SessionContext, params: &'a [Datum]) -> EvalCx<'a> {
+        EvalCx { db, ctx, params, subqueries: &[], wanted: RefCell::new(None) }
+    }
+}
+
+fn borrowed(datum: &Datum) -> SqlResult<Cow<'_, Datum>> {
+    Ok(Cow::Borrowed(datum))
+}
+
+fn owned<'a>(datum: Datum) -> SqlResult<Cow<'a, Datum>> {
+    Ok(Cow::Owned(datum))
+}
+
+fn boolean<'a>(value: Option<bool>) -> SqlResult<Cow<'a, Datum>> {
+    owned(value.map_or(Datum::Null, Datum::Bool))
+}
+
+impl Expr {
+    /// The value for a row.
+    pub(crate) fn eval<'a>(&'a self, row: &'a [Datum], cx: &'a EvalCx<'_>) -> SqlResult<Cow<'a, Datum>> {
+        match self {
+            Expr::Const(datum) => borrowed(datum),
+            Expr::Column(n) => borrowed(&row[*n]),
+            Expr::Param(n) => cx.params.get(*n).map_or_else(
+                || Err(SqlError::internal(format!("there is no value for parameter ${}", n + 1))),
+                borrowed,
+            ),
+            Expr::Aggregate(_) => Err(SqlError::internal("an aggregate outside of an aggregation")),
+            Expr::Subquery(n) => {
+                cx.subqueries.get(*n).and_then(|rows| rows.first()).map_or(owned(Datum::Null), borrowed)
+            }
+            Expr::Unary(f, arg) => match arg.eval(row, cx)?.as_ref() {
+                Datum::Null => owned(Datum::Null),
+                value => owned((f.run)(value)?),
+            },
+            Expr::Binary(f, args) => {
+                let (a, b) = (args.0.eval(row, cx)?, args.1.eval(row, cx)?);
+                if a.is_null() || b.is_null() { owned(Datum::Null) } else { owned((f.run)(&a, &b)?) }
+            }
+            Expr::Compare(op, ty, args) => {
+                let (a, b) = (args.0.eval(row, cx)?, args.1.eval(row, cx)?);
+                boolean(compare(&a, &b, *ty).map(|order| op.holds(order)))
+            }
+            Expr::Cast(cast) => cast.eval(row, cx),
+            Expr::And(parts) => boolean(all(parts, row, cx)?),
+            Expr::Or(parts) => boolean(any(parts, row, cx)?),
+            _ => self.eval_rare(row, cx),
+        }
+    }
+
+    fn eval_rare<'a>(&'a self, row: &'a [Datum], cx: &'a EvalCx<'_>) -> SqlResult<Cow<'a, Datum>> {
+        match self {
+            Expr::Not(arg) => match arg.eval(row, cx)?.as_ref() {
+                Datum::Bool(b) => owned(Datum::Bool(!b)),
+                _ => owned(Datum::Null),
+            },
+            Expr::IsNull(not, arg) => owned(Datum::Bool(arg.eval(row, cx)?.is_null() != *not)),
+            Expr::IsBool(wanted, not, arg) => {
+                let is = matches!(arg.eval(row, cx)?.as_ref(), Datum::Bool(b) if b == wanted);
+                owned(Datum::Bool(is != *not))
+            }
+            Expr::Distinct(not, ty, args) => {
+                let (a, b) = (args.0.eval(row, cx)?, args.1.eval(row, cx)?);
+                let distinct = match compare(&a, &b, *ty) {
+                    Some(order) => order.is_ne(),
+                    None => a.is_null() != b.is_null(),
+                };
+                owned(Datum::Bool(distinct != *not))
+            }
+            Expr::In(needle, list, ty, not) => {
+                let needle = needle.eval(row, cx)?;
+                let values = list.iter().map(|item| item.eval(row, cx));
+                boolean(is_in(&needle, values, *ty)?.map(|found| found != *not))
+            }
+            Expr::InSubquery(needle, n, ty, not) => {
+                let needle = needle.eval(row, cx)?;
+                let rows = cx.subqueries.get(*n).map_or(&[][..], Vec::as_slice);
+                boolean(is_in(&needle, rows.iter().map(borrowed), *ty)?.map(|found| found != *not))
+            }
+            Expr::Case(whens, otherwise) => {
+                for (when, then) in whens {
+                    if when.eval(row, cx)?.is_true() {
+                        return then.eval(row, cx);
+                    }
+                }
+                otherwise.eval(row, cx)
+            }
+            Expr::Coalesce(args) => {
+                for arg in args {
+                    let value = arg.eval(row, cx)?;
+                    if !value.is_null() {
+                        return Ok(value);
+                    }
+                }
+                owned(Datum::Null)
+            }
+            Expr::Extreme(greatest, ty, args) => extreme(*greatest, *ty, args, row, cx),
+            Expr::Call(f, args) => {
+                let values = args
+                    .iter()
+                    .map(|arg| arg.eval(row, cx).map(Cow::into_owned))
+                    .collect::<SqlResult<Vec<Datum>>>()?;
+                if f.strict && values.iter().any(Datum::is_null) {
+                    return owned(Datum::Null);
+                }
+                owned((f.run)(cx, &values)?)
+            }
+            Expr::NextVal(sequence) => match cx.db.catalog.sequences.take(sequence) {
+                Some(value) => owned(Datum::Int8(value)),
+                None => {
+                    *cx.wanted.borrow_mut() = Some(sequence.clone());
+                    Err(SqlError::internal("a sequence's reserved values ran out"))
+                }
+            },
+            _ => Err(SqlError::internal("an expression that cannot be evaluated")),
+        }
+    }
+
+    /// True only if the value is TRUE.
+    pub(crate) fn is_true(&self, row: &[Datum], cx: &EvalCx<'_>) -> SqlResult<bool> {
+        Ok(self.eval(row, cx)?.is_true())
+    }
+
+    /// Calls `f` with each direct part.
+    pub(crate) fn each_part<'a>(&'a self, f: &mut dyn FnMut(&'a Expr)) {
+        match self {
+            Expr::Const(_)
+            | Expr::Column(_)
+            | Expr::Param(_)
+            | Expr::Aggregate(_)
+            | Expr::Subquery(_)
+            | Expr::NextVal(_) => {}
+            Expr::Unary(_, a) | Expr::Not(a) | Expr::IsNull(_, a) | Expr::IsBool(_, _, a) => f(a),
+            Expr::InSubquery(a, ..) => f(a),
+            Expr::Binary(_, ab) | Expr::Compare(_, _, ab) | Expr::Distinct(_, _, ab) => {
+                f(&ab.0);
+                f(&ab.1);
+            }
+            Expr::And(parts) | Expr::Or(parts) | Expr::Coalesce(parts) => parts.iter().for_each(f),
+            Expr::Extreme(_, _, parts) | Expr::Call(_, parts) => parts.iter().for_each(f),
+            Expr::In(a, list, ..) => {
+                f(a);
+                list.iter().for_each(f);
+            }
+            Expr::Case(whens, otherwise) => {
+                for (when, then) in whens {
+                    f(when);
+                    f(then);
+                }
+                f(otherwise);
+            }
+            Expr::Cast(cast) => f(&cast.expr),
+        }
+    }
+
+    /// Calls `f` with each direct part, to change it.
+    pub(crate) fn each_part_mut(&mut self, f: &mut dyn FnMut(&mut Expr)) {
+        match self {
+            Expr::Const(_)
+            | Expr::Column(_)
+            | Expr::Param(_)
+            | Expr::Aggregate(_)
+            | Expr::Subquery(_)
+            | Expr::NextVal(_) => {}
+            Expr::Unary(_, a) | Expr::Not(a) | Expr::IsNull(_, a) | Expr::IsBool(_, _, a) => f(a),
+            Expr::InSubquery(a, ..) => f(a),
+            Expr::Binary(_, ab) | Expr::Compare(_, _, ab) | Expr::Distinct(_, _, ab) => {
+                f(&mut ab.0);
+                f(&mut ab.1);
+            }
+            Expr::And(parts) | Expr::Or(parts) | Expr::Coalesce(parts) => parts.iter_mut().for_each(f),
+            Expr::Extreme(_, _, parts) | Expr::Call(_, parts) => parts.iter_mut().for_each(f),
+            Expr::In(a, list, ..) => {
+                f(a);
+                list.iter_mut().for_each(f);
+            }
+            Expr::Case(whens, otherwise) => {
+                for (when, then) in whens {
+                    f(when);
+                    f(then);
+                }
+                f(otherwise);
+            }
+            Expr::Cast(cast) => f(&mut cast.expr),
+        }
+    }
+
+    /// True if it, or a part of it, passes the test.
+    pub(crate) fn any(&self, test: &mut dyn FnMut(&Expr) -> bool) -> bool {
+        if test(self) {
+            return true;
+        }
+        let mut found = false;
+        self.each_part(&mut |part| found = found || part.any(test));
+        found
+    }
+
+    /// The columns that it reads.
+    pub(crate) fn columns(&self, out: &mut Vec<usize>) {
+        if let Expr::Column(n) = self {
+            out.push(*n);
+        }
+        self.each_part(&mut |part| part.columns(out));
+    }
+
+    /// Moves its columns: what was column n is column `to(n)`.
+    pub(crate) fn shift_columns(&mut self, to: &dyn Fn(usize) -> usize) {
+        if let Expr::Column(n) = self {
+            *n = to(*n);
+        }
+        self.each_part_mut(&mut |part| part.shift_columns(to));
+    }
+
+    /// True when it is the same for every row of an execution: no columns, and nothing that changes by call.
+    pub(crate) fn is_stable(&self) -> bool {
+        !self.any(&mut |part| match part {
+            Expr::Column(_) | Expr::Aggregate(_) | Expr::NextVal(_) => true,
+            Expr::Call(f, _) => functions::is_volatile(f),
+            _ => false,
+        })
+    }
+
+    /// AND of parts; TRUE of none.
+    pub(crate) fn and(mut parts: Vec<Expr>) -> Option<Expr> {
+        match parts.len() {
+            0 => None,
+            1 => parts.pop(),
+            _ => Some(Expr::And(parts)),
+        }
+    }
+
+    /// Splits a condition at its ANDs.
+    pub(crate) fn conjuncts(self, out: &mut Vec<Expr>) {
+        match self {
+            Expr::And(parts) => parts.into_iter().for_each(|p| p.conjuncts(out)),
+            Expr::Const(Datum::Bool(true)) => {}
+            other => out.push(other),
+        }
+    }
+}
+
+/// AND: FALSE wins over NULL.
+fn all(parts: &[Expr], row: &[Datum], cx: &EvalCx<'_>) -> SqlResult<Option<bool>> {
+    let mut result = Some(true);
+    for part in parts {
+        match part.eval(row, cx)?.as_ref() {
+            Datum::Bool(true) => {}
+            Datum::Bool(false) => return Ok(Some(false)),
+            _ => result = None,
+        }
+    }
+    Ok(result)
+}
+
+/// OR: TRUE wins over NULL.
+fn any(parts: &[Expr], row: &[Datum], cx: &EvalCx<'_>) -> SqlResult<Option<bool>> {
+    let mut result = Some(false);
+    for part in parts {
+        match part.eval(row, cx)?.as_ref() {
+            Datum::Bool(false) => {}
+            Datum::Bool(true) => return Ok(Some(true)),
+            _ => result = None,
+        }
+    }
+    Ok(result)
+}
+
+fn is_in<'a>(
+    needle: &Datum,
+    list: impl Iterator<Item = SqlResult<Cow<'a, Datum>>>,
+    ty: SqlType,
+) -> SqlResult<Option<bool>> {
+    let mut result = Some(false);
+    for item in list {
+        let item = item?;
+        match compare(needle, &item, ty) {
+            Some(Ordering::Equal) => return Ok(Some(true)),
+            Some(_) => {}
+            None => result = None,
+        }
+    }
+    Ok(result)
+}
+
+fn extreme<'a>(
+    greatest: bool,
+    ty: SqlType,
+    args: &'a [Expr],
+    row: &'a [Datum],
+    cx: &'a EvalCx<'_>,
+) -> SqlResult<Cow<'a, Datum>> {
+    let mut best: Cow<'a, Datum> = Cow::Owned(Datum::Null);
+    for arg in args {
+        let value = arg.eval(row, cx)?;
+        if value.is_null() {
+            continue;
+        }
+        let better = match compare(&value, &best, ty) {
+            None => true,
+            Some(order) => order == if greatest { Ordering::Greater } else { Ordering::Less },
+        };
+        if better {
+            best = value;
+        }
+    }
+    Ok(best)
+}
+
+impl Cast {
+    fn eval<'a>(&'a self, row: &'a [Datum], cx: &'a EvalCx<'_>) -> SqlResult<Cow<'a, Datum>> {
+        let value = self.expr.eval(row, cx)?;
+        if value.is_null() {
+            return Ok(value);
+        }
+        let zone = &cx.ctx.session().timezone;
+        cast::cast(value.as_ref(), self.from, self.to, self.explicit, zone).map(Cow::Owned)
+    }
+}
+
+impl PartialEq for Expr {
+    /// Same shape, same meaning: for matching GROUP BY and ORDER BY expressions with the select list.
+    fn eq(&self, other: &Expr) -> bool {
+        use Expr as E;
+        match (self, other) {
+            (E::Const(a), E::Const(b)) => a == b,
+            (E::Column(a), E::Column(b))
+            | (E::Param(a), E::Param(b))
+            | (E::Aggregate(a), E::Aggregate(b))
+            | (E::Subquery(a), E::Subquery(b)) => a == b,
+            (E::Unary(f, a), E::Unary(g, b)) => std::ptr::eq(*f, *g) && a == b,
+            (E::Binary(f, a), E::Binary(g, b)) => std::ptr::eq(*f, *g) && a == b,
+            (E::Compare(f, t, a), E::Compare(g, u, b)) => f == g && t == u && a == b,
+            (E::Distinct(f, t, a), E::Distinct(g, u, b)) => f == g && t == u && a == b,
+            (E::And(a), E::And(b)) | (E::Or(a), E::Or(b)) | (E::Coalesce(a), E::Coalesce(b)) => a == b,
+            (E::Not(a), E::Not(b)) => a == b,
+            (E::IsNull(n, a), E::IsNull(m, b)) => n == m && a == b,
+            (E::IsBool(v, n, a), E::IsBool(w, m, b)) => v == w && n == m && a == b,
+            (E::In(a, l, t, n), E::In(b, k, u, m)) => a == b && l == k && t == u && n == m,
+            (E::Case(w, o), E::Case(v, p)) => w == v && o == p,
+            (E::Extreme(g, t, a), E::Extreme(h, u, b)) => g == h && t == u && a == b,
+            (E::Cast(a), E::Cast(b)) => {
+                a.to == b.to && a.from == b.from && a.explicit == b.explicit && a.expr == b.expr
+            }
+            (E::Call(f, a), E::Call(g, b)) => std::ptr::eq(*f, *g) && a == b,
+            _ => false,
+        }
+    }
+}
