@@ -28,25 +28,42 @@ fn set_counts(mtr: &mut MiniTxn<'_>, h: PageHandle, count: usize, heap: usize, g
 
 /// Puts an entry in front of entry `n`. The node must have room: [`Node::free`] of at least the entry's size.
 pub(super) fn insert(mtr: &mut MiniTxn<'_>, h: PageHandle, n: usize, suffix: &[u8], value: &[u8]) {
-    let cell = CELL_HEAD + suffix.len() + value.len();
-    debug_assert!(Node(mtr.bytes(h)).free() >= cell + SLOT);
-    if Node(mtr.bytes(h)).gap() < cell + SLOT {
+    insert_all(mtr, h, n, std::iter::once((suffix, value)));
+}
+
+/// Puts several entries, in order, in front of entry `n`: one patch for all cells, one for all slots. The node must have
+/// room for all.
+pub(super) fn insert_all<'e>(
+    mtr: &mut MiniTxn<'_>,
+    h: PageHandle,
+    n: usize,
+    entries: impl Iterator<Item = (&'e [u8], &'e [u8])> + Clone,
+) {
+    let (mut added, mut cells) = (0, 0);
+    for (suffix, value) in entries.clone() {
+        added += 1;
+        cells += CELL_HEAD + suffix.len() + value.len();
+    }
+    if Node(mtr.bytes(h)).gap() < cells + SLOT * added {
         compact(mtr, h);
     }
     let node = Node(mtr.bytes(h));
-    let (count, garbage, at) = (node.count(), node.garbage(), node.heap() - cell);
-    let mut bytes = mtr.take_scratch();
-    bytes.extend_from_slice(&u16_bytes(suffix.len()));
-    bytes.extend_from_slice(&u16_bytes(value.len()));
-    bytes.extend_from_slice(suffix);
-    bytes.extend_from_slice(value);
-    mtr.set(h, at, &bytes);
+    let (count, garbage, heap) = (node.count(), node.garbage(), node.heap() - cells);
+    let (mut bytes, mut slots) = (mtr.take_scratch(), Vec::with_capacity(SLOT * added));
+    for (suffix, value) in entries {
+        slots.extend_from_slice(&u16_bytes(heap + bytes.len()));
+        bytes.extend_from_slice(&u16_bytes(suffix.len()));
+        bytes.extend_from_slice(&u16_bytes(value.len()));
+        bytes.extend_from_slice(suffix);
+        bytes.extend_from_slice(value);
+    }
+    mtr.set(h, heap, &bytes);
     mtr.return_scratch(bytes);
     if n < count {
-        mtr.copy_within(h, slot_at(n), slot_at(n + 1), SLOT * (count - n));
+        mtr.copy_within(h, slot_at(n), slot_at(n + added), SLOT * (count - n));
     }
-    mtr.set(h, slot_at(n), &u16_bytes(at));
-    set_counts(mtr, h, count + 1, at, garbage);
+    mtr.set(h, slot_at(n), &slots);
+    set_counts(mtr, h, count + added, heap, garbage);
 }
 
 /// Takes entry `n` out.

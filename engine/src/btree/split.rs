@@ -110,6 +110,13 @@ struct Cut {
     separator: Vec<u8>,
 }
 
+/// Where the last separator goes: a parent with room, and the entry in front of which.
+struct Place {
+    h: PageHandle,
+    at: usize,
+    separator: Vec<u8>,
+}
+
 impl Tree {
     /// Splits `h` for an entry that it has no room for.
     pub(super) fn split(&self, mtr: &mut MiniTxn<'_>, h: PageHandle, incoming: Incoming) -> Step<()> {
@@ -134,7 +141,7 @@ impl Tree {
                 _ => self.cut_node(mtr, &cut, right),
             }
         }
-        if let (Some((h, at, separator)), Some(child)) = (parent, child) {
+        if let (Some(Place { h, at, separator }), Some(child)) = (parent, child) {
             let suffix = separator.get(Node(mtr.bytes(h)).prefix_len()..).unwrap_or(&[]).to_vec();
             insert(mtr, h, at, &suffix, &child.to_le_bytes());
         }
@@ -143,13 +150,12 @@ impl Tree {
 
     /// Decides the splits from `h` upwards, and where in which parent with room the last separator goes: none when the
     /// root is split.
-    #[allow(clippy::type_complexity)]
     fn latch_and_decide(
         &self,
         mtr: &mut MiniTxn<'_>,
         h: PageHandle,
         incoming: Incoming,
-    ) -> Step<(Vec<Cut>, Option<(PageHandle, usize, Vec<u8>)>)> {
+    ) -> Step<(Vec<Cut>, Option<Place>)> {
         let (mut h, mut incoming) = (h, incoming);
         let mut cuts = Vec::new();
         loop {
@@ -168,7 +174,7 @@ impl Tree {
                 Ok(_) => return Err(self.damaged().into()),
             };
             if entry_size(separator.len() - parent.prefix_len(), 8) <= parent.free() {
-                return Ok((cuts, Some((h, at, separator))));
+                return Ok((cuts, Some(Place { h, at, separator })));
             }
             incoming = Incoming { at, replaces: false, key: separator, value: vec![0; 8] };
         }

@@ -88,6 +88,31 @@ async fn ascending_and_descending_keys_leave_full_leaves_and_little_log() {
 }
 
 #[tokio::test]
+async fn a_run_of_rows_logs_little_more_than_the_rows() {
+    let store = MemoryStore::new();
+    let (pool, tree) = fresh(store.clone(), 1024).await;
+    let keys: Vec<_> = (0..5000u64).map(u64::to_be_bytes).collect();
+    let values: Vec<_> = (0..5000u64).map(|n| row(n, 1, "abc")).collect();
+    let run: Vec<_> = keys.iter().zip(&values).map(|(k, v)| (&k[..], &v[..])).collect();
+    let payload: usize = run.iter().map(|(k, v)| k.len() + v.len()).sum();
+    let mut rest = &run[..];
+    while let Some((key, value)) = rest.first() {
+        let (done, _) = pool.write(|mtr| tree.insert_run(mtr, rest)).await.unwrap();
+        if done == 0 {
+            put(&pool, tree, key, value).await;
+        }
+        rest = &rest[done.max(1)..];
+    }
+    let sound = check(&pool, tree).await;
+    assert_eq!(sound.entries.len(), 5000);
+    let overhead = (store.log_bytes() - payload as u64) as f64 / 5000.0;
+    println!("a run of rows: {overhead:.1} bytes of log a row besides it");
+    assert!(overhead < 10.0, "{overhead}");
+    let fill = sound.leaf_fill.iter().sum::<usize>() * 100 / (sound.leaf_fill.len() * 8128);
+    assert!(fill >= 90, "{fill} %");
+}
+
+#[tokio::test]
 async fn random_keys_leave_leaves_two_thirds_full() {
     let store = MemoryStore::new();
     let (pool, tree) = fresh(store.clone(), 1024).await;
