@@ -1,6 +1,7 @@
 //! The transaction and table layers over a volume in memory.
 
 mod basics;
+mod churn;
 mod crash;
 mod indexes;
 mod model;
