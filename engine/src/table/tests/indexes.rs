@@ -301,7 +301,10 @@ async fn the_cleaner_removes_what_writers_leave() {
     assert_eq!((report.rows_removed, report.entries_removed), (30, 90));
     undecided.rollback();
     assert_eq!(bed.system.clean(&tables).await.unwrap(), VacuumReport::default());
-    assert_eq!(bed.system.vacuum_table(&bed.table, &[index.clone()]).await.unwrap().entries_removed, 0);
+    assert_eq!(
+        bed.system.vacuum_table(&bed.table, std::slice::from_ref(&index)).await.unwrap().entries_removed,
+        0
+    );
     let found: Vec<u8> = keys(&bed, &index, Direction::Forward).await.iter().map(|k| k.0).collect();
     let wanted: Vec<u8> = (31..=50).chain(81..=100).chain(200..230).collect();
     assert_eq!(found, wanted);
