@@ -35,12 +35,13 @@ impl Driver {
 
     async fn join(self: Rc<Self>, at: Place) {
         let mut pause = PAUSE.0;
+        let mut failures = 0;
         loop {
             let node = self.core.borrow().node_of(at);
             if self.core.borrow().stopped || !self.core.borrow().nodes[node].is_ready() {
                 break; // whoever connects it next starts again
             }
-            match self.try_join(at).await {
+            match self.try_join(at, failures).await {
                 Ok(()) => break,
                 Err(error) => {
                     tracing::warn!(group = at.group, member = at.member, %error, "a segment cannot join yet")
@@ -48,12 +49,13 @@ impl Driver {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE.1);
+            failures += 1;
         }
         self.core.borrow_mut().member(at).joining = false;
         self.changed.notify_waiters();
     }
 
-    async fn try_join(self: &Rc<Self>, at: Place) -> Result<(), CallError> {
+    async fn try_join(self: &Rc<Self>, at: Place, failures: usize) -> Result<(), CallError> {
         let connection = |core: &Core| {
             let node = &core.nodes[core.node_of(at)];
             node.is_ready().then_some(node.generation)
@@ -77,7 +79,7 @@ impl Driver {
                     break;
                 }
             }
-            scl = self.catch_up(at, scl).await?;
+            scl = self.catch_up(at, scl, failures).await?;
         }
         self.settle();
         Ok(())
@@ -143,17 +145,15 @@ impl Driver {
     }
 
     /// One step of filling what the kept log does not reach; returns the segment's new SCL.
-    async fn catch_up(&self, at: Place, scl: Lsn) -> Result<Lsn, CallError> {
+    async fn catch_up(&self, at: Place, scl: Lsn, failures: usize) -> Result<Lsn, CallError> {
         let (from, up_to) = {
             let core = self.core.borrow();
             let group = &core.groups[at.group];
-            let peers =
-                group.members.iter().enumerate().filter(|(n, m)| m.live && *n != at.member && m.scl > scl);
-            let best = peers.max_by_key(|(_, m)| m.scl);
-            let Some((member, peer)) = best else {
+            let peers = group.members.iter().enumerate().filter(|(n, m)| m.live && *n != at.member);
+            let Some((member, up_to)) = choose_peer(peers.map(|(n, m)| (n, m.scl)), scl, failures) else {
                 return Err(CallError::Unexpected("no peer has the log that the segment lacks".to_owned()));
             };
-            (Place { group: at.group, member }, peer.scl)
+            (Place { group: at.group, member }, up_to)
         };
         let reached = self.copy_step(from, at, scl, up_to).await?;
         if reached <= scl {
@@ -207,6 +207,14 @@ impl Driver {
     }
 }
 
+/// The peer to copy from and where it stands: the most complete one above `scl`, and after each failure the next one.
+/// The most complete one may be damaged, and asking it for ever would leave the segment behind for ever.
+fn choose_peer(peers: impl Iterator<Item = (usize, Lsn)>, scl: Lsn, failures: usize) -> Option<(usize, Lsn)> {
+    let mut able: Vec<(usize, Lsn)> = peers.filter(|(_, theirs)| *theirs > scl).collect();
+    able.sort_by_key(|(_, theirs)| std::cmp::Reverse(*theirs));
+    able.get(failures % able.len().max(1)).copied()
+}
+
 fn next_batch(batches: &mut Bytes) -> Result<Bytes, CallError> {
     let header = BatchHeader::decode(batches).map_err(|e| CallError::Unexpected(e.to_string()))?;
     if batches.len() < header.total_len() {
@@ -224,4 +232,18 @@ pub(crate) fn state_of(reply: Reply) -> Result<SegmentState, CallError> {
 
 fn unexpected(reply: &Reply) -> CallError {
     CallError::Unexpected(format!("an answer to another question, kind {}", reply.kind()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_fails_is_not_asked_for_ever() {
+        let peers = [(0, Lsn(50)), (1, Lsn(90)), (2, Lsn(10)), (3, Lsn(70))];
+        let choice = |failures| choose_peer(peers.into_iter(), Lsn(10), failures).map(|(peer, _)| peer);
+        let order: Vec<_> = (0..4).map(choice).collect();
+        assert_eq!(order, [Some(1), Some(3), Some(0), Some(1)]);
+        assert_eq!(choose_peer(peers.into_iter(), Lsn(90), 3), None);
+    }
 }
