@@ -244,21 +244,20 @@ impl SimDisk {
 /// What a crash leaves of a write: nothing, all, a prefix or any subset of its sectors.
 fn torn(write: &Write, sector: usize, rng: &mut Rng) -> Vec<Write> {
     let sectors = write.bytes.len().div_ceil(sector);
-    let keep: Box<dyn FnMut(usize, &mut Rng) -> bool> = match rng.below(5) {
+    let prefix = match rng.below(5) {
         0 => return Vec::new(),
         1 => return vec![write.clone()],
-        2 | 3 => {
-            let prefix = rng.index(sectors.max(1));
-            Box::new(move |n, _| n < prefix)
+        2 | 3 => Some(rng.index(sectors.max(1))),
+        _ => None,
+    };
+    let mut kept = Vec::new();
+    for n in 0..sectors {
+        if prefix.map_or_else(|| rng.percent(50), |prefix| n < prefix) {
+            let bytes = &write.bytes[n * sector..((n + 1) * sector).min(write.bytes.len())];
+            kept.push(Write { offset: write.offset + n * sector, bytes: bytes.to_vec() });
         }
-        _ => Box::new(|_, rng| rng.percent(50)),
-    };
-    let mut keep = keep;
-    let part = |n: usize| {
-        let bytes = &write.bytes[n * sector..((n + 1) * sector).min(write.bytes.len())];
-        Write { offset: write.offset + n * sector, bytes: bytes.to_vec() }
-    };
-    (0..sectors).filter(|n| keep(*n, rng)).map(part).collect()
+    }
+    kept
 }
 
 fn ready<'a, T: 'a>(value: T) -> LocalFuture<'a, T> {

@@ -25,11 +25,11 @@ impl Rng {
 
     /// Another stream, independent of how this one goes on.
     pub fn fork(&mut self) -> Rng {
-        Rng::new(self.next())
+        Rng::new(self.bits())
     }
 
     /// 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         let s = &mut self.state;
         let result = s[1].wrapping_mul(5).rotate_left(7).wrapping_mul(9);
         let t = s[1] << 17;
@@ -45,7 +45,7 @@ impl Rng {
     /// Below `n`; 0 when `n` is 0.
     pub fn below(&mut self, n: u64) -> u64 {
         // The bias of 2^-64 * n changes no test.
-        ((u128::from(self.next()) * u128::from(n)) >> 64) as u64
+        ((u128::from(self.bits()) * u128::from(n)) >> 64) as u64
     }
 
     /// In `low..=high`.
@@ -72,7 +72,7 @@ impl Rng {
     /// logarithms differ between machines.
     pub fn exponential(&mut self, mean: u64) -> u64 {
         // Halve for each leading coin, then a linear step inside the octave: -ln(u) within 6 %.
-        let bits = self.next();
+        let bits = self.bits();
         let octaves = u64::from((bits >> 32).leading_zeros().saturating_sub(32)).min(20);
         let inside = bits & 0xffff;
         let ln2_per_mille = 693;
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn the_stream_of_a_seed_never_changes() {
         let mut rng = Rng::new(42);
-        let first: Vec<u64> = (0..3).map(|_| rng.next()).collect();
+        let first: Vec<u64> = (0..3).map(|_| rng.bits()).collect();
         assert_eq!(first, [0x15780b2e0c2ec716, 0x6104d9866d113a7e, 0xae17533239e499a1]);
     }
 

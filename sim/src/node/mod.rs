@@ -4,12 +4,13 @@
 mod pages;
 
 use std::collections::VecDeque;
+use std::collections::btree_map::Entry;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use sextant_redo::wire::{Append, Reply, Request, SegmentError};
 use sextant_redo::{Lsn, NodeId, SegmentId};
-use sextant_segment_store::core::{Action, Answer, Entry, Store, Ticket};
+use sextant_segment_store::core::{Action, Answer, Entry as LogEntry, Store, Ticket};
 use sextant_segment_store::disk::{AlignedBuf, Disk, FileId};
 use sextant_segment_store::log::{self, Group, GroupHeader, HotLog, LogCache, LogIdentity, Prepared, Queued};
 use sextant_segment_store::recovery::{LogStart, recover};
@@ -112,11 +113,10 @@ impl StorageNode {
             }
         };
         let mut files = recovered.files;
-        if !files.contains_key(&recovered.next.file) {
-            match self.make_file(recovered.next.file) {
-                Some(file) => files.insert(recovered.next.file, file),
-                None => return None, // The device is full: it does not start now.
-            };
+        if let Entry::Vacant(first) = files.entry(recovered.next.file) {
+            // A full device: it does not start now.
+            let file = self.make_file(recovered.next.file)?;
+            first.insert(file);
         }
         self.refuses = None;
         self.up = true;
@@ -245,7 +245,7 @@ impl StorageNode {
     /// Mutant: epochs are taken over without being written.
     fn forget_epochs(&mut self) {
         for queued in &mut self.queue {
-            if matches!(queued.entry, Some(Entry::Epochs(..)))
+            if matches!(queued.entry, Some(LogEntry::Epochs(..)))
                 && let Some(entry) = queued.entry.take()
             {
                 let _ = self.store.on_durable(&entry, Default::default(), &mut |_, _, _| {});
@@ -305,7 +305,7 @@ fn lost_since(before: &Store, after: &Store, flight: Option<&Group>) -> Lost {
             return Some(format!("segment {id:?} is gone"));
         };
         let (was, is) = (slot.segment.state(), now.segment.state());
-        let truncated = entries().any(|e| matches!(e, Entry::Truncations(segment, _) if segment == id));
+        let truncated = entries().any(|e| matches!(e, LogEntry::Truncations(segment, _) if segment == id));
         if is.epochs.volume < was.epochs.volume {
             return Some(format!("{id:?} was at {:?} and is at {:?}", was.epochs, is.epochs));
         }

@@ -237,14 +237,14 @@ impl World {
             return Ok(());
         }
         match event {
-            Event::ToNode { writer, node, id, request } => self.to_node(writer, node, id, request),
+            Event::ToNode { writer, node, id, request } => self.deliver(writer, node, id, request),
             Event::Written { node, life } => self.written(node, life),
             Event::ToWriter { writer, node, id, reply } => {
                 self.mix(id << 8 | u64::from(reply.kind()));
                 self.note(|_| format!("writer {writer} <- node {node} #{id:x} {}", brief_reply(&reply)));
                 self.with_writer(writer, |w, _, out| w.on_reply(node, id, reply, out))
             }
-            Event::ToMeta { writer, id, request } => self.to_meta(writer, id, &request),
+            Event::ToMeta { writer, id, request } => self.ask_meta(writer, id, &request),
             Event::FromMeta { writer, id, reply } => {
                 self.note(|_| format!("writer {writer} <- meta #{id} {:?}", reply.as_ref().err()));
                 self.with_writer(writer, |w, now, out| w.on_meta(now, id, reply, out))
@@ -280,7 +280,7 @@ impl World {
         }
     }
 
-    fn to_node(&mut self, writer: usize, node: usize, id: u64, request: Request) -> Checked {
+    fn deliver(&mut self, writer: usize, node: usize, id: u64, request: Request) -> Checked {
         self.mix(id << 8 | u64::from(request.kind()));
         if !self.nodes[node].up {
             return Ok(());
@@ -324,7 +324,7 @@ impl World {
         Ok(())
     }
 
-    fn to_meta(&mut self, writer: usize, id: u64, request: &MetaRequest) -> Checked {
+    fn ask_meta(&mut self, writer: usize, id: u64, request: &MetaRequest) -> Checked {
         self.mix(id);
         if self.meta_away {
             return Ok(());

@@ -115,7 +115,7 @@ impl Writer {
         }
         let Some(cached) = self.cache.get(&page) else { return };
         let index = mtr.add_page(page, cached.lsn());
-        let word = self.rng.next().to_le_bytes();
+        let word = self.rng.bits().to_le_bytes();
         let at =
             |rng: &mut crate::rng::Rng, len: usize| PAGE_HEADER + rng.index(PAGE_SIZE - PAGE_HEADER - len);
         match self.rng.below(20) {
@@ -161,27 +161,27 @@ impl Writer {
         if !self.profile.snapshots {
             return;
         }
+        let over = self.snapshot.as_ref().is_some_and(|snapshot| snapshot.reads_left == 0);
         match &mut self.snapshot {
-            None if self.rng.percent(5) => {
-                let Some(tracker) = &self.tracker else { return };
-                let required = (0..self.groups.len()).map(|g| tracker.required_scl(g)).collect();
-                let reads_left = self.rng.between(3, 20) as u32;
-                self.snapshot = Some(Snapshot { at: tracker.vdl(), required, reads_left });
-            }
+            None if self.rng.percent(5) => self.take_snapshot(),
             None => {}
-            Some(snapshot) if snapshot.reads_left == 0 => {
-                if self.reads.values().all(|read| read.kind != ReadKind::Snapshot) {
-                    self.snapshot = None;
-                }
+            Some(_) if over && self.reads.values().all(|read| read.kind != ReadKind::Snapshot) => {
+                self.snapshot = None;
             }
-            Some(snapshot) => {
-                if self.rng.percent(15) {
-                    snapshot.reads_left -= 1;
-                    let page = PageId(self.rng.below(pages));
-                    self.read(page, ReadKind::Snapshot, out);
-                }
+            Some(snapshot) if !over && self.rng.percent(15) => {
+                snapshot.reads_left -= 1;
+                let page = PageId(self.rng.below(pages));
+                self.read(page, ReadKind::Snapshot, out);
             }
+            Some(_) => {}
         }
+    }
+
+    fn take_snapshot(&mut self) {
+        let Some(tracker) = &self.tracker else { return };
+        let required = (0..self.groups.len()).map(|g| tracker.required_scl(g)).collect();
+        let reads_left = self.rng.between(3, 20) as u32;
+        self.snapshot = Some(Snapshot { at: tracker.vdl(), required, reads_left });
     }
 
     fn fetch(&mut self, page: PageId, out: &mut Vec<Out>) {

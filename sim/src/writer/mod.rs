@@ -130,6 +130,8 @@ struct Member {
     scl: Lsn,
     live: bool,
     joining: bool,
+    /// Joins that failed in a row: the next one copies from another peer.
+    join_failures: usize,
     /// Sequence number of the next batch for it.
     next: u64,
     sent_to: Lsn,

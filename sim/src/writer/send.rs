@@ -178,7 +178,7 @@ impl Writer {
                 m.still = if moved || m.sent_to <= m.scl { 0 } else { m.still + 1 };
                 if m.live && m.still >= STILL.1 {
                     m.live = false;
-                } else if m.live && m.still > 0 && m.still % STILL.0 == 0 {
+                } else if m.live && m.still > 0 && m.still.is_multiple_of(STILL.0) {
                     let (scl, still) = (m.scl, m.still);
                     if self.go_live(at, scl, out) {
                         self.member(at).still = still;

@@ -57,6 +57,7 @@ impl Writer {
             scl: Lsn::ZERO,
             live: false,
             joining: false,
+            join_failures: 0,
             next: 0,
             sent_to: Lsn::ZERO,
             seen: Lsn::ZERO,

@@ -159,7 +159,11 @@ impl Writer {
         let Some(known) = self.tasks.remove(&task) else { return };
         let at = known.place();
         match known.goal {
-            Goal::Join(_) => self.member(at).joining = false,
+            Goal::Join(_) => {
+                let member = self.member(at);
+                member.joining = false;
+                member.join_failures += 1;
+            }
             Goal::Opening(Action::Open(_)) => self.start_action(Action::Open(at), out),
             Goal::Opening(_) => self.tell_opening(Event::Failed(at), out),
         }
@@ -230,15 +234,18 @@ impl Writer {
     fn catch_up(&mut self, task: u64, at: Place, scl: Lsn, out: &mut Vec<Out>) {
         if self.go_live(at, scl, out) {
             self.finish_task(task);
-            self.member(at).joining = false;
+            let member = self.member(at);
+            (member.joining, member.join_failures) = (false, 0);
             return;
         }
         let members = self.groups[at.group].members.iter().enumerate();
         let peers = members.filter(|(n, m)| m.live && *n != at.member && m.scl > scl);
-        match peers.max_by_key(|(_, m)| m.scl) {
-            Some((member, peer)) => {
+        let mut peers: Vec<(usize, Lsn)> = peers.map(|(n, m)| (n, m.scl)).collect();
+        peers.sort_by_key(|(_, theirs)| std::cmp::Reverse(*theirs));
+        let failures = self.groups[at.group].members[at.member].join_failures;
+        match peers.get(failures % peers.len().max(1)) {
+            Some(&(member, up_to)) => {
                 let from = Place { group: at.group, member };
-                let up_to = peer.scl;
                 self.set_step(task, Step::ReadLog { from, reached: scl, up_to }, out);
             }
             None => self.fail_task(task, out),

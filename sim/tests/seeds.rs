@@ -1,0 +1,48 @@
+//! Short runs of the simulator: some seeds are clean, a seed means one run, seeds that found bugs stay found, and bugs
+//! that are put back are caught.
+
+use sextant_sim::mutant::Mutant;
+use sextant_sim::run;
+
+fn assert_clean(seed: u64) {
+    let found = run(seed, None, false);
+    assert!(found.failure.is_none(), "seed {seed}: {:?}", found.failure);
+    assert!(found.stats.acked > 0 && found.stats.pages > 0, "seed {seed} did nothing: {}", found.stats);
+}
+
+#[test]
+fn seeds_are_clean() {
+    (0..20).for_each(assert_clean);
+}
+
+/// Seeds that found a bug, each named in docs/testing.md.
+#[test]
+fn what_was_found_stays_fixed() {
+    [246, 310].into_iter().for_each(assert_clean);
+}
+
+#[test]
+fn a_seed_is_one_run() {
+    for seed in [3, 7, 11] {
+        let (a, b) = (run(seed, None, false), run(seed, None, true));
+        assert_eq!(a.hash, b.hash, "seed {seed}");
+        assert_eq!(a.stats, b.stats, "seed {seed}");
+        assert!(!b.trace.is_empty());
+    }
+    assert_ne!(run(3, None, false).hash, run(4, None, false).hash);
+}
+
+fn assert_caught(mutant: Mutant, seeds: std::ops::Range<u64>) {
+    let caught = seeds.clone().any(|seed| run(seed, Some(mutant), false).failure.is_some());
+    assert!(caught, "{} survives seeds {seeds:?}", mutant.name());
+}
+
+#[test]
+fn bugs_put_back_are_caught() {
+    use Mutant::*;
+    let quick = [AckAtThree, AckAtPgcl, VdlInsideMtr, ReplyBeforeFlush, AckHighest, NoEpochCheck, ShortRange];
+    quick.into_iter().for_each(|mutant| assert_caught(mutant, 0..20));
+    [IgnoreTornGroup, ServeUnchecked, ReadAnywhere, FloorIgnoresSnapshots, EpochNotDurable]
+        .into_iter()
+        .for_each(|mutant| assert_caught(mutant, 0..20));
+}
