@@ -158,8 +158,8 @@ async fn sequences_go_on_after_a_crash_and_do_not_roll_back() {
     }
     assert_eq!(values, (1..=40).collect::<Vec<i64>>());
     let again = open(store.crash()).await;
-    let next = next(&again, &sequence).await.unwrap();
-    assert!((41..=65).contains(&next), "{next}");
+    let after = next(&again, &sequence).await.unwrap();
+    assert!((41..=65).contains(&after), "{after}");
     again.sequences.set(&sequence, Some(i64::from(i32::MAX))).await.unwrap();
     assert_eq!(next(&again, &sequence).await.unwrap(), i64::from(i32::MAX));
     assert_eq!(next(&again, &sequence).await.unwrap_err().sqlstate, sqlstate::SEQUENCE_LIMIT);

@@ -7,7 +7,7 @@ use super::call::{aggregate_arguments, is_unknown};
 use super::{Binder, Scope, Typed};
 use crate::sql::expr::cast::Context;
 use crate::sql::expr::{Expr, functions};
-use crate::types::{Datum, SqlError, SqlResult, SqlType, oids, sqlstate};
+use crate::types::{SqlError, SqlResult, SqlType, oids, sqlstate};
 
 /// The aggregates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -22,6 +22,10 @@ impl Binder<'_> {
         if !function.within_group.is_empty() || function.null_treatment.is_some() {
             return Err(SqlError::unsupported(format!("this form of {name}()")));
         }
+        let name = match (&function.args, super::expr::keyword_function(&name)) {
+            (FunctionArguments::None, Some(real)) => real.to_owned(),
+            _ => name,
+        };
         if let Some(kind) = AggregateKind::named(&name) {
             return self.aggregate(kind, function, scope);
         }

@@ -10,7 +10,7 @@ use super::{Binder, Scope, Typed, names, undefined_column};
 use crate::catalog::{ColumnInfo, TableInfo};
 use crate::sql::Column;
 use crate::sql::expr::Expr;
-use crate::types::{Datum, SqlError, SqlResult, SqlType, sqlstate};
+use crate::types::{Datum, SqlError, SqlResult, sqlstate};
 
 /// RETURNING: expressions over the table's row, and their description.
 #[derive(Debug, Default)]

@@ -434,7 +434,7 @@ fn number(text: &str) -> SqlResult<Typed> {
 }
 
 /// Words that are functions without parentheses.
-fn keyword_function(name: &str) -> Option<&'static str> {
+pub(super) fn keyword_function(name: &str) -> Option<&'static str> {
     Some(match name {
         "current_timestamp" => "now",
         "localtimestamp" => "localtimestamp",

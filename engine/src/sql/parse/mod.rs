@@ -53,7 +53,11 @@ pub(super) fn parse_one(text: &str) -> SqlResult<ParsedStatement> {
         };
         return Ok(ParsedStatement { text: text.into(), kind, body });
     }
-    let statement = grammar(text, Some(tokens))?;
+    // TABLE t is SELECT * FROM t; the grammar knows it only inside of queries.
+    let statement = match cursor.eat("TABLE") {
+        true => grammar(&format!("SELECT * FROM {}", cursor.rest()), None)?,
+        false => grammar(text, Some(tokens))?,
+    };
     Ok(ParsedStatement {
         text: text.into(),
         kind: kind_of(&statement)?,

@@ -35,18 +35,18 @@ async fn access_paths() {
         ),
         ("select * from t where k + 1 = 2", "Seq Scan on t\n  Filter: ((k + 1) = 2)"),
         ("select * from t where id <> 1", "Seq Scan on t\n  Filter: (id <> 1)"),
-        ("select id from t order by id limit 1", "Limit\n    ->  Index Scan using t_pkey on t"),
+        ("select id from t order by id limit 1", "Limit\n  ->  Index Scan using t_pkey on t"),
         ("select id from t order by id desc", "Index Scan Backward using t_pkey on t"),
         (
             "select id from t where k = 1 order by id",
             "Index Scan Backward using t_k on t\n  Index Cond: (k = 1)\n  Filter: (k = 1)",
         ),
         ("select k from t order by k, id desc", "Index Scan using t_k on t"),
-        ("select k from t order by k, id", "Sort\n  Sort Key: #1, #2\n    ->  Seq Scan on t"),
-        ("select count(*) from t group by k", "HashAggregate\n  Group Key: #2\n    ->  Seq Scan on t"),
+        ("select k from t order by k, id", "Sort\n  Sort Key: #1, #2\n  ->  Seq Scan on t"),
+        ("select count(*) from t group by k", "HashAggregate\n  Group Key: #2\n  ->  Seq Scan on t"),
         (
             "select 1 from t a join t b on a.id = b.k where a.id = 3",
-            "Hash Join\n  Hash Cond: (#1 = #5)\n    ->  Index Scan using t_pkey on t a\n          Index Cond: (id = 3)\n          Filter: (id = 3)\n    ->  Seq Scan on t b",
+            "Hash Join\n  Hash Cond: (#1 = #5)\n  ->  Index Scan using t_pkey on t a\n        Index Cond: (id = 3)\n        Filter: (id = 3)\n  ->  Seq Scan on t b",
         ),
         (
             "update t set k = 1 where id = 2",
