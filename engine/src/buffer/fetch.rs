@@ -22,9 +22,9 @@ use super::{BufferPool, StorageError};
 use crate::btree;
 
 /// How long a fetch waits for a frame before it says that the cache is full.
-const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 300 } else { 10_000 });
+const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 3_000 } else { 10_000 });
 /// The same for a step that holds pins, which may be what others wait for.
-const PATIENCE_WITH_PINS: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 100 });
+const PATIENCE_WITH_PINS: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 100 });
 /// Longest single wait before the frames are looked over again.
 const NAP: Duration = Duration::from_millis(20);
 
