@@ -19,9 +19,7 @@ impl Session {
     /// A message of the extended protocol, other than Sync and Flush.
     pub(super) async fn extended(&mut self, message: Frontend<'_>, wire: &mut Wire) -> Result<(), Failure> {
         match message {
-            Frontend::Parse { name, sql, types } => {
-                Box::pin(self.parse(name, sql, types.iter().collect(), wire)).await
-            }
+            Frontend::Parse { name, sql, types } => self.parse(name, sql, types.iter().collect(), wire).await,
             Frontend::Bind(bind) => self.bind(&bind, wire).await,
             Frontend::Describe(Target::Statement, name) => Ok(self.describe_statement(name, wire)?),
             Frontend::Describe(Target::Portal, name) => Ok(self.describe_portal(name, wire)?),
@@ -59,20 +57,28 @@ impl Session {
         wire: &mut Wire,
     ) -> Result<(), Failure> {
         self.statements.check_free(name)?;
-        let mut parsed = sql::parse(text)?;
-        if parsed.len() > 1 {
-            return Err(SqlError::syntax("cannot insert multiple commands into a prepared statement").into());
-        }
-        let statement = match parsed.pop() {
-            Some(one) => {
-                self.refuse_in_failed(&one.kind)?;
-                self.statement_of(one, declared).await?
-            }
-            None => Arc::new(Statement::empty()),
+        let statement = match self.known_plan(text, &declared) {
+            Some(statement) => statement,
+            None => Box::pin(self.parse_anew(text, declared)).await?,
         };
         self.statements.put(name, statement);
         backend::parse_complete(&mut wire.out);
         Ok(())
+    }
+
+    async fn parse_anew(&mut self, text: &str, declared: Box<[u32]>) -> Result<Arc<Statement>, Failure> {
+        let mut parsed = sql::parse(text)?;
+        if parsed.len() > 1 {
+            return Err(SqlError::syntax("cannot insert multiple commands into a prepared statement").into());
+        }
+        let Some(one) = parsed.pop() else { return Ok(Arc::new(Statement::empty())) };
+        self.refuse_in_failed(&one.kind)?;
+        let statement = self.statement_of(one, declared).await?;
+        if statement.plan.is_some() {
+            // A client that parses the same text for every execution (pgbench -M extended, ORMs) pays once.
+            self.plans.put(text, &statement);
+        }
+        Ok(statement)
     }
 
     async fn bind(&mut self, bind: &Bind<'_>, wire: &mut Wire) -> Result<(), Failure> {

@@ -84,9 +84,10 @@ pub(crate) static COMMIT: LazyLock<Histogram> = LazyLock::new(|| {
 pub(crate) static ROWS: LazyLock<IntCounter> =
     LazyLock::new(|| counter("sextant_sql_rows_sent_total", "Rows sent to clients"));
 
-/// Plans found in the cache of a session.
-pub(crate) static PLANS_REUSED: LazyLock<IntCounter> =
-    LazyLock::new(|| counter("sextant_sql_plans_reused_total", "Simple queries whose plan was cached"));
+/// Plans found by their text in the cache of a session.
+pub(crate) static PLANS_REUSED: LazyLock<IntCounter> = LazyLock::new(|| {
+    counter("sextant_sql_plans_reused_total", "Statements whose plan was kept by their text")
+});
 
 /// Plans made.
 pub(crate) static PLANS_MADE: LazyLock<IntCounter> =

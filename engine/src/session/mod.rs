@@ -8,7 +8,7 @@
 //! | `portal`, `run`, `rows` | a statement with its parameters, running it, writing its rows |
 //! | `steer`, `cursors`, `settings` | statements about the session itself |
 //! | `copy_in`, `copy_out`, `copy` | COPY |
-//! | `plans` | plans of simple queries by their text |
+//! | `plans` | plans by the text of their statement |
 //! | `interrupt`, `report`, `codes`, `metrics` | cancellation, errors, SQLSTATEs, counters |
 //!
 //! What must hold: ReadyForQuery says the truth about the block; a commit is answered only when it is durable at a write

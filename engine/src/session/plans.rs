@@ -1,4 +1,4 @@
-//! Plans of simple queries, kept by the query's text.
+//! Plans kept by the text of their statement, for simple queries and for Parse.
 //!
 //! A text is kept when it comes for the second time: a client that writes its values into the text (pgbench in simple
 //! mode) sends every text once, and must not pay for keeping them. Whether a plan is still right is asked of the plan

@@ -10,7 +10,7 @@ use super::rows::{self, Formats};
 use super::run::{Ran, Tag};
 use super::{Failure, Session, metrics};
 use crate::sql::{self, ParsedStatement, Prepared, StatementKind};
-use crate::types::SqlError;
+use crate::types::{SqlError, sqlstate};
 use crate::wire::{Wire, backend};
 
 impl Session {
@@ -29,8 +29,7 @@ impl Session {
     }
 
     async fn run_string(&mut self, sql: &str, wire: &mut Wire) -> Result<(), Failure> {
-        if let Some(statement) = self.known_plan(sql) {
-            metrics::PLANS_REUSED.inc();
+        if let Some(statement) = self.known_plan(sql, &[]) {
             return self.run_one(&statement, true, wire).await;
         }
         let parsed = sql::parse(sql)?;
@@ -53,7 +52,8 @@ impl Session {
         Ok(())
     }
 
-    fn known_plan(&mut self, sql: &str) -> Option<Arc<Statement>> {
+    /// A statement kept for this text, with parameters declared like this.
+    pub(super) fn known_plan(&mut self, sql: &str, declared: &[u32]) -> Option<Arc<Statement>> {
         if self.block.state == State::Failed {
             return None;
         }
@@ -62,6 +62,10 @@ impl Session {
             self.plans.forget(sql);
             return None;
         }
+        if *statement.declared != *declared {
+            return None;
+        }
+        metrics::PLANS_REUSED.inc();
         Some(statement)
     }
 
@@ -93,6 +97,9 @@ impl Session {
         last: bool,
         wire: &mut Wire,
     ) -> Result<(), Failure> {
+        if !statement.parameters().is_empty() {
+            return Err(SqlError::new(sqlstate::UNDEFINED_PARAMETER, "there is no parameter $1").into());
+        }
         let kind = statement.kind();
         let mut portal = Portal::new(statement, Vec::new(), Formats::Text);
         let tag = match kind {

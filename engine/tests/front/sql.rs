@@ -353,3 +353,25 @@ async fn simple_queries_seen_again_use_their_plan_until_the_catalog_changes() {
     });
     assert_eq!(row.unwrap().get("more"), Some("7"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_parsed_again_uses_its_plan_with_the_same_declared_types() {
+    let front = Front::start().await;
+    let (mut raw, _) = Raw::session(front.addr, &[]).await;
+    raw.ask(&query(TABLE)).await;
+    raw.ask(&query("insert into t (id, name) values (1, 'a')")).await;
+    let sql = "select name from t where id = $1";
+    for _ in 0..4 {
+        let whole = [parse("", sql), bind("", "", &["1"]), execute("", 0), sync()].concat();
+        let (tags, said) = raw.ask(&whole).await;
+        assert_eq!((tags.as_str(), &said[2].body[6..]), ("12DCZ", &b"a"[..]));
+    }
+    // int8 declared: another plan, whose parameter is described as such.
+    let mut body = [&b"\0"[..], sql.as_bytes(), &[0, 0, 1, 0, 0, 0, 20]].concat();
+    body = message('P', &body);
+    let (tags, said) = raw.ask(&[body, describe('S', ""), sync()].concat()).await;
+    assert_eq!((tags.as_str(), &said[1].body[..]), ("1tTZ", &[0, 1, 0, 0, 0, 20][..]));
+    // The same text as a simple query has no value for its parameter.
+    let (_, said) = raw.ask(&query(sql)).await;
+    assert_eq!(said[0].field('C').as_deref(), Some("42P02"));
+}
