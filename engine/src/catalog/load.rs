@@ -36,6 +36,7 @@ pub(super) fn system_table(system: &TransactionSystem, def: &SystemTable, root: 
     TableInfo {
         oid: def.oid,
         namespace: super::PG_CATALOG,
+        schema: "pg_catalog".to_owned(),
         name: def.name.to_owned(),
         layout: TableInfo::layout_of(&columns),
         columns,
@@ -134,9 +135,11 @@ fn build(loader: &Loader<'_>) -> SqlResult<(CatalogView, u32)> {
                 for index in &own {
                     view.apply(&Change::Put(Relation::Index(index.clone())));
                 }
+                let namespace = row.oid("relnamespace");
                 let table = TableInfo {
                     oid,
-                    namespace: row.oid("relnamespace"),
+                    namespace,
+                    schema: view.namespace_name(namespace).unwrap_or_default().to_owned(),
                     name: row.text("relname"),
                     layout: TableInfo::layout_of(&columns),
                     columns,

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
+use sextant_redo::Lsn;
 
 pub use change::{NewColumn, NewIndex, NewSequence, NewTable};
 use model::Change;
@@ -45,6 +46,8 @@ struct State {
     /// Version of `committed`, readable without its lock.
     version: AtomicU64,
     next_version: AtomicU64,
+    /// Where the newest change was committed.
+    lsn: AtomicU64,
     next_oid: AtomicU32,
     committed: RwLock<Arc<CatalogView>>,
     /// One commit at a time.
@@ -68,7 +71,7 @@ impl State {
 
 impl Attached for Overlay {
     /// Runs before the transaction's locks are released, so nobody can use a changed relation by its old description.
-    fn committed(&mut self) {
+    fn committed(&mut self, lsn: Lsn) {
         let _one = self.state.publishing.lock();
         let mut view = CatalogView::clone(&self.state.committed.read());
         for change in &self.changes {
@@ -77,6 +80,7 @@ impl Attached for Overlay {
         view.version = self.state.fresh_version();
         let version = view.version;
         *self.state.committed.write() = Arc::new(view);
+        self.state.lsn.fetch_max(lsn.0, Ordering::AcqRel);
         self.state.version.store(version, Ordering::Release);
     }
 }
@@ -91,6 +95,7 @@ impl Catalog {
         let state = State {
             version: AtomicU64::new(1),
             next_version: AtomicU64::new(2),
+            lsn: AtomicU64::new(0),
             next_oid: AtomicU32::new(next_oid),
             committed: RwLock::new(Arc::new(view)),
             publishing: Mutex::new(()),
@@ -123,6 +128,17 @@ impl Catalog {
             Some(overlay) if overlay.base == committed => overlay.view.version,
             Some(_) => 0,
         }
+    }
+
+    /// Waits until the newest state is durable: what a statement shows must not be taken back by a crash, and a snapshot
+    /// taken afterwards sees the rows that were committed with it.
+    pub async fn settled(&self) -> SqlResult<()> {
+        let lsn = Lsn(self.state.lsn.load(Ordering::Acquire));
+        let store = self.system.pool().store();
+        if lsn > store.vdl() {
+            store.durable(lsn).await.map_err(crate::buffer::StorageError::from)?;
+        }
+        Ok(())
     }
 
     fn fresh_oid(&self) -> u32 {

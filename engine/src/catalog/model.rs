@@ -41,6 +41,8 @@ pub struct TableInfo {
     pub oid: u32,
     /// Its schema.
     pub namespace: u32,
+    /// Its schema's name.
+    pub schema: String,
     /// Its name.
     pub name: String,
     /// Its columns; column n has attnum n + 1.

@@ -108,6 +108,7 @@ pub(crate) fn duplicate(table: &TableInfo, index: &IndexInfo, row: &[Datum]) -> 
         format!("duplicate key value violates unique constraint \"{}\"", index.name),
     )
     .detail(format!("Key ({})=({}) already exists.", names.join(", "), values.join(", ")))
+    .schema(table.schema.clone())
     .table(table.name.clone())
     .constraint(index.name.clone())
 }
@@ -115,7 +116,7 @@ pub(crate) fn duplicate(table: &TableInfo, index: &IndexInfo, row: &[Datum]) -> 
 fn too_big(error: TxnError, table: &TableInfo) -> SqlError {
     let mut error = SqlError::from(error);
     if error.sqlstate == sqlstate::PROGRAM_LIMIT {
-        error = error.table(table.name.clone());
+        error = error.schema(table.schema.clone()).table(table.name.clone());
     }
     error
 }

@@ -3,16 +3,26 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use crate::types::{TimeZone, now_micros};
 
 /// The session as SQL sees it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct SessionContext {
     session: Arc<SessionInfo>,
+    /// The values that `nextval` gave this session, by sequence; and the sequence it was last called for.
+    sequences: Arc<Mutex<LastValues>>,
     /// `now()`: when the transaction started, microseconds since 2000-01-01 UTC.
     pub transaction_start: i64,
     /// `statement_timestamp()`: when the statement came.
     pub statement_start: i64,
+}
+
+#[derive(Debug, Default)]
+struct LastValues {
+    by_sequence: BTreeMap<u32, i64>,
+    last: Option<u32>,
 }
 
 /// What seldom changes in a session.
@@ -49,6 +59,7 @@ impl SessionContext {
                 backend_pid: 0,
                 read_only: false,
             }),
+            sequences: Arc::default(),
             transaction_start: now,
             statement_start: now,
         }
@@ -63,6 +74,19 @@ impl SessionContext {
     /// Changes the session's part.
     pub fn change(&mut self, change: impl FnOnce(&mut SessionInfo)) {
         change(Arc::make_mut(&mut self.session));
+    }
+
+    /// `nextval` gave this value.
+    pub(crate) fn remember_value(&self, sequence: u32, value: i64) {
+        let mut values = self.sequences.lock();
+        values.by_sequence.insert(sequence, value);
+        values.last = Some(sequence);
+    }
+
+    /// `currval`, or `lastval` for `None`.
+    pub(crate) fn last_value(&self, sequence: Option<u32>) -> Option<i64> {
+        let values = self.sequences.lock();
+        values.by_sequence.get(&sequence.or(values.last)?).copied()
     }
 
     /// A transaction starts now, and with it a statement.

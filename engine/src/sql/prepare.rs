@@ -246,6 +246,7 @@ impl Execution {
             self.prepare_again(txn).await?;
             lock_tables(txn, &self.prepared.tables).await?;
         }
+        self.db.catalog.settled().await?;
         txn.begin_statement();
         let prepared = self.prepared.clone();
         if let Task::Ddl(tree) = &prepared.task {

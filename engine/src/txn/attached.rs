@@ -2,9 +2,11 @@
 
 use std::any::Any;
 
+use sextant_redo::Lsn;
+
 /// Kept by [`super::Transaction::attach`] until the transaction ends.
 pub trait Attached: Any + Send + Sync {
-    /// The commit record is appended; the transaction's locks are still held. Not called on rollback: then it is just
+    /// The commit record is appended at `lsn`, not yet durable; the transaction's locks are still held. Not called on rollback: then it is just
     /// dropped.
-    fn committed(&mut self);
+    fn committed(&mut self, lsn: Lsn);
 }

@@ -279,10 +279,8 @@ impl Transaction {
             system.commits.end(&active);
         }
         self.pin = None;
-        if let Some(mut attached) = self.attached.take()
-            && commit.is_some()
-        {
-            attached.committed();
+        if let (Some(mut attached), Some(lsn)) = (self.attached.take(), commit) {
+            attached.committed(lsn);
         }
         system.locks.release(self.owner, &self.locks);
         self.locks.clear();

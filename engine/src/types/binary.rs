@@ -4,7 +4,6 @@ use bytes::{BufMut, BytesMut};
 
 use super::{
     Datum, Numeric, SqlError, SqlResult, SqlType, TimeZone, coerce_length, decode_text, oids, sqlstate,
-    text_of,
 };
 
 const NUMERIC_NEGATIVE: u16 = 0x4000;
@@ -140,6 +139,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::types::text_of;
 
     fn back(datum: &Datum, ty: SqlType) -> Datum {
         let mut out = BytesMut::new();

@@ -148,6 +148,7 @@ impl Catalog {
         let table = Arc::new(TableInfo {
             oid,
             namespace: new.namespace,
+            schema: self.view(Some(txn)).namespace_name(new.namespace).unwrap_or_default().to_owned(),
             name: new.name,
             layout: TableInfo::layout_of(&columns),
             columns,
@@ -212,6 +213,7 @@ impl Catalog {
     ) -> SqlError {
         let message = format!("could not create unique index \"{}\"", index.name);
         let error = SqlError::new(sqlstate::UNIQUE_VIOLATION, message)
+            .schema(table.schema.clone())
             .table(table.name.clone())
             .constraint(index.name.clone());
         let snapshot = txn.snapshot();
@@ -421,6 +423,7 @@ fn copy(table: &TableInfo) -> TableInfo {
     TableInfo {
         oid: table.oid,
         namespace: table.namespace,
+        schema: table.schema.clone(),
         name: table.name.clone(),
         columns: table.columns.clone(),
         store: table.store.clone(),

@@ -103,10 +103,11 @@ impl Binder<'_> {
     ) -> SqlResult<Typed> {
         // None inside another aggregate, too.
         let Some(mut calls) = self.aggregates.take() else {
-            let message = format!("aggregate function {}() is not allowed here", kind.name());
-            return Err(SqlError::new(sqlstate::GROUPING_ERROR, message));
+            return Err(SqlError::new(sqlstate::GROUPING_ERROR, self.no_aggregate));
         };
+        let outer = std::mem::replace(&mut self.no_aggregate, "aggregate function calls cannot be nested");
         let call = self.aggregate_call(kind, function, scope);
+        self.no_aggregate = outer;
         let typed = call.map(|call| {
             let n = calls.iter().position(|c| *c == call).unwrap_or_else(|| {
                 calls.push(call.clone());

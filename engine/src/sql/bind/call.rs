@@ -42,7 +42,7 @@ impl Binder<'_> {
             "nullif" => self.nullif(args),
             "greatest" => self.extreme(true, args),
             "least" => self.extreme(false, args),
-            "nextval" | "currval" | "setval" => self.sequence_call(&name, args),
+            "nextval" | "setval" => self.sequence_call(&name, args),
             "pg_typeof" => self.pg_typeof(args),
             _ => self.call(&name, args),
         }
@@ -238,39 +238,55 @@ pub(super) fn aggregate_arguments(function: &ast::Function) -> SqlResult<(Vec<Op
     Ok((args, distinct))
 }
 
-/// Used by [`super::select`] to name a column after its function.
+/// The name of an output column that has no alias, as PostgreSQL's `FigureColname` finds it.
 pub(super) fn output_name(expr: &ast::Expr) -> String {
+    figure(expr).map_or_else(|| "?column?".to_owned(), |(name, _)| name)
+}
+
+/// A name, and whether it is a good one: a type's name gives way to a better one around it.
+fn figure(expr: &ast::Expr) -> Option<(String, bool)> {
     use ast::Expr as A;
+    let good = |name: &str| Some((name.to_owned(), true));
+    let weak = |name: &str| Some((name.to_owned(), false));
     match expr {
-        A::Identifier(ident) => names::fold(ident),
-        A::CompoundIdentifier(parts) => parts.last().map(names::fold).unwrap_or_default(),
-        A::Nested(inner) | A::Collate { expr: inner, .. } => output_name(inner),
-        A::Cast { expr: inner, data_type, .. } => match output_name(inner).as_str() {
-            "?column?" => names::sql_type(data_type).map_or("?column?", |ty| ty.catalog_name()).to_owned(),
-            name => name.to_owned(),
+        A::Identifier(ident) => Some((names::fold(ident), true)),
+        A::CompoundIdentifier(parts) => parts.last().map(|part| (names::fold(part), true)),
+        A::Nested(inner) | A::Collate { expr: inner, .. } => figure(inner),
+        A::Cast { expr: inner, data_type, .. } => match figure(inner) {
+            Some((name, true)) => Some((name, true)),
+            _ => weak(type_name(data_type)),
         },
-        A::Function(f) => names::qualified(&f.name).map(|(_, name)| name).unwrap_or_default(),
-        A::Case { else_result, .. } => match else_result.as_deref().map(output_name).as_deref() {
-            Some("?column?") | None => "case".to_owned(),
-            Some(name) => name.to_owned(),
+        A::Function(f) => names::qualified(&f.name).ok().map(|(_, name)| (name, true)),
+        A::Case { else_result, .. } => match else_result.as_deref().and_then(figure) {
+            Some((name, true)) => Some((name, true)),
+            _ => weak("case"),
         },
-        A::Exists { .. } => "exists".to_owned(),
-        A::Extract { .. } => "extract".to_owned(),
-        A::Substring { .. } => "substring".to_owned(),
-        A::Position { .. } => "position".to_owned(),
-        A::Ceil { .. } => "ceil".to_owned(),
-        A::Floor { .. } => "floor".to_owned(),
-        A::Trim { trim_where, .. } => match trim_where {
-            Some(ast::TrimWhereField::Leading) => "ltrim".to_owned(),
-            Some(ast::TrimWhereField::Trailing) => "rtrim".to_owned(),
-            _ => "btrim".to_owned(),
+        A::Exists { negated: false, .. } => good("exists"),
+        A::Extract { .. } => good("extract"),
+        A::Substring { shorthand: true, .. } => good("substr"),
+        A::Substring { .. } => good("substring"),
+        A::Position { .. } => good("position"),
+        A::Ceil { .. } => good("ceil"),
+        A::Floor { .. } => good("floor"),
+        A::Trim { trim_where: Some(ast::TrimWhereField::Leading), .. } => good("ltrim"),
+        A::Trim { trim_where: Some(ast::TrimWhereField::Trailing), .. } => good("rtrim"),
+        A::Trim { .. } => good("btrim"),
+        A::TypedString(literal) => weak(type_name(&literal.data_type)),
+        A::Value(value) if matches!(value.value, ast::Value::Boolean(_)) => weak("bool"),
+        A::Subquery(query) => match &*query.body {
+            ast::SetExpr::Select(select) => match select.projection.first() {
+                Some(ast::SelectItem::UnnamedExpr(inner)) => figure(inner),
+                Some(ast::SelectItem::ExprWithAlias { alias, .. }) => Some((names::fold(alias), true)),
+                _ => None,
+            },
+            _ => None,
         },
-        A::TypedString(literal) => {
-            names::sql_type(&literal.data_type).map_or("?column?", |ty| ty.catalog_name()).to_owned()
-        }
-        A::Value(value) if matches!(value.value, ast::Value::Boolean(_)) => "bool".to_owned(),
-        _ => "?column?".to_owned(),
+        _ => None,
     }
+}
+
+fn type_name(ty: &ast::DataType) -> &'static str {
+    names::sql_type(ty).map_or("?column?", crate::types::SqlType::catalog_name)
 }
 
 /// True for a type that nothing is known of yet.

@@ -33,6 +33,14 @@ impl Binder<'_> {
             A::IsNotDistinctFrom(a, b) => self.distinct(a, b, true, scope),
             A::InList { expr, list, negated } => self.in_list(expr, list, *negated, scope),
             A::InSubquery { expr, subquery, negated } => self.in_subquery(expr, subquery, *negated, scope),
+            A::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => match subquery_of(right) {
+                Some(query) => self.in_subquery(left, query, false, scope),
+                None => Err(SqlError::unsupported("ANY (array)")),
+            },
+            A::AllOp { left, compare_op: BinaryOperator::NotEq, right } => match subquery_of(right) {
+                Some(query) => self.in_subquery(left, query, true, scope),
+                None => Err(SqlError::unsupported("ALL (array)")),
+            },
             A::Between { expr, negated, low, high } => self.between(expr, low, high, *negated, scope),
             A::Like { negated, expr, pattern, escape_char, any: false } => {
                 self.like(expr, pattern, escape_char.as_deref(), *negated, false, scope)
@@ -133,9 +141,46 @@ impl Binder<'_> {
         scope: &Scope,
     ) -> SqlResult<Typed> {
         use BinaryOperator as B;
-        if matches!(op, B::And | B::Or) {
-            return self.logical(left, op, right, scope);
+        // The left side of a chain is as deep as the chain is long: it is walked, not descended.
+        let mut chain = vec![(op, right)];
+        let mut first = left;
+        while let ast::Expr::BinaryOp { left, op, right } = first {
+            chain.push((op, &**right));
+            first = left;
         }
+        let mut typed = self.expr(first, scope)?;
+        let mut parts: Option<(bool, Vec<Expr>)> = None;
+        for (op, right) in chain.into_iter().rev() {
+            let is_and = match op {
+                B::And => true,
+                B::Or => false,
+                _ => {
+                    let left = close(typed, parts.take());
+                    let right = self.expr(right, scope)?;
+                    typed = self.binary_op(op, left, right)?;
+                    continue;
+                }
+            };
+            let clause = if is_and { "AND" } else { "OR" };
+            let mut same = match parts.take() {
+                Some((kind, same)) if kind == is_and => same,
+                other => vec![self.condition(close(typed, other), clause)?],
+            };
+            let right = self.expr(right, scope)?;
+            match self.condition(right, clause)? {
+                // Chains become flat.
+                Expr::And(inner) if is_and => same.extend(inner),
+                Expr::Or(inner) if !is_and => same.extend(inner),
+                other => same.push(other),
+            }
+            typed = constant(Datum::Null, SqlType::BOOL);
+            parts = Some((is_and, same));
+        }
+        Ok(close(typed, parts))
+    }
+
+    fn binary_op(&mut self, op: &BinaryOperator, a: Typed, b: Typed) -> SqlResult<Typed> {
+        use BinaryOperator as B;
         let comparison = match op {
             B::Eq => Some(Comparison::Eq),
             B::NotEq => Some(Comparison::Ne),
@@ -145,7 +190,6 @@ impl Binder<'_> {
             B::GtEq => Some(Comparison::Ge),
             _ => None,
         };
-        let (a, b) = (self.expr(left, scope)?, self.expr(right, scope)?);
         if let Some(op) = comparison {
             return self.compare(op, a, b);
         }
@@ -168,29 +212,6 @@ impl Binder<'_> {
         }
     }
 
-    fn logical(
-        &mut self,
-        left: &ast::Expr,
-        op: &BinaryOperator,
-        right: &ast::Expr,
-        scope: &Scope,
-    ) -> SqlResult<Typed> {
-        let is_and = *op == BinaryOperator::And;
-        let clause = if is_and { "AND" } else { "OR" };
-        let mut parts = Vec::new();
-        for side in [left, right] {
-            let typed = self.expr(side, scope)?;
-            match self.condition(typed, clause)? {
-                // Chains become flat.
-                Expr::And(inner) if is_and => parts.extend(inner),
-                Expr::Or(inner) if !is_and => parts.extend(inner),
-                other => parts.push(other),
-            }
-        }
-        let expr = if is_and { Expr::And(parts) } else { Expr::Or(parts) };
-        Ok(Typed { expr, ty: SqlType::BOOL })
-    }
-
     fn unary(&mut self, op: UnaryOperator, inner: &ast::Expr, scope: &Scope) -> SqlResult<Typed> {
         let typed = self.expr(inner, scope)?;
         match op {
@@ -209,16 +230,6 @@ impl Binder<'_> {
                 }
                 if op == UnaryOperator::Plus {
                     return Ok(typed);
-                }
-                // -2147483648 is an integer although 2147483648 is not, and likewise for bigint.
-                if let Expr::Const(Datum::Int8(2_147_483_648)) = typed.expr {
-                    return Ok(constant(Datum::Int4(i32::MIN), SqlType::INT4));
-                }
-                if let Expr::Const(Datum::Numeric(n)) = &typed.expr
-                    && n.neg().to_i64() == Some(i64::MIN)
-                    && n.scale() == 0
-                {
-                    return Ok(constant(Datum::Int8(i64::MIN), SqlType::INT8));
                 }
                 let ty = typed.ty;
                 Ok(self.fold(Typed { expr: Expr::Unary(&arith::NEG, Box::new(typed.expr)), ty }))
@@ -384,12 +395,14 @@ impl Binder<'_> {
             });
             results.push(self.expr(&case.result, scope)?);
         }
-        results.push(match otherwise {
+        let otherwise = match otherwise {
             Some(e) => self.expr(e, scope)?,
             None => constant(Datum::Null, SqlType::UNKNOWN),
-        });
+        };
+        // ELSE counts first for the type, as in PostgreSQL.
+        results.insert(0, otherwise);
         let (mut results, ty) = self.unify(results, "CASE")?;
-        let otherwise = results.pop().unwrap_or(Expr::Const(Datum::Null));
+        let otherwise = results.remove(0);
         let whens = whens.into_iter().zip(results).collect();
         Ok(Typed { expr: Expr::Case(whens, Box::new(otherwise)), ty })
     }
@@ -412,8 +425,27 @@ impl Binder<'_> {
     }
 }
 
+/// Ends a run of ANDs or ORs; without one it is the value so far.
+fn close(typed: Typed, parts: Option<(bool, Vec<Expr>)>) -> Typed {
+    let expr = match parts {
+        None => return typed,
+        Some((true, parts)) => Expr::And(parts),
+        Some((false, parts)) => Expr::Or(parts),
+    };
+    Typed { expr, ty: SqlType::BOOL }
+}
+
 pub(super) fn constant(datum: Datum, ty: SqlType) -> Typed {
     Typed { expr: Expr::Const(datum), ty }
+}
+
+/// The query of `(SELECT ...)`.
+fn subquery_of(expr: &ast::Expr) -> Option<&ast::Query> {
+    match expr {
+        ast::Expr::Subquery(query) => Some(query),
+        ast::Expr::Nested(inner) => subquery_of(inner),
+        _ => None,
+    }
 }
 
 fn number(text: &str) -> SqlResult<Typed> {

@@ -10,6 +10,9 @@ use crate::sql::expr::cast::Context;
 use crate::sql::expr::{Comparison, Expr, functions};
 use crate::types::{Datum, SqlError, SqlResult, SqlType, oids, sqlstate};
 
+/// Relations of one FROM clause: the tree of joins is as deep as that.
+const RELATIONS_MAX: usize = 64;
+
 impl Binder<'_> {
     /// The relation that FROM describes, and its columns.
     pub(super) fn from(
@@ -17,6 +20,11 @@ impl Binder<'_> {
         from: &[ast::TableWithJoins],
         locking: Option<RowLocking>,
     ) -> SqlResult<(Rel, Scope)> {
+        let count: usize = from.iter().map(|item| 1 + item.joins.len()).sum();
+        if count > RELATIONS_MAX {
+            let message = format!("a FROM clause can have at most {RELATIONS_MAX} relations");
+            return Err(SqlError::new(sqlstate::STATEMENT_TOO_COMPLEX, message));
+        }
         let mut result: Option<(Rel, Scope)> = None;
         for item in from {
             let next = self.joins(item, locking)?;

@@ -98,6 +98,8 @@ pub(crate) struct Binder<'a> {
     ctes: Vec<(String, ast::TableAlias, ast::Query)>,
     /// Aggregates of the query being bound, where they are allowed.
     aggregates: Option<Vec<AggregateCall>>,
+    /// Why there are none where they are not.
+    no_aggregate: &'static str,
     depth: usize,
 }
 
@@ -126,6 +128,7 @@ impl<'a> Binder<'a> {
             tables: Vec::new(),
             ctes: Vec::new(),
             aggregates: None,
+            no_aggregate: "aggregate functions are not allowed here",
             depth: 0,
         })
     }

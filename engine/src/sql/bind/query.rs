@@ -75,15 +75,7 @@ impl Binder<'_> {
             }
             SetExpr::Query(query) => self.nested(|binder| binder.query(query)),
             SetExpr::Values(values) => self.values(values),
-            SetExpr::SetOperation { left, op, set_quantifier, right } => {
-                let all = match set_quantifier {
-                    SetQuantifier::All => true,
-                    SetQuantifier::None | SetQuantifier::Distinct => false,
-                    _ => return Err(SqlError::unsupported("set operations BY NAME")),
-                };
-                let (left, right) = self.nested(|binder| Ok((binder.set(left)?, binder.set(right)?)))?;
-                self.set_operation(op, all, left, right)
-            }
+            SetExpr::SetOperation { .. } => self.set_operations(body),
             SetExpr::Table(table) => {
                 let name = table.table_name.clone().unwrap_or_default();
                 let text = match &table.schema_name {
@@ -97,6 +89,27 @@ impl Binder<'_> {
             }
             _ => Err(SqlError::unsupported("INSERT, UPDATE or DELETE inside a query")),
         }
+    }
+
+    /// A chain of set operations is as deep on its left as it is long: it is walked, not descended.
+    fn set_operations(&mut self, body: &SetExpr) -> SqlResult<BoundQuery> {
+        let mut chain = Vec::new();
+        let mut first = body;
+        while let SetExpr::SetOperation { left, op, set_quantifier, right } = first {
+            let all = match set_quantifier {
+                SetQuantifier::All => true,
+                SetQuantifier::None | SetQuantifier::Distinct => false,
+                _ => return Err(SqlError::unsupported("set operations BY NAME")),
+            };
+            chain.push((op, all, &**right));
+            first = left;
+        }
+        let mut bound = self.nested(|binder| binder.set(first))?;
+        for (op, all, right) in chain.into_iter().rev() {
+            let right = self.nested(|binder| binder.set(right))?;
+            bound = self.set_operation(op, all, bound, right)?;
+        }
+        Ok(bound)
     }
 
     fn values(&mut self, values: &ast::Values) -> SqlResult<BoundQuery> {
@@ -150,8 +163,8 @@ impl Binder<'_> {
         let columns = left.columns.iter().zip(&types).map(|(c, ty)| unnamed(&c.name, *ty)).collect();
         let (left, right) = (converted(left, &types), converted(right, &types));
         let rel = match operation {
-            SetOperation::Union if all => Rel::Append(vec![left, right]),
-            SetOperation::Union => Rel::Distinct(Box::new(Rel::Append(vec![left, right])), types),
+            SetOperation::Union if all => append(left, right),
+            SetOperation::Union => Rel::Distinct(Box::new(append(undistinct(left, &types), right)), types),
             _ => Rel::SetOp { operation, all, left: Box::new(left), right: Box::new(right), types },
         };
         Ok(BoundQuery { rel, columns })
@@ -183,6 +196,25 @@ impl Binder<'_> {
 
 pub(super) fn unnamed(name: &str, ty: SqlType) -> Column {
     Column { name: name.to_owned(), ty, table_oid: 0, attnum: 0 }
+}
+
+/// One list of all that is appended.
+fn append(left: Rel, right: Rel) -> Rel {
+    match left {
+        Rel::Append(mut inputs) => {
+            inputs.push(right);
+            Rel::Append(inputs)
+        }
+        left => Rel::Append(vec![left, right]),
+    }
+}
+
+/// Duplicates that are removed later need not be removed now.
+fn undistinct(rel: Rel, types: &[SqlType]) -> Rel {
+    match rel {
+        Rel::Distinct(input, of) if of == types => *input,
+        other => other,
+    }
 }
 
 /// The query with its columns converted.

@@ -41,7 +41,10 @@ impl Binder<'_> {
         let (mut rel, scope) = self.from(&select.from, locking)?;
         let outer = self.aggregates.take();
         if let Some(condition) = &select.selection {
+            let why =
+                std::mem::replace(&mut self.no_aggregate, "aggregate functions are not allowed in WHERE");
             let typed = self.expr(condition, &scope)?;
+            self.no_aggregate = why;
             rel = Rel::Filter(Box::new(rel), self.condition(typed, "WHERE")?);
         }
         self.aggregates = Some(Vec::new());
@@ -60,7 +63,8 @@ impl Binder<'_> {
             _ => Vec::new(),
         };
         let calls = std::mem::replace(&mut self.aggregates, outer).unwrap_or_default();
-        let keys = self.group_keys(&select.group_by, &outputs[..shown], &scope)?;
+        let mut keys = self.group_keys(&select.group_by, &outputs[..shown], &scope)?;
+        self.add_dependent(&mut keys, &outputs, having.as_ref(), &scope);
         if !keys.is_empty() || !calls.is_empty() || having.is_some() {
             rel = group(rel, Grouping { keys, calls }, having, &mut outputs, &scope)?;
         }
@@ -246,6 +250,34 @@ impl Binder<'_> {
             keys.push((bound.expr, bound.ty));
         }
         Ok(keys)
+    }
+
+    /// Columns of a table whose primary key is grouped by are grouped by too, if they are looked at.
+    fn add_dependent(
+        &self,
+        keys: &mut Vec<(Expr, SqlType)>,
+        outputs: &[Output],
+        having: Option<&Expr>,
+        scope: &Scope,
+    ) {
+        let mut columns = Vec::new();
+        outputs.iter().map(|o| &o.typed.expr).chain(having).for_each(|e| e.columns(&mut columns));
+        for n in columns {
+            let column = &scope.columns[n];
+            let Some(key) = self.view.table(column.table_oid).and_then(|t| t.primary_key()) else { continue };
+            let grouped = |part: &crate::catalog::IndexColumn| {
+                keys.iter().any(|(key, _)| match key {
+                    Expr::Column(k) => {
+                        let other = &scope.columns[*k];
+                        other.table == column.table && other.attnum == part.column as i16 + 1
+                    }
+                    _ => false,
+                })
+            };
+            if key.columns.iter().all(grouped) && !keys.iter().any(|(e, _)| *e == Expr::Column(n)) {
+                keys.push((Expr::Column(n), column.ty));
+            }
+        }
     }
 
     /// LIMIT and OFFSET: bigint, without columns.

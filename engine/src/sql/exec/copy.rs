@@ -46,6 +46,7 @@ impl CopyIn {
             if db.catalog.version(Some(txn)) != version {
                 continue;
             }
+            db.catalog.settled().await?;
             txn.begin_statement();
             let targets = columns_named(&table, &spec.columns)?;
             let view = db.catalog.view(Some(txn));

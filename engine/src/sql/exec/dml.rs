@@ -226,6 +226,7 @@ pub(super) fn check_not_null(table: &TableInfo, row: &[Datum]) -> SqlResult<()> 
         ),
     )
     .detail(format!("Failing row contains ({}).", values.join(", ")))
+    .schema(table.schema.clone())
     .table(table.name.clone())
     .column(column.name.clone()))
 }

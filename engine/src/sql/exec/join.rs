@@ -12,6 +12,9 @@ use crate::sql::plan::Join;
 use crate::types::key::{self, KeyOrder};
 use crate::types::{Datum, SqlResult, SqlType, oids};
 
+/// Pairs tried before others may run.
+const PAIRS: usize = 10_000;
+
 /// A join being run.
 pub(crate) struct JoinNode {
     left: Node,
@@ -51,9 +54,13 @@ impl JoinNode {
         }
         let mut out = RowBatch::new(self.join.left_width + self.join.right_width);
         loop {
-            self.fill(cx, &mut out)?;
+            let more = self.fill(cx, &mut out)?;
             if out.len() >= BATCH {
                 return Ok(Some(out));
+            }
+            if more {
+                tokio::task::consume_budget().await;
+                continue;
             }
             match self.left.next_boxed(cx).await? {
                 Some(batch) => {
@@ -82,10 +89,11 @@ impl JoinNode {
         Ok(built)
     }
 
-    /// Joins the left rows at hand until they, or the batch, are used up.
-    fn fill(&mut self, cx: &Cx<'_>, out: &mut RowBatch) -> SqlResult<()> {
-        let Some(built) = &self.built else { return Ok(()) };
+    /// Joins the left rows at hand until they are used up (false), the batch is full, or so many pairs were tried.
+    fn fill(&mut self, cx: &Cx<'_>, out: &mut RowBatch) -> SqlResult<bool> {
+        let Some(built) = &self.built else { return Ok(false) };
         let eval = cx.eval();
+        let mut tried = 0;
         while self.row < self.batch.len() {
             let left = self.batch.row(self.row);
             let keys = self.join.keys.iter().map(|(left, _, ty)| (left, *ty));
@@ -109,8 +117,9 @@ impl JoinNode {
                     }
                 })?;
                 self.matched |= kept;
-                if out.len() >= BATCH {
-                    return Ok(());
+                tried += 1;
+                if out.len() >= BATCH || tried >= PAIRS {
+                    return Ok(true);
                 }
             }
             if !self.matched && self.join.kind == JoinKind::Left {
@@ -121,7 +130,7 @@ impl JoinNode {
             self.candidate = 0;
             self.matched = false;
         }
-        Ok(())
+        Ok(false)
     }
 }
 

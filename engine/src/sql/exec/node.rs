@@ -118,6 +118,8 @@ impl Node {
         cx: &'a mut Cx<'_>,
     ) -> BoxFuture<'a, SqlResult<Option<RowBatch>>> {
         Box::pin(async move {
+            // Work that never waits lets others run from time to time, and can be cancelled there.
+            tokio::task::consume_budget().await;
             match self {
                 Node::One(done) => {
                     if std::mem::replace(done, true) {

@@ -60,6 +60,7 @@ impl Scanner {
             match &mut self.state {
                 State::Start => self.state = start(&self.scan, cx)?,
                 State::Table(scan, batch) => {
+                    tokio::task::consume_budget().await;
                     if !scan.next_batch(&cx.db.txns, batch).await? {
                         self.state = State::Done;
                         continue;
@@ -220,6 +221,7 @@ impl IndexState {
                     return Ok(true);
                 }
             }
+            tokio::task::consume_budget().await;
             if !self.next_entries(access, cx).await? {
                 return Ok(false);
             }

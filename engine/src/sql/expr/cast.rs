@@ -197,8 +197,8 @@ fn from_numeric(n: &Numeric, to: SqlType) -> SqlResult<Datum> {
     };
     Ok(match to.oid {
         oids::INT2 | oids::INT4 | oids::INT8 => from_integer(whole()?, to)?,
-        oids::FLOAT4 => arith::checked_float4(n.to_f64() as f32, false, n.is_zero())?,
-        oids::FLOAT8 => arith::checked_float8(n.to_f64(), false, n.is_zero())?,
+        // Its digits are read as those of a float, which tells what is out of range.
+        oids::FLOAT4 | oids::FLOAT8 => decode_text(&n.to_string(), to, &TimeZone::default())?,
         oids::NUMERIC => numeric(n.clone(), to)?,
         _ => return Err(cannot(to)),
     })

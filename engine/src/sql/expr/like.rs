@@ -8,6 +8,8 @@ enum Part {
     Any,
     One,
     Char(char),
+    /// An escape character with nothing behind it: an error once something is compared with it.
+    Dangling,
 }
 
 /// Whether `text` matches `pattern`: `%` is any string, `_` any character, `escape` takes the next one literally. The
@@ -15,7 +17,7 @@ enum Part {
 pub(crate) fn like(text: &str, pattern: &str, escape: Option<char>, ignore_case: bool) -> SqlResult<bool> {
     let fold = |s: &str| if ignore_case { s.to_lowercase() } else { s.to_owned() };
     let text: Vec<char> = fold(text).chars().collect();
-    let parts = parts(&fold(pattern), escape)?;
+    let parts = parts(&fold(pattern), escape);
     let (mut t, mut p) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     while t < text.len() {
@@ -23,6 +25,10 @@ pub(crate) fn like(text: &str, pattern: &str, escape: Option<char>, ignore_case:
             Some(Part::Any) => {
                 retry = Some((t, p + 1));
                 p += 1;
+            }
+            Some(Part::Dangling) => {
+                let message = "LIKE pattern must not end with escape character";
+                return Err(SqlError::new(sqlstate::INVALID_ESCAPE, message));
             }
             Some(part) if *part == Part::One || *part == Part::Char(text[t]) => {
                 t += 1;
@@ -41,15 +47,12 @@ pub(crate) fn like(text: &str, pattern: &str, escape: Option<char>, ignore_case:
     Ok(parts[p..].iter().all(|part| *part == Part::Any))
 }
 
-fn parts(pattern: &str, escape: Option<char>) -> SqlResult<Vec<Part>> {
+fn parts(pattern: &str, escape: Option<char>) -> Vec<Part> {
     let mut parts = Vec::with_capacity(pattern.len());
     let mut chars = pattern.chars();
     while let Some(c) = chars.next() {
         parts.push(if Some(c) == escape {
-            let next = chars.next();
-            Part::Char(next.ok_or_else(|| {
-                SqlError::new(sqlstate::INVALID_ESCAPE, "LIKE pattern must not end with escape character")
-            })?)
+            chars.next().map_or(Part::Dangling, Part::Char)
         } else {
             match c {
                 '%' => Part::Any,
@@ -58,7 +61,7 @@ fn parts(pattern: &str, escape: Option<char>) -> SqlResult<Vec<Part>> {
             }
         });
     }
-    Ok(parts)
+    parts
 }
 
 #[cfg(test)]
@@ -78,7 +81,8 @@ mod tests {
         assert!(!is("500", "50\\%"));
         assert!(is("aXbXc", "a%X%c"));
         assert!(like("HELLO", "hel%", Some('\\'), true).unwrap());
-        assert!(like("x", "x\\", Some('\\'), false).is_err());
+        assert!(like("xy", "x\\", Some('\\'), false).is_err());
+        assert!(!is("x", "x\\"));
         assert!(!is(&"a".repeat(5000), &format!("{}b", "%a".repeat(50))));
     }
 }

@@ -168,10 +168,13 @@ impl Expr {
         match self {
             Expr::Const(datum) => borrowed(datum),
             Expr::Column(n) => borrowed(&row[*n]),
-            Expr::Param(n) => cx.params.get(*n).map_or_else(
-                || Err(SqlError::internal(format!("there is no value for parameter ${}", n + 1))),
-                borrowed,
-            ),
+            Expr::Param(n) => match cx.params.get(*n) {
+                Some(value) => borrowed(value),
+                None => {
+                    let message = format!("there is no parameter ${}", n + 1);
+                    Err(SqlError::new(crate::types::sqlstate::UNDEFINED_PARAMETER, message))
+                }
+            },
             Expr::Aggregate(_) => Err(SqlError::internal("an aggregate outside of an aggregation")),
             Expr::Subquery(n) => {
                 cx.subqueries.get(*n).and_then(|rows| rows.first()).map_or(owned(Datum::Null), borrowed)
@@ -253,7 +256,10 @@ impl Expr {
                 owned((f.run)(cx, &values)?)
             }
             Expr::NextVal(sequence) => match cx.db.catalog.sequences.take(sequence) {
-                Some(value) => owned(Datum::Int8(value)),
+                Some(value) => {
+                    cx.ctx.remember_value(sequence.oid, value);
+                    owned(Datum::Int8(value))
+                }
                 None => {
                     *cx.wanted.borrow_mut() = Some(sequence.clone());
                     Err(SqlError::internal("a sequence's reserved values ran out"))

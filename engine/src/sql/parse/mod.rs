@@ -5,6 +5,7 @@
 
 mod copy;
 mod cursor;
+mod depth;
 mod session;
 mod split;
 
@@ -22,6 +23,8 @@ use crate::types::{SqlError, SqlResult, sqlstate};
 /// How deep expressions and subqueries may nest. The grammar descends on the stack.
 const DEPTH_MAX: usize = 50;
 
+const END_OF_INPUT: &str = "syntax error at end of input";
+
 /// Parses a query string: its statements in order, none when it is empty. An error in any of them refuses all, as
 /// PostgreSQL does.
 pub fn parse(sql: &str) -> SqlResult<Vec<ParsedStatement>> {
@@ -31,7 +34,15 @@ pub fn parse(sql: &str) -> SqlResult<Vec<ParsedStatement>> {
         let lead = sql[from..to].len() - sql[from..to].trim_start().len();
         let text = sql[from..to].trim();
         let before = sql[..from + lead].chars().count();
-        statements.push(parse_one(text).map_err(|e| match e.position {
+        let statement = parse_one(text).map_err(|e| match sql.as_bytes().get(to) {
+            // The statement ended too early at its semicolon.
+            Some(b';') if e.message == END_OF_INPUT => {
+                let at = e.position.unwrap_or(1);
+                SqlError::syntax("syntax error at or near \";\"").position(at)
+            }
+            _ => e,
+        });
+        statements.push(statement.map_err(|e| match e.position {
             Some(at) => e.position(before + at),
             None => e,
         })?);
@@ -67,7 +78,9 @@ pub(super) fn parse_one(text: &str) -> SqlResult<ParsedStatement> {
 
 /// An expression alone: a column's DEFAULT as the catalog keeps it.
 pub(super) fn parse_expression(text: &str) -> SqlResult<sqlparser::ast::Expr> {
-    parser(text, tokens(text)?).parse_expr().map_err(|e| from_parser(text, &e))
+    let tokens = tokens(text)?;
+    depth::check(&tokens)?;
+    parser(tokens).parse_expr().map_err(|e| from_parser(text, &e))
 }
 
 /// A statement of the SQL grammar that is made here, from names of another.
@@ -83,7 +96,7 @@ fn tokens(text: &str) -> SqlResult<Vec<TokenWithSpan>> {
     Ok(tokens)
 }
 
-fn parser(_text: &str, tokens: Vec<TokenWithSpan>) -> Parser<'static> {
+fn parser(tokens: Vec<TokenWithSpan>) -> Parser<'static> {
     Parser::new(&PostgreSqlDialect {}).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens)
 }
 
@@ -92,7 +105,8 @@ fn grammar(text: &str, known: Option<Vec<TokenWithSpan>>) -> SqlResult<Statement
         Some(tokens) => tokens,
         None => tokens(text)?,
     };
-    let mut parser = parser(text, tokens);
+    depth::check(&tokens)?;
+    let mut parser = parser(tokens);
     let statement = parser.parse_statement().map_err(|e| from_parser(text, &e))?;
     let next = parser.peek_token();
     if next.token == Token::EOF {
@@ -108,7 +122,7 @@ fn near(text: &str, token: &str, at: Location) -> SqlError {
 }
 
 fn at_end_of_input(text: &str) -> SqlError {
-    SqlError::syntax("syntax error at end of input").position(text.chars().count() + 1)
+    SqlError::syntax(END_OF_INPUT).position(text.chars().count() + 1)
 }
 
 /// A location as a count of characters from 1.

@@ -112,6 +112,7 @@ fn contains_nulls(table: &TableInfo, n: usize) -> SqlError {
         sqlstate::NOT_NULL_VIOLATION,
         format!("column \"{column}\" of relation \"{}\" contains null values", table.name),
     )
+    .schema(table.schema.clone())
     .table(table.name.clone())
     .column(column.clone())
 }

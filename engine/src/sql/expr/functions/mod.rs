@@ -46,7 +46,10 @@ fn all() -> impl Iterator<Item = &'static Declared> {
 
 /// True for functions whose value changes within a statement.
 pub(crate) fn is_volatile(function: &Function) -> bool {
-    matches!(function.name, "random" | "clock_timestamp" | "setval" | "set_config" | "timeofday")
+    matches!(
+        function.name,
+        "random" | "currval" | "lastval" | "clock_timestamp" | "setval" | "set_config" | "timeofday"
+    )
 }
 
 impl Declared {

@@ -170,6 +170,9 @@ pub(super) static ALL: &[Declared] = &[
     function!("reverse", [TEXT] -> TEXT, |_, a| Ok(Datum::text(text(&a[0]).chars().rev().collect::<String>()))),
     function!("ascii", [TEXT] -> INT4, |_, a| Ok(Datum::Int4(text(&a[0]).chars().next().map_or(0, |c| c as i32)))),
     function!("chr", [INT4] -> TEXT, |_, a| {
+        if int(&a[0]) == 0 {
+            return Err(SqlError::new(sqlstate::PROGRAM_LIMIT, "null character not permitted"));
+        }
         let c = u32::try_from(int(&a[0])).ok().filter(|n| *n != 0).and_then(char::from_u32);
         c.map(|c| Datum::text(c.to_string())).ok_or_else(|| {
             SqlError::new(sqlstate::PROGRAM_LIMIT, format!("requested character not valid for encoding: {}", int(&a[0])))

@@ -62,6 +62,17 @@ fn format_type(ty: &Datum, typmod: &Datum) -> Datum {
     Datum::text(SqlType { typmod, ..known }.spelled())
 }
 
+fn last_value(cx: &EvalCx<'_>, sequence: Option<u32>) -> SqlResult<Datum> {
+    let name = |oid| view(cx).relation(oid).map_or_else(|| oid.to_string(), |r| r.name().1.to_owned());
+    cx.ctx.last_value(sequence).map(Datum::Int8).ok_or_else(|| {
+        let message = match sequence {
+            Some(oid) => format!("currval of sequence \"{}\" is not yet defined in this session", name(oid)),
+            None => "lastval is not yet defined in this session".to_owned(),
+        };
+        SqlError::new(sqlstate::OBJECT_NOT_IN_STATE, message)
+    })
+}
+
 pub(super) static ALL: &[Declared] = &[
     function!("version", [] -> TEXT, |_, _| Ok(Datum::text(VERSION))),
     function!("current_schema", [] -> NAME, |cx, _| Ok(current_schema(cx))),
@@ -71,6 +82,8 @@ pub(super) static ALL: &[Declared] = &[
     function!("session_user", [] -> NAME, |cx, _| user(cx)),
     function!("user", [] -> NAME, |cx, _| user(cx)),
     function!("pg_backend_pid", [] -> INT4, |cx, _| Ok(Datum::Int4(cx.ctx.session().backend_pid))),
+    function!("currval", [REGCLASS] -> INT8, |cx, a| last_value(cx, Some(oid(&a[0])))),
+    function!("lastval", [] -> INT8, |cx, _| last_value(cx, None)),
     function!("pg_is_in_recovery", [] -> BOOL, |_, _| Ok(Datum::Bool(false))),
     function!("current_setting", [TEXT] -> TEXT, |cx, a| setting(cx, text(&a[0]), false)),
     function!("current_setting", [TEXT, BOOL] -> TEXT, |cx, a| setting(cx, text(&a[0]), a[1].is_true())),

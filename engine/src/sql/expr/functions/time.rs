@@ -57,12 +57,22 @@ fn field(unit: &str, d: &Datum, zone: &TimeZone) -> SqlResult<(i128, u32)> {
         "dow" => whole(weekday),
         "isodow" => whole(if weekday == 0 { 7 } else { weekday }),
         "doy" => whole(i64::from(date - make_date(year, 1, 1).unwrap_or(date)) + 1),
+        "week" => whole(iso_week(date).1),
+        "isoyear" => whole(iso_week(date).0),
         "quarter" => whole((i64::from(month) + 2) / 3),
         "decade" => whole(year.div_euclid(10)),
         "century" => whole((year + 99).div_euclid(100)),
         "timezone" => whole(i64::from(zone.offset_seconds())),
         other => Err(unknown_unit(other, "timestamp")),
     }
+}
+
+/// The year and week of ISO 8601: weeks start on Monday, the first has the year's first Thursday.
+fn iso_week(date: i32) -> (i64, i64) {
+    let thursday = date - (date + 5).rem_euclid(7) + 3;
+    let year = date_parts(thursday).0;
+    let first = make_date(year, 1, 1).unwrap_or(thursday);
+    (year, i64::from(thursday - first) / 7 + 1)
 }
 
 fn extract(cx: &EvalCx<'_>, a: &[Datum]) -> SqlResult<Datum> {
