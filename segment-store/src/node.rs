@@ -10,7 +10,7 @@ use sextant_redo::wire::{Reply, SegmentError};
 use tokio::sync::Notify;
 
 use crate::NodeError;
-use crate::core::{Action, LogAddress, Store, Ticket};
+use crate::core::{Action, Answer, LogAddress, Store, Ticket};
 use crate::disk::{Disk, FileId, Flush};
 use crate::log::{self, HotLog, LogCache, LogIdentity, Queued};
 use crate::metrics::METRICS;
@@ -45,8 +45,6 @@ pub struct Node {
     pub(crate) store: RefCell<Store>,
     pub(crate) log: RefCell<HotLog>,
     pub(crate) cache: RefCell<LogCache>,
-    /// Batches read back from the disk lately: many pages have a record in one batch.
-    pub(crate) read_cache: RefCell<LogCache>,
     pub(crate) background: Background,
     pub(crate) queue: RefCell<VecDeque<Queued>>,
     pub(crate) queued_bytes: Cell<u64>,
@@ -116,7 +114,6 @@ impl Node {
                 recovered.next,
             )),
             cache: RefCell::new(LogCache::new(options.log_cache_bytes as usize)),
-            read_cache: RefCell::new(LogCache::new(options.log_cache_bytes as usize / 2)),
             background: Background::new(pages, empty),
             queue: RefCell::default(),
             queued_bytes: Cell::new(0),
@@ -153,6 +150,14 @@ impl Node {
             }
             self.failed.notified().await;
         }
+    }
+
+    /// Puts something in line for the log.
+    pub(crate) fn enqueue(&self, entry: Option<crate::core::Entry>, answer: Option<(Ticket, Answer)>) {
+        let bytes = entry.as_ref().map_or(0, |entry| entry.encoded_len() as u64);
+        self.queued_bytes.set(self.queued_bytes.get() + bytes);
+        self.queue.borrow_mut().push_back(Queued { entry, answer });
+        self.queued.notify_one();
     }
 
     /// Queues a reply on the ticket's connection, if it is still there.

@@ -24,8 +24,8 @@ use crate::{NodeError, SegmentConfig, appender, disk, pages, server};
 /// Between two looks at the state for /health and the gauges.
 const WATCH: Duration = Duration::from_millis(500);
 
-/// Some 48 MB of page index: a minute or two of a busy log, of which most is in images long before.
-const PENDING_RECORDS_MAX: usize = 1 << 20;
+/// Some 100 MB of page index: minutes of a busy log, of which the hottest pages are in images long before.
+const PENDING_RECORDS_MAX: usize = 2 << 20;
 
 type SharedHealth = Arc<Mutex<Health>>;
 

@@ -42,6 +42,7 @@ pub(crate) fn options() -> NodeOptions {
 /// A volume's writer, and a naive model of its pages.
 #[derive(Debug, Clone)]
 pub(crate) struct Writer {
+    segment: SegmentId,
     pub(crate) epoch: u64,
     pub(crate) next: Lsn,
     pub(crate) last: Lsn,
@@ -53,13 +54,17 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new(epoch: u64) -> Writer {
+        Writer::of(SEGMENT, epoch)
+    }
+
+    pub(crate) fn of(segment: SegmentId, epoch: u64) -> Writer {
         let (next, zero) = (Lsn(1), Lsn::ZERO);
-        Writer { epoch, next, last: zero, vdl: zero, pgmrpl: zero, pages: BTreeMap::new() }
+        Writer { segment, epoch, next, last: zero, vdl: zero, pgmrpl: zero, pages: BTreeMap::new() }
     }
 
     /// A batch with one record a change: page and a byte to tell the change by.
     pub(crate) fn batch(&mut self, changes: &[(u64, u8)]) -> Bytes {
-        let mut builder = BatchBuilder::new(SEGMENT, VolumeEpoch(self.epoch));
+        let mut builder = BatchBuilder::new(self.segment, VolumeEpoch(self.epoch));
         let mut mtr = Mtr::new();
         let mut tails = BTreeMap::new();
         for (page, mark) in changes {

@@ -88,17 +88,21 @@ impl Chain {
         self.log_start
     }
 
-    /// Adds a batch of which the records `lsns` are live (a prefix, not empty).
-    pub fn insert(&mut self, batch: StoredBatch, lsns: &[Lsn], vdl: Lsn) {
+    /// Adds a batch of which the records `lsns` are live (a prefix, not empty). True unless a copy with more live records
+    /// is known: then that one counts. Of equal copies the newest counts, so that log can be moved.
+    pub fn insert(&mut self, batch: StoredBatch, lsns: &[Lsn], vdl: Lsn) -> bool {
         self.coverage.insert(batch.prev, batch.last);
-        let longer = self.batches.get(&batch.first).is_none_or(|known| known.last < batch.last);
-        if batch.last <= self.log_start || !longer {
-            return;
+        if batch.last <= self.log_start {
+            return true;
+        }
+        if self.batches.get(&batch.first).is_some_and(|known| known.last > batch.last) {
+            return false;
         }
         self.batches.insert(batch.first, batch);
         if batch.last > vdl {
             self.fresh.insert(batch.first, lsns.into());
         }
+        true
     }
 
     /// The VDL has moved: the LSNs of single records at or below it are forgotten.

@@ -31,7 +31,7 @@ pub struct PageBase {
 pub struct PendingRecord {
     /// Its LSN.
     pub lsn: Lsn,
-    /// Where its batch starts; the whole batch is read and its checksum verified.
+    /// Where its batch starts.
     pub batch: LogAddress,
     /// Bytes of the batch.
     pub batch_len: u32,
@@ -39,6 +39,16 @@ pub struct PendingRecord {
     pub offset: u32,
     /// Bytes of the record.
     pub len: u32,
+    /// CRC32C of the record's bytes, so that one record can be read back and trusted without its whole batch.
+    pub crc: u32,
+}
+
+impl PendingRecord {
+    /// Where the record itself starts.
+    #[must_use]
+    pub fn at(&self) -> LogAddress {
+        self.batch.advance(self.offset)
+    }
 }
 
 /// What makes one page as of one read point.
@@ -52,12 +62,24 @@ pub struct PagePlan {
     pub records: Vec<PendingRecord>,
 }
 
+/// One pending record fewer in `file`.
+fn forget(per_file: &mut BTreeMap<u32, usize>, file: u32) {
+    if let Some(count) = per_file.get_mut(&file) {
+        *count -= 1;
+        if *count == 0 {
+            per_file.remove(&file);
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug, Clone, Default)]
 pub struct PageIndex {
     pending: BTreeMap<PageId, Vec<PendingRecord>>,
     bases: BTreeMap<PageId, PageBase>,
     pending_records: usize,
+    /// How many pending records lie in each log file.
+    per_file: BTreeMap<u32, usize>,
 }
 
 impl PageIndex {
@@ -67,24 +89,41 @@ impl PageIndex {
         PageIndex { bases, ..PageIndex::default() }
     }
 
-    /// Adds a live record and says how many are pending on the page now. A record that the page already has is
-    /// ignored.
-    pub fn insert(&mut self, page: PageId, record: PendingRecord) -> usize {
+    /// Adds a live record and says how many are pending on the page now. A record that is in the page's image is ignored;
+    /// one that is pending already is only moved, to this copy if it `counts`.
+    pub fn insert(&mut self, page: PageId, record: PendingRecord, counts: bool) -> usize {
         if self.bases.get(&page).is_some_and(|base| base.lsn >= record.lsn) {
             return self.pending.get(&page).map_or(0, Vec::len);
         }
         let chain = self.pending.entry(page).or_default();
-        match chain.last() {
+        let place = match chain.last() {
             Some(last) if last.lsn >= record.lsn => {
-                match chain.binary_search_by_key(&record.lsn, |known| known.lsn) {
-                    Ok(_) => return chain.len(),
-                    Err(at) => chain.insert(at, record),
-                }
+                chain.binary_search_by_key(&record.lsn, |known| known.lsn)
             }
-            _ => chain.push(record),
+            _ => Err(chain.len()),
+        };
+        match place {
+            Ok(_) if !counts => return chain.len(),
+            Ok(at) => {
+                let before = std::mem::replace(&mut chain[at], record);
+                forget(&mut self.per_file, before.batch.file());
+            }
+            Err(at) => {
+                chain.insert(at, record);
+                self.pending_records += 1;
+            }
         }
-        self.pending_records += 1;
+        *self.per_file.entry(record.batch.file()).or_default() += 1;
         chain.len()
+    }
+
+    fn count_anew(&mut self) {
+        self.per_file.clear();
+        self.pending_records = 0;
+        for record in self.pending.values().flatten() {
+            self.pending_records += 1;
+            *self.per_file.entry(record.batch.file()).or_default() += 1;
+        }
     }
 
     /// Drops the records that truncation cut off.
@@ -97,7 +136,7 @@ impl PageIndex {
             chain.retain(|record| keep.get(&record.batch).is_none_or(|keep| record.lsn <= *keep));
             !chain.is_empty()
         });
-        self.pending_records = self.pending.values().map(Vec::len).sum();
+        self.count_anew();
     }
 
     /// What makes `page` as of `read_point`.
@@ -108,12 +147,20 @@ impl PageIndex {
         PagePlan { page, base: self.bases.get(&page).copied(), records: chain[..wanted].to_vec() }
     }
 
+    /// Where the first pending record of `page` lies.
+    #[must_use]
+    pub fn first_pending(&self, page: PageId) -> Option<LogAddress> {
+        self.pending.get(&page).and_then(|chain| chain.first()).map(|record| record.batch)
+    }
+
     /// An image of `page` with everything at or below `base.lsn` now lies in the page store. Returns the image that it
     /// replaces.
     pub fn materialised(&mut self, page: PageId, base: PageBase) -> Option<PageBase> {
         if let Some(chain) = self.pending.get_mut(&page) {
             let done = chain.partition_point(|record| record.lsn <= base.lsn);
-            chain.drain(..done);
+            for record in chain.drain(..done) {
+                forget(&mut self.per_file, record.batch.file());
+            }
             self.pending_records -= done;
             if chain.is_empty() {
                 self.pending.remove(&page);
@@ -122,8 +169,8 @@ impl PageIndex {
         self.bases.insert(page, base)
     }
 
-    /// The pages from `from` on, at most `limit` of them, that have a pending record at or below `cap` for which
-    /// `wanted` (given the chain's records at or below `cap`) holds; and where to go on, if not at the end.
+    /// The pages from `from` on, at most `limit` of them, for whose pending records at or below `cap` `wanted` holds; and
+    /// where to go on, if not at the end. `wanted` is not asked about no records.
     pub fn select(
         &self,
         from: PageId,
@@ -144,10 +191,16 @@ impl PageIndex {
         (found, None)
     }
 
-    /// The first place in the log that a pending record needs.
+    /// The first log file that a pending record needs.
     #[must_use]
-    pub fn oldest_needed(&self) -> Option<LogAddress> {
-        self.pending.values().flatten().map(|record| record.batch).min()
+    pub fn oldest_file_needed(&self) -> Option<u32> {
+        self.per_file.first_key_value().map(|(file, _)| *file)
+    }
+
+    /// The batches in log files up to `file` that pending records lie in, with their lengths.
+    pub fn batches_needed(&self, file: u32) -> BTreeMap<LogAddress, u32> {
+        let needed = self.pending.values().flatten().filter(|record| record.batch.file() <= file);
+        needed.map(|record| (record.batch, record.batch_len)).collect()
     }
 
     /// How many records are pending.
@@ -171,6 +224,8 @@ impl PageIndex {
                 assert!(chain[0].lsn > base.lsn, "{page:?} has records below its base");
             }
         }
-        assert_eq!(self.pending_records, self.pending.values().map(Vec::len).sum::<usize>());
+        let mut counted = self.clone();
+        counted.count_anew();
+        assert_eq!((self.pending_records, &self.per_file), (counted.pending_records, &counted.per_file));
     }
 }

@@ -268,39 +268,33 @@ impl Segment {
         self.waiting = None;
     }
 
-    /// Applies a durable batch. Calls `on_live` for each of its live records.
-    pub fn apply_batch(
-        &mut self,
-        batch: &Batch,
-        at: LogAddress,
-        lsns: &mut Vec<Lsn>,
-        on_live: &mut dyn FnMut(std::ops::Range<usize>, &sextant_redo::Record<'_>),
-    ) {
+    /// Applies a durable batch. `lsns` becomes the LSNs of its live records, which are its first ones. True when this copy
+    /// of the batch is the one that counts.
+    pub fn apply_batch(&mut self, batch: &Batch, at: LogAddress, lsns: &mut Vec<Lsn>) -> bool {
         let header = batch.header();
         lsns.clear();
-        for (range, record) in batch.records().flatten() {
-            if self.truncations.voids(header.epoch, record.links.lsn) {
-                break;
+        let all = batch.records().flatten().map(|(_, record)| record.links.lsn);
+        lsns.extend(all.take_while(|lsn| !self.truncations.voids(header.epoch, *lsn)));
+        let counts = match (lsns.first(), lsns.last()) {
+            (Some(first), Some(last)) => {
+                let stored = StoredBatch {
+                    prev: header.prev_pg,
+                    first: *first,
+                    last: *last,
+                    epoch: header.epoch,
+                    at,
+                    len: batch.bytes().len() as u32,
+                };
+                self.chain.insert(stored, lsns, self.vdl.max(header.vdl))
             }
-            lsns.push(record.links.lsn);
-            on_live(range, &record);
-        }
-        if let (Some(first), Some(last)) = (lsns.first(), lsns.last()) {
-            let stored = StoredBatch {
-                prev: header.prev_pg,
-                first: *first,
-                last: *last,
-                epoch: header.epoch,
-                at,
-                len: batch.bytes().len() as u32,
-            };
-            self.chain.insert(stored, lsns, self.vdl.max(header.vdl));
-        }
+            _ => false,
+        };
         self.pgmrpl = self.pgmrpl.max(header.pgmrpl);
         if header.vdl > self.vdl {
             self.vdl = header.vdl;
             self.chain.vdl_moved(self.vdl);
         }
+        counts
     }
 
     /// Applies durable epochs.

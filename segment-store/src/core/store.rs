@@ -253,18 +253,19 @@ impl Store {
         let slot = self.segments.get_mut(&id).ok_or(SegmentError::UnknownSegment { segment: id })?;
         match entry {
             Entry::Batch(batch) => {
-                let batch_len = batch.bytes().len() as u32;
-                let pages = &mut slot.pages;
-                slot.segment.apply_batch(batch, at, &mut self.lsns, &mut |range, record| {
+                let counts = slot.segment.apply_batch(batch, at, &mut self.lsns);
+                let (bytes, live) = (batch.bytes(), self.lsns.len());
+                for (range, record) in batch.records().flatten().take(live) {
                     let pending = PendingRecord {
                         lsn: record.links.lsn,
                         batch: at,
-                        batch_len,
+                        batch_len: bytes.len() as u32,
                         offset: range.start as u32,
                         len: range.len() as u32,
+                        crc: crc32c::crc32c(&bytes[range]),
                     };
-                    on_chain(id, record.page, pages.insert(record.page, pending));
-                });
+                    on_chain(id, record.page, slot.pages.insert(record.page, pending, counts));
+                }
             }
             Entry::Epochs(_, epochs) => slot.segment.apply_epochs(*epochs),
             Entry::Truncations(_, ranges) => {
@@ -300,10 +301,10 @@ impl Store {
         self.segments.values().map(|slot| slot.pages.pending_records()).sum()
     }
 
-    /// The first place in the log that some pending record needs.
+    /// The first log file that some pending record needs.
     #[must_use]
-    pub fn oldest_needed(&self) -> Option<LogAddress> {
-        self.segments.values().filter_map(|slot| slot.pages.oldest_needed()).min()
+    pub fn oldest_file_needed(&self) -> Option<u32> {
+        self.segments.values().filter_map(|slot| slot.pages.oldest_file_needed()).min()
     }
 
     /// The log below `floor` is being freed.

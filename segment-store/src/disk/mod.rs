@@ -25,6 +25,7 @@ use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 pub use aligned::{ALIGN, AlignedBuf, align_down, align_up};
 pub use probe::choose_flush;
@@ -33,6 +34,33 @@ pub use uring::UringDisk;
 
 /// A future of the node's one thread.
 pub type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// Waits for all of them, which make progress together.
+pub(crate) async fn join_all<T>(futures: Vec<LocalFuture<'_, T>>) -> Vec<T> {
+    enum Slot<'a, T> {
+        Running(LocalFuture<'a, T>),
+        Done(T),
+    }
+    let mut slots: Vec<Slot<'_, T>> = futures.into_iter().map(Slot::Running).collect();
+    std::future::poll_fn(|context| {
+        let mut waiting = false;
+        for slot in &mut slots {
+            if let Slot::Running(future) = slot {
+                match future.as_mut().poll(context) {
+                    Poll::Ready(value) => *slot = Slot::Done(value),
+                    Poll::Pending => waiting = true,
+                }
+            }
+        }
+        if waiting { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+    let done = |slot| match slot {
+        Slot::Done(value) => Some(value),
+        Slot::Running(_) => None,
+    };
+    slots.into_iter().filter_map(done).collect()
+}
 
 /// A file that was opened or created. Numbers are not reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

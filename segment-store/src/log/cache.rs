@@ -41,6 +41,12 @@ impl LogCache {
         (end <= group.len()).then(|| group.slice(from..end))
     }
 
+    /// Everything behind this address is here.
+    #[must_use]
+    pub fn oldest(&self) -> Option<LogAddress> {
+        self.groups.first_key_value().map(|(at, _)| *at)
+    }
+
     /// Bytes held.
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -1,42 +1,71 @@
-//! Reading batches back from the log: from memory when they are new, else from the disk, checked.
+//! Reading back from the log: from memory when it is new, else from the disk, checked.
 
 use bytes::Bytes;
 use sextant_redo::Batch;
 use sextant_redo::wire::SegmentError;
 
-use crate::core::LogAddress;
-use crate::disk::{AlignedBuf, align_down, align_up};
+use crate::core::{LogAddress, PendingRecord};
+use crate::disk::{ALIGN, AlignedBuf, align_down, align_up};
 use crate::log::file_name;
 use crate::node::Node;
 
-/// The batch at an address, if it is in memory.
-pub(crate) fn cached(node: &Node, at: LogAddress, len: u32) -> Option<Bytes> {
-    node.cache.borrow().get(at, len).or_else(|| node.read_cache.borrow().get(at, len))
+fn damaged(at: LogAddress, what: impl ToString) -> SegmentError {
+    let (file, offset) = (file_name(at.file()), at.offset());
+    SegmentError::Damaged { what: format!("hot log {file} at {offset}: {}", what.to_string()) }
 }
 
-/// The batch at an address; from the disk only if every checksum in it is right.
-pub(crate) async fn batch(node: &Node, at: LogAddress, len: u32) -> Result<Bytes, SegmentError> {
-    if let Some(bytes) = cached(node, at, len) {
-        return Ok(bytes);
-    }
-    let damaged = |what: String| SegmentError::Damaged {
-        what: format!("hot log {} at {}: {what}", file_name(at.file()), at.offset()),
-    };
-    let file = node.log.borrow().file(at.file()).ok_or_else(|| damaged("the file is gone".into()))?;
+/// `len` bytes at an address as the disk has them, unchecked.
+async fn from_disk(node: &Node, at: LogAddress, len: u32) -> Result<Bytes, SegmentError> {
+    let file = node.log.borrow().file(at.file()).ok_or_else(|| damaged(at, "the file is gone"))?;
     let start = align_down(u64::from(at.offset()));
     let head = (u64::from(at.offset()) - start) as usize;
     let buffer = AlignedBuf::zeroed(align_up(head + len as usize));
     let (result, buffer) = node.disk.read(file, start, buffer).await;
-    result.map_err(|error| damaged(error.to_string()))?;
-    let bytes = Bytes::from_owner(buffer).slice(head..head + len as usize);
-    match Batch::decode(&bytes) {
-        Ok(batch) if batch.bytes().len() == len as usize => {
-            // A copy of its own: the buffer read may be far larger.
-            let bytes = Bytes::copy_from_slice(&bytes);
-            node.read_cache.borrow_mut().insert(at, bytes.clone());
-            Ok(bytes)
-        }
-        Ok(_) => Err(damaged("another batch lies there".into())),
-        Err(error) => Err(damaged(error.to_string())),
+    result.map_err(|error| damaged(at, error))?;
+    Ok(Bytes::from_owner(buffer).slice(head..head + len as usize))
+}
+
+/// The batch at an address, with every checksum in it right.
+pub(crate) async fn batch(node: &Node, at: LogAddress, len: u32) -> Result<Bytes, SegmentError> {
+    let cached = node.cache.borrow().get(at, len);
+    if let Some(bytes) = cached {
+        return Ok(bytes);
     }
+    let bytes = from_disk(node, at, len).await?;
+    match Batch::decode(&bytes) {
+        Ok(batch) if batch.bytes().len() == len as usize => Ok(bytes),
+        Ok(_) => Err(damaged(at, "another batch lies there")),
+        Err(error) => Err(damaged(at, error)),
+    }
+}
+
+fn checked(record: &PendingRecord, bytes: Bytes) -> Result<Bytes, SegmentError> {
+    let crc = crc32c::crc32c(&bytes);
+    if crc == record.crc {
+        return Ok(bytes);
+    }
+    let what = format!("record {} has checksum {crc:#010x}, not {:#010x}", record.lsn, record.crc);
+    Err(damaged(record.at(), what))
+}
+
+/// The bytes of one record, if they are in memory.
+pub(crate) fn record_in_memory(node: &Node, record: &PendingRecord) -> Option<Result<Bytes, SegmentError>> {
+    let (at, len) = (record.at(), record.len);
+    let found = node.cache.borrow().get(at, len);
+    let found = found.or_else(|| node.background.digesting.borrow().get(at, len));
+    found.map(|bytes| checked(record, bytes))
+}
+
+/// The bytes of one record.
+pub(crate) async fn record(node: &Node, record: &PendingRecord) -> Result<Bytes, SegmentError> {
+    match record_in_memory(node, record) {
+        Some(found) => found,
+        None => checked(record, from_disk(node, record.at(), record.len).await?),
+    }
+}
+
+/// Part of a log file as the disk has it: what lies in it is checked record by record. `None` when it cannot be read.
+pub(crate) async fn part(node: &Node, at: LogAddress, len: usize) -> Option<Bytes> {
+    debug_assert!(len.is_multiple_of(ALIGN));
+    from_disk(node, at, len as u32).await.ok()
 }

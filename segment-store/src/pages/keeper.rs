@@ -1,6 +1,6 @@
-//! The background of a node: pages whose chain has grown long get an image, and when the log grows over its budget its
-//! oldest files are emptied: every page that needs them gets an image, a checkpoint says where the images are, and the
-//! files are used again.
+//! The background of a node: pages whose chain has grown long get an image, and when the log on disk or the index of
+//! pending records in memory grows over its bound, the oldest log files are digested: every page that needs them gets an
+//! image. When the log is over its budget a checkpoint then says where the images are, and the files are used again.
 //!
 //! What must hold:
 //! - an image holds only records at or below [`crate::core::Segment::materialise_cap`]: durable for the volume, so no
@@ -10,18 +10,19 @@
 //! - foreground first: while appends come in, this takes turns of its own length with pauses of the same length.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use sextant_redo::{PageId, SegmentId, page};
+use sextant_redo::wire::SegmentError;
+use sextant_redo::{Batch, BatchError, PageId, SegmentId, page};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::NodeError;
-use crate::core::{LogAddress, PageBase, PendingRecord, Slot};
+use crate::core::{Entry, LogAddress, PageBase, PendingRecord, Slot};
 use crate::disk::FileId;
-use crate::log;
+use crate::log::{self, LogCache};
 use crate::metrics::METRICS;
 use crate::node::Node;
 use crate::recovery::LogStart;
@@ -34,12 +35,16 @@ use super::store::{self, PageStore};
 const CHAIN_LONG: usize = 64;
 /// Pages worked on at once.
 const PAGES_AT_ONCE: usize = 16;
+/// Pages with a long chain that are read back from the disk in one round.
+const COLD_PAGES: usize = 64;
+/// Bytes of a log file read at once: small enough not to hold up a write for long.
+const PART_BYTES: usize = 1 << 20;
 /// Pages looked up at once.
 const PAGES_SELECTED: usize = 256;
 /// Between two looks at the log's size when nothing else wakes this.
 const IDLE: Duration = Duration::from_millis(250);
 /// Before trying again to empty log files that something still needs.
-const STUCK: Duration = Duration::from_secs(2);
+const STUCK: Duration = Duration::from_secs(5);
 
 /// Space that a checkpoint no longer names.
 #[derive(Debug)]
@@ -55,6 +60,8 @@ pub(crate) struct Background {
     pub(crate) pins: Pins<Freed>,
     /// Log files with nothing in them, to be used again.
     pub(crate) empty_files: RefCell<Vec<(u32, FileId)>>,
+    /// The log file whose records are being put into images.
+    pub(crate) digesting: RefCell<LogCache>,
     long: RefCell<BTreeSet<(SegmentId, PageId)>>,
     wake: Notify,
     /// Pages that cannot be made here: not tried again until the next start.
@@ -68,6 +75,7 @@ impl Background {
             pages: RefCell::new(pages),
             pins: Pins::new(),
             empty_files: RefCell::new(empty_files),
+            digesting: RefCell::new(LogCache::new(usize::MAX)),
             long: RefCell::default(),
             wake: Notify::new(),
             damaged: RefCell::default(),
@@ -97,15 +105,15 @@ pub(crate) async fn keep(node: Rc<Node>) {
 /// Everything that there is to do now.
 pub(crate) async fn round(node: &Rc<Node>) -> Result<(), NodeError> {
     use_again(node).await?;
-    shorten_chains(node).await?;
-    bound_index(node).await?;
-    let over = node.log.borrow().bytes_used() > node.options.log_budget_bytes;
+    let (log_over, index_over) = over_bounds(node);
     let not_yet = node.background.retry_at.get().is_some_and(|at| Instant::now() < at);
-    if over && !not_yet {
-        empty_oldest(node).await?;
-    } else if node.background.pages.borrow().wants_checkpoint() {
-        let first = node.log.borrow().first_file();
-        write_checkpoint(node, first).await?;
+    if (log_over || index_over) && !not_yet {
+        digest_oldest(node).await?;
+    }
+    shorten_chains(node).await?;
+    if node.background.pages.borrow().wants_checkpoint() {
+        let oldest = node.log.borrow().first_file();
+        write_checkpoint(node, oldest).await?;
     }
     use_again(node).await?;
     let (bytes, free) = node.background.pages.borrow().bytes();
@@ -114,39 +122,166 @@ pub(crate) async fn round(node: &Rc<Node>) -> Result<(), NodeError> {
     Ok(())
 }
 
+/// Gives images to pages with long chains, first of all to those whose records are still in memory: reading them back
+/// one by one costs more than the image is worth while there is something better to do.
 async fn shorten_chains(node: &Rc<Node>) -> Result<(), NodeError> {
-    let long: Vec<_> = node.background.long.take().into_iter().collect();
+    let long = node.background.long.take();
+    let (hot, cold): (Vec<_>, Vec<_>) = {
+        let (store, cache) = (node.store.borrow(), node.cache.borrow());
+        let in_memory = |address| cache.oldest().is_some_and(|oldest| oldest <= address);
+        long.into_iter().partition(|(segment, page)| {
+            let slot = store.segments().get(segment);
+            slot.and_then(|slot| slot.pages.first_pending(*page)).is_some_and(in_memory)
+        })
+    };
+    let (log_over, index_over) = over_bounds(node);
+    let now = if log_over || index_over { 0 } else { cold.len().min(COLD_PAGES) };
+    if !log_over && !index_over {
+        node.background.long.borrow_mut().extend(cold[now..].iter().copied());
+    }
     let worth_it = |records: &[PendingRecord]| records.len() >= CHAIN_LONG / 2;
-    for pages in long.chunks(PAGES_AT_ONCE) {
-        materialise(node, pages, &worth_it).await?;
+    for pages in hot.chunks(PAGES_AT_ONCE).chain(cold[..now].chunks(PAGES_AT_ONCE)) {
+        materialise(node, pages, &worth_it, None).await?;
     }
     Ok(())
 }
 
-/// Pending records are kept in memory: when there are too many, the pages with the longest chains get images, then
-/// those with shorter ones, until half of the bound is free.
-async fn bound_index(node: &Rc<Node>) -> Result<(), NodeError> {
-    let max = node.options.pending_records_max;
-    let pending = || node.store.borrow().pending_records();
-    let not_yet = node.background.retry_at.get().is_some_and(|at| Instant::now() < at);
-    if pending() <= max || not_yet {
+/// What the space bounds ask for.
+fn over_bounds(node: &Node) -> (bool, bool) {
+    let log = node.log.borrow().bytes_used() > node.options.log_budget_bytes;
+    let index = node.store.borrow().pending_records() > node.options.pending_records_max;
+    (log, index)
+}
+
+/// Puts the oldest log into images, file by file, until a quarter of what is over its bound is free; then frees what can
+/// be freed.
+async fn digest_oldest(node: &Rc<Node>) -> Result<(), NodeError> {
+    let (log_over, _) = over_bounds(node);
+    let index_goal = node.options.pending_records_max / 4 * 3;
+    let (first, active) = {
+        let log = node.log.borrow();
+        (log.first_file(), log.position().file)
+    };
+    let files = node.options.log_budget_bytes / 4 / node.options.log_file_bytes;
+    let log_goal = if log_over { (first + 1 + files as u32).min(active) } else { first };
+    let mut stuck = false;
+    loop {
+        let oldest = node.store.borrow().oldest_file_needed().unwrap_or(active + 1);
+        let index_over = node.store.borrow().pending_records() > index_goal;
+        let wanted = oldest < log_goal || (index_over && oldest <= active);
+        if !wanted || node.has_failed() {
+            break;
+        }
+        digest_file(node, oldest).await?;
+        if log_over && oldest < active {
+            relocate(node, oldest).await?;
+        }
+        if node.store.borrow().oldest_file_needed().is_some_and(|file| file <= oldest) {
+            // Readers hold an old read point, or the chain has a hole: only time helps.
+            tracing::debug!(file = oldest, "an old log file is still needed");
+            stuck = true;
+            break;
+        }
+    }
+    let needed = node.store.borrow().oldest_file_needed().unwrap_or(active);
+    let free_to = needed.min(log_goal);
+    stuck |= log_over && free_to <= first;
+    node.background.retry_at.set(stuck.then(|| Instant::now() + STUCK));
+    if free_to > first { write_checkpoint(node, free_to).await } else { Ok(()) }
+}
+
+/// Puts the records of one log file into images. The file is read once, in order; each page gets the records that lie in
+/// it and before it, and what came later stays pending.
+async fn digest_file(node: &Rc<Node>, number: u32) -> Result<(), NodeError> {
+    let end = {
+        let position = node.log.borrow().position();
+        if position.file == number { position.offset } else { node.options.log_file_bytes }
+    };
+    let floor = LogAddress::new(number + 1, 0);
+    let starts_there = |records: &[PendingRecord]| records[0].batch < floor;
+    let needs_it = |records: &[PendingRecord]| records.iter().any(|record| record.batch < floor);
+    if !any_ready(node, &starts_there) && !any_ready(node, &needs_it) {
         return Ok(());
     }
-    let mut shortest = CHAIN_LONG;
-    while pending() > max / 2 && shortest > 1 {
-        shortest /= 4;
-        sweep(node, &|records| records.len() >= shortest).await?;
+    for offset in (0..end).step_by(PART_BYTES) {
+        let len = (end - offset).min(PART_BYTES as u64) as usize;
+        let at = LogAddress::new(number, offset as u32);
+        // What cannot be read, or lies across two parts, is read record by record.
+        if let Some(part) = log::read::part(node, at, len).await {
+            node.background.digesting.borrow_mut().insert(at, part);
+        }
     }
-    if pending() > max {
-        // Readers hold an old read point, or the chain has a hole: only time helps.
-        tracing::debug!(pending = pending(), "more records are pending than memory is meant to hold");
-        node.background.retry_at.set(Some(Instant::now() + STUCK));
+    let mut done = sweep(node, &starts_there, Some(floor)).await;
+    let still_needed = node.store.borrow().oldest_file_needed().is_some_and(|file| file <= number);
+    if done.is_ok() && still_needed {
+        // Records that arrived out of order: the page needs what came before them in its chain, wherever that lies.
+        done = sweep(node, &needs_it, None).await;
+    }
+    node.background.digesting.replace(LogCache::new(usize::MAX));
+    done
+}
+
+/// Writes the batches that still need old log once more, at its end, when they are few: the last ones of a volume that
+/// is idle, of which no later batch said that they are durable and old, must not keep all log behind them.
+async fn relocate(node: &Rc<Node>, number: u32) -> Result<(), NodeError> {
+    let batches: BTreeMap<LogAddress, u32> = {
+        let store = node.store.borrow();
+        if store.oldest_file_needed().is_none_or(|file| file > number) {
+            return Ok(());
+        }
+        store.segments().values().flat_map(|slot| slot.pages.batches_needed(number)).collect()
+    };
+    let bytes: u64 = batches.values().map(|len| u64::from(*len)).sum();
+    if bytes > node.options.log_file_bytes / 4 {
+        return Ok(());
+    }
+    for (at, len) in batches {
+        let moved = log::read::batch(node, at, len).await.and_then(|bytes| {
+            let damaged = |error: BatchError| SegmentError::Damaged { what: error.to_string() };
+            Batch::decode(&bytes).map_err(damaged)
+        });
+        match moved {
+            Ok(batch) => node.enqueue(Some(Entry::Batch(batch)), None),
+            Err(error) => {
+                METRICS.error("relocate");
+                tracing::error!(%error, "a batch cannot be moved; the log in front of it is kept");
+            }
+        }
+    }
+    // Not done in time when the device is slow or full: then the old copies still count.
+    let deadline = Instant::now() + STUCK;
+    while node.store.borrow().oldest_file_needed().is_some_and(|file| file <= number)
+        && Instant::now() < deadline
+    {
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
     Ok(())
 }
 
-/// Gives an image to every page for whose pending records `wanted` holds.
-async fn sweep(node: &Rc<Node>, wanted: &dyn Fn(&[PendingRecord]) -> bool) -> Result<(), NodeError> {
+/// True when there is a page that [`sweep`] would work on.
+fn any_ready(node: &Node, wanted: &dyn Fn(&[PendingRecord]) -> bool) -> bool {
+    let (store, damaged) = (node.store.borrow(), node.background.damaged.borrow());
+    store.segments().iter().any(|(segment, slot)| {
+        let mut from = Some(PageId(0));
+        while let Some(start) = from {
+            let cap = slot.segment.materialise_cap();
+            let (pages, next) = slot.pages.select(start, PAGES_SELECTED, cap, wanted);
+            if pages.into_iter().any(|page| !damaged.contains(&(*segment, page))) {
+                return true;
+            }
+            from = next;
+        }
+        false
+    })
+}
+
+/// Gives an image to every page for whose pending records `wanted` holds, from the records in front of the first that
+/// lies at or behind `floor`.
+async fn sweep(
+    node: &Rc<Node>,
+    wanted: &dyn Fn(&[PendingRecord]) -> bool,
+    floor: Option<LogAddress>,
+) -> Result<(), NodeError> {
     let segments: Vec<SegmentId> = node.store.borrow().segments().keys().copied().collect();
     for segment in segments {
         let mut from = Some(PageId(0));
@@ -159,7 +294,7 @@ async fn sweep(node: &Rc<Node>, wanted: &dyn Fn(&[PendingRecord]) -> bool) -> Re
             from = next;
             let pages: Vec<_> = pages.into_iter().map(|page| (segment, page)).collect();
             for pages in pages.chunks(PAGES_AT_ONCE) {
-                materialise(node, pages, wanted).await?;
+                materialise(node, pages, wanted, floor).await?;
             }
             // Looking is work too, and on the thread that serves.
             tokio::task::yield_now().await;
@@ -168,51 +303,33 @@ async fn sweep(node: &Rc<Node>, wanted: &dyn Fn(&[PendingRecord]) -> bool) -> Re
     Ok(())
 }
 
-/// Gives images to all pages that need the oldest files, so that a quarter of the budget comes free, then frees what
-/// can be freed.
-async fn empty_oldest(node: &Rc<Node>) -> Result<(), NodeError> {
-    let (first, target) = {
-        let log = node.log.borrow();
-        let files = node.options.log_budget_bytes / 4 / node.options.log_file_bytes;
-        let first = log.first_file();
-        (first, (first + 1 + files as u32).min(log.position().file))
-    };
-    let floor = LogAddress::new(target, 0);
-    let needs_floor = |records: &[PendingRecord]| records.iter().any(|record| record.batch < floor);
-    sweep(node, &needs_floor).await?;
-    let needed = node.store.borrow().oldest_needed().map_or(target, |address| address.file().min(target));
-    if needed > first {
-        node.background.retry_at.set(None);
-        write_checkpoint(node, needed).await
-    } else {
-        // Readers hold an old read point, or the chain has a hole: only time helps.
-        tracing::debug!(first, "the oldest log file is still needed");
-        node.background.retry_at.set(Some(Instant::now() + STUCK));
-        Ok(())
-    }
-}
-
 /// Gives images to these pages, several at once, if `wanted` still holds for what is pending.
 async fn materialise(
     node: &Rc<Node>,
     pages: &[(SegmentId, PageId)],
     wanted: &dyn Fn(&[PendingRecord]) -> bool,
+    floor: Option<LogAddress>,
 ) -> Result<(), NodeError> {
     let started = Instant::now();
     let groups_before = METRICS.groups.get();
     let mut running: JoinSet<Result<(), NodeError>> = JoinSet::new();
     for (segment, page) in pages.iter().copied() {
-        let plan = {
+        let mut plan = {
             let store = node.store.borrow();
             let Some(slot) = store.segments().get(&segment) else {
                 continue;
             };
             slot.pages.plan(page, slot.segment.materialise_cap())
         };
+        let worth_it = wanted(&plan.records);
+        if let Some(floor) = floor {
+            let behind = plan.records.iter().position(|record| record.batch >= floor);
+            plan.records.truncate(behind.unwrap_or(plan.records.len()));
+        }
         let Some(last) = plan.records.last().map(|record| record.lsn) else {
             continue;
         };
-        if !wanted(&plan.records) || node.background.damaged.borrow().contains(&(segment, page)) {
+        if !worth_it || node.background.damaged.borrow().contains(&(segment, page)) {
             continue;
         }
         let Some((file, slot)) = free_slot(node).await? else {
@@ -241,7 +358,8 @@ async fn materialise(
         done.map_err(|error| NodeError::Runtime(std::io::Error::other(error)))??;
     }
     let busy = METRICS.groups.get() > groups_before;
-    let urgent = node.log.borrow().bytes_used() > node.options.log_budget_bytes / 2 * 3;
+    let urgent = node.log.borrow().bytes_used() > node.options.log_budget_bytes / 2 * 3
+        || node.store.borrow().pending_records() > node.options.pending_records_max / 2 * 3;
     if busy && !urgent {
         tokio::time::sleep(started.elapsed()).await;
     }

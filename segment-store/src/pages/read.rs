@@ -9,19 +9,23 @@ use sextant_redo::record::MAX_RECORD;
 use sextant_redo::wire::{Reply, SegmentError};
 use sextant_redo::{Lsn, PAGE_SIZE, Page, Record, apply, page};
 
-use crate::core::{PagePlan, PendingRecord, Ticket};
+use crate::core::{PagePlan, Ticket};
+use crate::disk::{LocalFuture, join_all};
 use crate::log;
 use crate::metrics::METRICS;
 use crate::node::Node;
+
+/// Records read from the disk at once for one page.
+const READS_AT_ONCE: usize = 32;
 
 /// Serves a page: at once when everything is in memory, else by a task of its own.
 pub(crate) fn serve(node: &Rc<Node>, ticket: Ticket, plan: PagePlan) {
     let started = Instant::now();
     if plan.base.is_none()
-        && let Some(batches) = all_cached(node, &plan)
+        && let Some(records) = all_in_memory(node, &plan)
     {
         let source = if plan.records.is_empty() { "zero" } else { "memory" };
-        let made = replay(Page::zero(), &plan, &batches);
+        let made = records.and_then(|records| replay(Page::zero(), &plan, &records));
         answer(node, ticket, made, source, started);
         return;
     }
@@ -50,15 +54,24 @@ fn answer(node: &Node, ticket: Ticket, made: Result<Page, SegmentError>, source:
     }
 }
 
-/// The batches of the plan's records, one a record, if all are in memory.
-fn all_cached(node: &Node, plan: &PagePlan) -> Option<Vec<Bytes>> {
-    let cached = |record: &PendingRecord| log::read::cached(node, record.batch, record.batch_len);
-    plan.records.iter().map(cached).collect()
+fn all_in_memory(node: &Node, plan: &PagePlan) -> Option<Result<Vec<Bytes>, SegmentError>> {
+    plan.records.iter().map(|record| log::read::record_in_memory(node, record)).collect()
 }
 
 /// Makes the page, and says the slowest source that it needed. The caller holds a pin taken before the plan was made.
 pub(crate) async fn make(node: &Node, plan: &PagePlan) -> (Result<Page, SegmentError>, &'static str) {
     let mut source = "memory";
+    let records = match all_in_memory(node, plan) {
+        Some(records) => records,
+        None => {
+            source = "log";
+            read_records(node, plan).await
+        }
+    };
+    let records = match records {
+        Ok(records) => records,
+        Err(error) => return (Err(error), source),
+    };
     let mut base = Page::zero();
     if let Some(image) = plan.base {
         source = "page_store";
@@ -68,49 +81,42 @@ pub(crate) async fn make(node: &Node, plan: &PagePlan) -> (Result<Page, SegmentE
             Err(error) => return (Err(error), source),
         }
     }
-    let mut batches: Vec<Bytes> = Vec::with_capacity(plan.records.len());
-    for (n, record) in plan.records.iter().enumerate() {
-        // Records of one batch come one behind the other: its bytes are read once.
-        let same = n > 0 && plan.records[n - 1].batch == record.batch;
-        let bytes = match log::read::cached(node, record.batch, record.batch_len) {
-            Some(bytes) => bytes,
-            None if same => batches[n - 1].clone(),
-            None => {
-                source = "log";
-                match log::read::batch(node, record.batch, record.batch_len).await {
-                    Ok(bytes) => bytes,
-                    Err(error) => return (Err(error), source),
-                }
-            }
-        };
-        batches.push(bytes);
-    }
-    (replay(base, plan, &batches), source)
+    (replay(base, plan, &records), source)
 }
 
-fn replay(mut target: Page, plan: &PagePlan, batches: &[Bytes]) -> Result<Page, SegmentError> {
-    for (pending, batch) in plan.records.iter().zip(batches) {
+/// Reads several records at once, so that a page costs hardly more time than one of them.
+async fn read_records(node: &Node, plan: &PagePlan) -> Result<Vec<Bytes>, SegmentError> {
+    let mut records = Vec::with_capacity(plan.records.len());
+    for some in plan.records.chunks(READS_AT_ONCE) {
+        let read = |record| -> LocalFuture<'_, _> { Box::pin(log::read::record(node, record)) };
+        for record in join_all(some.iter().map(read).collect()).await {
+            records.push(record?);
+        }
+    }
+    Ok(records)
+}
+
+fn replay(mut target: Page, plan: &PagePlan, records: &[Bytes]) -> Result<Page, SegmentError> {
+    for (pending, bytes) in plan.records.iter().zip(records) {
         let damaged = |what: String| SegmentError::Damaged {
             what: format!("page {}, record {}: {what}", plan.page, pending.lsn),
         };
-        let record = record_at(batch, pending).map_err(|error| damaged(error.to_string()))?;
+        let record = decode(bytes, pending.lsn).map_err(|error| damaged(error.to_string()))?;
         if record.page != plan.page || record.links.lsn != pending.lsn {
             return Err(damaged("the log holds another record in its place".into()));
         }
-        let bytes: &mut [u8; PAGE_SIZE] = &mut target.0;
-        apply(&record, bytes).map_err(|error| damaged(error.to_string()))?;
+        let image: &mut [u8; PAGE_SIZE] = &mut target.0;
+        apply(&record, image).map_err(|error| damaged(error.to_string()))?;
     }
     Ok(target)
 }
 
-/// Decodes one record out of its batch. Its LSN is encoded as a distance from the record before it, and only the sum
+/// Decodes one record outside its batch. Its LSN is encoded as a distance from the record before it, and only the sum
 /// is known here.
-fn record_at<'a>(batch: &'a Bytes, pending: &PendingRecord) -> Result<Record<'a>, DecodeError> {
-    let start = pending.offset as usize;
-    let bytes = batch.get(start..start + pending.len as usize).ok_or(DecodeError::Truncated)?;
+fn decode(bytes: &Bytes, lsn: Lsn) -> Result<Record<'_>, DecodeError> {
     let mut head = Reader::new(Reader::new(bytes).byte_string(MAX_RECORD, "record length")?);
     head.u8()?;
     let distance = head.varint()?;
-    let before = pending.lsn.0.checked_sub(distance).ok_or(DecodeError::OutOfRange { what: "record LSN" })?;
+    let before = lsn.0.checked_sub(distance).ok_or(DecodeError::OutOfRange { what: "record LSN" })?;
     Record::decode(&mut Reader::new(bytes), Lsn(before))
 }

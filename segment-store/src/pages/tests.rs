@@ -5,11 +5,11 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use sextant_redo::wire::{Request, SegmentError};
-use sextant_redo::{Lsn, PAGE_SIZE};
+use sextant_redo::wire::{Append, Request, SegmentError};
+use sextant_redo::{Lsn, PAGE_SIZE, PgId, SegmentId, VolumeId};
 
 use super::checkpoint::{self, CHECKPOINT_FILE};
-use super::keeper::round;
+use super::keeper;
 use super::store::PAGE_FILE;
 use crate::NodeError;
 use crate::core::Store;
@@ -27,6 +27,20 @@ async fn fill(node: &Rc<Node>, writer: &mut Writer, count: u64) -> Result<(), No
         submit(node, vec![append(1, writer.batch(&changes))]).await?;
     }
     Ok(())
+}
+
+/// One round of the background, and whatever it puts in line for the log.
+async fn round(node: &Rc<Node>) -> Result<(), NodeError> {
+    let write_on = async {
+        loop {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            submit(node, Vec::new()).await?;
+        }
+    };
+    tokio::select! {
+        worked = keeper::round(node) => worked,
+        failed = write_on => failed,
+    }
 }
 
 async fn filled(count: u64) -> (Rc<Node>, Rc<crate::disk::memory::MemoryDisk>, Writer) {
@@ -111,6 +125,39 @@ fn memory_for_pending_records_is_bounded() {
         node.store.borrow().check_invariants();
         assert!(node.store.borrow().pending_records() <= max / 2);
         check_all(&node, &writer, &[writer.last, writer.pgmrpl]).await;
+    });
+}
+
+#[test]
+fn an_idle_segment_does_not_keep_all_log_behind_it() {
+    block_on(async {
+        let (node, disk) = open(Image::new()).await.expect("new");
+        submit(&node, vec![create(1)]).await.expect("created");
+        let mut idle = Writer::new(1);
+        fill(&node, &mut idle, 3).await.expect("filled");
+        // From here on nothing says that the idle segment's last batch is durable; another segment keeps writing.
+        let busy = SegmentId { volume: VolumeId(8), pg: PgId(0) };
+        let mut writer = Writer::of(busy, 1);
+        submit(&node, vec![Request::CreateSegment { segment: busy, epochs: epochs(1) }])
+            .await
+            .expect("created");
+        for n in 0..900u64 {
+            writer.vdl = writer.last;
+            writer.pgmrpl = writer.last;
+            let changes: Vec<(u64, u8)> = (0..30).map(|c| ((n + c) % 40, (n % 200) as u8)).collect();
+            let append = Append { segment: busy, epochs: epochs(1), batch: writer.batch(&changes) };
+            submit(&node, vec![Request::Append(append)]).await.expect("written");
+            if n % 200 == 199 {
+                round(&node).await.expect("works");
+            }
+        }
+        let first = node.log.borrow().first_file();
+        assert!(first > 3, "the first file kept is {first}");
+        check_all(&node, &idle, &[idle.last, idle.pgmrpl]).await;
+        let (again, _) = open(disk.image()).await.expect("restarts");
+        again.store.borrow().check_invariants();
+        check_all(&again, &idle, &[idle.last, idle.pgmrpl]).await;
+        assert_eq!(again.store.borrow().segments()[&SEGMENT].segment.scl(), idle.last);
     });
 }
 

@@ -12,7 +12,6 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 
 use crate::core::{Action, Ticket};
-use crate::log::Queued;
 use crate::metrics::METRICS;
 use crate::node::Node;
 use crate::pages;
@@ -157,12 +156,7 @@ pub(crate) fn act(node: &Rc<Node>, action: Action) {
         }
         Action::ReadPage(ticket, plan) => pages::read::serve(node, ticket, plan),
         Action::ReadLog(ticket, plan) => logread::serve(node, ticket, plan),
-        Action::Write(entry, answer) => {
-            let bytes = entry.as_ref().map_or(0, |entry| entry.encoded_len() as u64);
-            node.queued_bytes.set(node.queued_bytes.get() + bytes);
-            node.queue.borrow_mut().push_back(Queued { entry, answer });
-            node.queued.notify_one();
-        }
+        Action::Write(entry, answer) => node.enqueue(entry, answer),
     }
 }
 
