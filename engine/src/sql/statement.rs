@@ -343,7 +343,7 @@ pub struct Notice {
 }
 
 impl Notice {
-    pub(crate) fn notice(message: impl Into<String>) -> Notice {
+    pub(crate) fn note(message: impl Into<String>) -> Notice {
         Notice { severity: "NOTICE", fields: SqlError::new("00000", message) }
     }
 

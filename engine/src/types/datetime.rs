@@ -203,10 +203,10 @@ fn write_offset(offset: i32, out: &mut String) {
     let sign = if offset < 0 { '-' } else { '+' };
     let o = offset.unsigned_abs();
     let _ = write!(out, "{sign}{:02}", o / 3600);
-    if o % 3600 != 0 {
+    if !o.is_multiple_of(3600) {
         let _ = write!(out, ":{:02}", o / 60 % 60);
     }
-    if o % 60 != 0 {
+    if !o.is_multiple_of(60) {
         let _ = write!(out, ":{:02}", o % 60);
     }
 }
@@ -314,7 +314,7 @@ fn parse_day(text: &str, bc: bool) -> Option<Option<i64>> {
     let year: i64 = y.parse().ok()?;
     let year = if bc { 1 - year } else { year };
     let (month, day) = (m.parse().ok()?, d.parse().ok()?);
-    let in_range = (MIN_YEAR..=MAX_YEAR).contains(&year) && !(year == 0 && !bc);
+    let in_range = (MIN_YEAR..=MAX_YEAR).contains(&year) && (year != 0 || bc);
     Some(if in_range { make_date(year, month, day).map(i64::from) } else { None })
 }
 

@@ -152,6 +152,7 @@ impl SqlType {
 
     /// `pg_type.typlen`: bytes of a value, -1 when that varies (RowDescription wants it).
     #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "it is the size of a value, not of a collection")]
     pub fn len(self) -> i16 {
         self.known().map_or(-1, |k| k.len)
     }

@@ -3,7 +3,7 @@
 //!
 //! | module | binds |
 //! | --- | --- |
-//! | `expr`, `operator`, `call` | expressions |
+//! | `expr`, `predicate`, `operator`, `call` | expressions |
 //! | `coerce` | conversions, and the types of literals and parameters |
 //! | `from`, `select`, `query`, `aggregate` | queries |
 //! | `dml` | INSERT, UPDATE, DELETE |
@@ -15,6 +15,7 @@ mod dml;
 mod expr;
 mod from;
 mod operator;
+mod predicate;
 mod query;
 mod rel;
 mod select;

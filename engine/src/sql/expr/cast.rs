@@ -160,7 +160,7 @@ fn from_float(value: &Datum, to: SqlType) -> SqlResult<Datum> {
     Ok(match to.oid {
         oids::INT2 => Datum::Int2(whole(-32_768.0, 32_768.0)? as i16),
         oids::INT4 => Datum::Int4(whole(-2_147_483_648.0, 2_147_483_648.0)? as i32),
-        oids::INT8 => Datum::Int8(whole(-9.223_372_036_854_775_808e18, 9.223_372_036_854_775_808e18)?),
+        oids::INT8 => Datum::Int8(whole(i64::MIN as f64, -(i64::MIN as f64))?),
         oids::FLOAT8 => Datum::Float8(f),
         oids::FLOAT4 => match value {
             Datum::Float4(f) => Datum::Float4(*f),
@@ -168,9 +168,7 @@ fn from_float(value: &Datum, to: SqlType) -> SqlResult<Datum> {
         },
         oids::NUMERIC => match value {
             // Six digits are what a real is good for.
-            Datum::Float4(f) => {
-                numeric(Numeric::parse(&format!("{:.5e}", f)).and_then(|n| Ok(trim(n)))?, to)?
-            }
+            Datum::Float4(f) => numeric(Numeric::parse(&format!("{:.5e}", f)).map(trim)?, to)?,
             _ => numeric(Numeric::from_f64(f)?, to)?,
         },
         _ => return Err(cannot(to)),

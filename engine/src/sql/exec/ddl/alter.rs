@@ -17,7 +17,7 @@ impl Ddl<'_> {
     pub(super) async fn alter_table(&mut self, alter: &ast::AlterTable) -> SqlResult<()> {
         if alter.if_exists && self.find(&alter.name)?.is_none() {
             let message = format!("relation \"{}\" does not exist, skipping", alter.name);
-            self.notices.push(Notice::notice(message));
+            self.notices.push(Notice::note(message));
             return Ok(());
         }
         for operation in &alter.operations {

@@ -36,7 +36,7 @@ impl Ddl<'_> {
             if !if_exists {
                 return Err(SqlError::new(code, message));
             }
-            self.notices.push(Notice::notice(format!("{message}, skipping")));
+            self.notices.push(Notice::note(format!("{message}, skipping")));
         }
         Ok(tag)
     }

@@ -125,7 +125,7 @@ impl Ddl<'_> {
             if !if_not_exists {
                 return Err(SqlError::new(sqlstate::DUPLICATE_SCHEMA, message));
             }
-            self.notices.push(Notice::notice(format!("{message}, skipping")));
+            self.notices.push(Notice::note(format!("{message}, skipping")));
             return Ok(());
         }
         self.db.catalog.create_namespace(self.txn, &name).await
