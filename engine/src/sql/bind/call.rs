@@ -3,6 +3,7 @@
 use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments};
 
 use super::aggregate::AggregateKind;
+use super::operator::is_integer;
 use super::{Binder, Scope, Subquery, SubqueryKind, Typed, names};
 use crate::catalog::Relation;
 use crate::sql::expr::cast::Context;
@@ -78,10 +79,12 @@ impl Binder<'_> {
         let Ok([a, b]) = <[Typed; 2]>::try_from(args) else {
             return Err(SqlError::syntax("syntax error at or near \"nullif\""));
         };
-        let equal = self.compare(crate::sql::expr::Comparison::Eq, a.clone(), b)?;
-        let value = self.known(a)?;
-        let whens = vec![(equal.expr, Expr::Const(Datum::Null))];
-        Ok(Typed { expr: Expr::Case(whens, Box::new(value.expr)), ty: value.ty })
+        let (own, integers) = (a.ty, is_integer(a.ty) && is_integer(b.ty));
+        // The value is the comparison's left side, in the type that it is compared in.
+        let (a, b, ty) = self.comparable("=", a, b)?;
+        let equal = Expr::Compare(crate::sql::expr::Comparison::Eq, ty, Box::new((a.clone(), b)));
+        let whens = vec![(equal, Expr::Const(Datum::Null))];
+        Ok(Typed { expr: Expr::Case(whens, Box::new(a)), ty: if integers { own } else { ty } })
     }
 
     fn pg_typeof(&mut self, args: Vec<Typed>) -> SqlResult<Typed> {

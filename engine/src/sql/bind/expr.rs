@@ -214,6 +214,12 @@ impl Binder<'_> {
     }
 
     fn unary(&mut self, op: UnaryOperator, inner: &ast::Expr, scope: &Scope) -> SqlResult<Typed> {
+        if op == UnaryOperator::Minus
+            && let Some(text) = signed_number(inner)
+        {
+            // The sign belongs to the literal: -2147483648 is an integer although 2147483648 is not.
+            return number(&negated(text));
+        }
         let typed = self.expr(inner, scope)?;
         match op {
             UnaryOperator::Not => {
@@ -221,10 +227,12 @@ impl Binder<'_> {
                 Ok(Typed { expr: Expr::Not(Box::new(expr)), ty: SqlType::BOOL })
             }
             UnaryOperator::Minus | UnaryOperator::Plus => {
-                let typed = match typed.ty.oid {
-                    oids::UNKNOWN => self.coerce(typed, SqlType::FLOAT8, Context::Implicit)?,
-                    _ => typed,
-                };
+                if typed.ty.oid == oids::UNKNOWN {
+                    let message = format!("operator is not unique: {op} unknown");
+                    return Err(SqlError::new(sqlstate::AMBIGUOUS_FUNCTION, message).hint(
+                        "Could not choose a best candidate operator. You might need to add explicit type casts.",
+                    ));
+                }
                 if crate::sql::expr::cast::number_rank(typed.ty.oid).is_none() {
                     let message = format!("operator does not exist: {op} {}", typed.ty.name());
                     return Err(SqlError::new(sqlstate::UNDEFINED_FUNCTION, message));
@@ -301,6 +309,26 @@ fn close(typed: Typed, parts: Option<(bool, Vec<Expr>)>) -> Typed {
 
 pub(super) fn constant(datum: Datum, ty: SqlType) -> Typed {
     Typed { expr: Expr::Const(datum), ty }
+}
+
+/// The text of a number, perhaps with signs and parentheses around it.
+fn signed_number(expr: &ast::Expr) -> Option<String> {
+    match expr {
+        ast::Expr::Value(value) => match &value.value {
+            Value::Number(text, _) => Some(text.clone()),
+            _ => None,
+        },
+        ast::Expr::Nested(inner) => signed_number(inner),
+        ast::Expr::UnaryOp { op: UnaryOperator::Minus, expr } => signed_number(expr).map(negated),
+        _ => None,
+    }
+}
+
+fn negated(text: String) -> String {
+    match text.strip_prefix('-') {
+        Some(rest) => rest.to_owned(),
+        None => format!("-{text}"),
+    }
 }
 
 fn number(text: &str) -> SqlResult<Typed> {

@@ -32,8 +32,8 @@ impl Binder<'_> {
         } else if a.is_string() && b.is_string() {
             SqlType::TEXT
         } else {
-            functions::common_type(&[a, b])
-                .filter(|_| a.class() == b.class())
+            number_type(a, b)
+                .or_else(|| functions::common_type(&[a, b]).filter(|_| a.class() == b.class()))
                 .or_else(|| oid_and_integer(a, b))
                 .or((a.oid == b.oid && a.class() == TypeClass::Other).then_some(a))
                 .ok_or_else(|| no_operator(symbol, a, b))?
@@ -73,10 +73,10 @@ impl Binder<'_> {
         if let Some(typed) = self.date_arithmetic(symbol, &left, &right) {
             return Ok(typed);
         }
+        let none = no_operator(symbol, left.ty, right.ty);
         let (left, right) = self.settle_one(left, right)?;
-        let (a, b) = (left.ty, right.ty);
-        let ty = number_type(a, b).ok_or_else(|| no_operator(symbol, a, b))?;
-        let operator = arith::binary(symbol, ty).ok_or_else(|| no_operator(symbol, a, b))?;
+        let Some(ty) = number_type(left.ty, right.ty) else { return Err(none) };
+        let Some(operator) = arith::binary(symbol, ty) else { return Err(none) };
         let (left, right) = (convert(left, ty, false).expr, convert(right, ty, false).expr);
         Ok(Typed { expr: Expr::Binary(operator, Box::new((left, right))), ty })
     }

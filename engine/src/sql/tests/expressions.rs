@@ -140,3 +140,30 @@ async fn declared_types_convert() {
     assert!(c.execute(&p, one(1 << 40)).await.unwrap().0.is_empty());
     assert!(c.execute(&p, vec![Datum::Null]).await.unwrap().0.is_empty());
 }
+
+#[tokio::test]
+async fn types_that_postgresql_finds() {
+    let mut c = fresh().await;
+    for (expr, ty) in [
+        ("-2147483648", "integer"),
+        ("-(-2147483648)", "bigint"),
+        ("-9223372036854775808", "bigint"),
+        ("3 - 9223372036854775808", "numeric"),
+        ("nullif(1.5, 2::float8)", "double precision"),
+        ("nullif(1, 2::bigint)", "integer"),
+        ("coalesce('a'::char(3), 'b'::text)", "character"),
+        ("coalesce('a'::varchar(3), 'b'::text)", "character varying"),
+        ("greatest(1, 2.5)", "numeric"),
+        ("case when true then 1::smallint else 2::bigint end", "bigint"),
+        ("1::real = 1", "boolean"),
+        ("2 ^ 3", "double precision"),
+    ] {
+        assert_eq!(c.sql(&format!("select pg_typeof({expr})")).await, ty, "{expr}");
+    }
+    c.check(&[
+        ("select 16777217 = 16777216::real, coalesce('abc'::varchar(2), 'longer')", "f|ab"),
+        ("select -(2), - -3, -(-2147483648), abs(-2147483648::bigint)", "-2|3|2147483648|2147483648"),
+    ])
+    .await;
+    assert_eq!(c.err("select - '1'").await.sqlstate, "42725");
+}

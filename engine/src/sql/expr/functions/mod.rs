@@ -126,7 +126,8 @@ pub(crate) fn common_type(types: &[SqlType]) -> Option<SqlType> {
     let known: Vec<SqlType> = types.iter().copied().filter(|ty| ty.oid != oids::UNKNOWN).collect();
     let Some(first) = known.first() else { return Some(SqlType::TEXT) };
     if known.iter().all(|ty| ty.oid == first.oid) {
-        let same = known.iter().all(|ty| ty.typmod == first.typmod);
+        // A literal has no modifier.
+        let same = types.iter().all(|ty| ty.typmod == first.typmod);
         return Some(SqlType { typmod: if same { first.typmod } else { -1 }, ..*first });
     }
     if known.iter().any(|ty| ty.class() != first.class() || ty.class() == TypeClass::Other) {
@@ -137,7 +138,7 @@ pub(crate) fn common_type(types: &[SqlType]) -> Option<SqlType> {
         let forward = cast::context(best, *ty) == Some(cast::Context::Implicit);
         let back = cast::context(*ty, best) == Some(cast::Context::Implicit);
         let best_is_preferred = matches!(best.oid, oids::TEXT | oids::FLOAT8 | oids::TIMESTAMPTZ);
-        if forward && (!back || (ty.oid == oids::TEXT && !best_is_preferred)) {
+        if forward && !back && !best_is_preferred {
             best = SqlType { typmod: -1, ..*ty };
         } else if !back {
             return None;
