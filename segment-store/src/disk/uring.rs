@@ -18,13 +18,25 @@ use std::sync::Arc;
 use io_uring::{IoUring, opcode, squeue, types};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::threads::ThreadDisk;
 use super::{AlignedBuf, Disk, FileId, Flush, LocalFuture, Transfer};
 
 /// Entries of the submission queue; twice as many completions fit.
 const ENTRIES: u32 = 256;
+
+/// How an operation ended, and its buffer if it came back.
+type Finished = (io::Result<()>, Option<AlignedBuf>);
+
+/// When the kernel is told of an operation.
+#[derive(Debug, Clone, Copy)]
+enum When {
+    /// At once: somebody's commit waits.
+    Now,
+    /// With everything else that this turn of the thread brings, so that the device is rung once for many.
+    EndOfTurn,
+}
 
 /// One operation in flight.
 struct InFlight {
@@ -34,7 +46,7 @@ struct InFlight {
     /// Completions still to come: two for a write with a linked flush.
     parts: u8,
     failed: Option<io::Error>,
-    done: oneshot::Sender<(io::Result<()>, Option<AlignedBuf>)>,
+    done: oneshot::Sender<Finished>,
 }
 
 #[derive(Default)]
@@ -48,6 +60,8 @@ struct Ring {
     ring: RefCell<IoUring>,
     table: RefCell<Table>,
     in_flight: Cell<usize>,
+    /// Something is queued of which the kernel has not been told.
+    queued: Notify,
 }
 
 /// The ring's descriptor for epoll, with the ring itself so that it stays open.
@@ -79,11 +93,23 @@ impl UringDisk {
         // SAFETY: `watched` keeps the ring, and so this very descriptor, open as long as it lives.
         let ready = unsafe { AsyncFd::register_with_interest(watched, Interest::READABLE) }?;
         let driver = tokio::task::spawn_local(async move {
-            while let Ok(mut guard) = ready.readable().await {
-                // Cleared first: a completion that arrives while we take others wakes us again.
-                guard.clear_ready();
-                drop(guard);
-                ready.get_ref().ring.complete();
+            let ring = &ready.get_ref().ring;
+            loop {
+                tokio::select! {
+                    guard = ready.readable() => match guard {
+                        // Cleared first: a completion that arrives while we take others wakes us again.
+                        Ok(mut guard) => guard.clear_ready(),
+                        Err(_) => return,
+                    },
+                    () = ring.queued.notified() => {}
+                }
+                ring.complete();
+                if let Err(error) = ring.enter() {
+                    // Whoever waits for what is queued would wait for ever otherwise: dropping them is an error there.
+                    tracing::error!(%error, "the ring takes no more operations");
+                    ring.abandon();
+                    return;
+                }
             }
         });
         Ok(Rc::new(UringDisk { files, ring, driver }))
@@ -93,18 +119,16 @@ impl UringDisk {
         &self,
         file: FileId,
         buffer: Option<AlignedBuf>,
+        when: When,
         entries: impl FnOnce(types::Fd, *mut u8, u32) -> (squeue::Entry, Option<squeue::Entry>),
-    ) -> (io::Result<()>, Option<AlignedBuf>) {
-        let file = match self.files.files().get(file) {
-            Ok(file) => file,
-            Err(error) => return (Err(error), buffer),
+    ) -> Finished {
+        let submitted = match self.files.files().get(file) {
+            Ok(file) => self.ring.submit(file, buffer, when, entries),
+            Err(error) => Err(error),
         };
-        match self.ring.submit(file, buffer, entries) {
-            Ok(done) => {
-                let lost = |_| (Err(io::Error::other("the ring is gone")), None);
-                done.await.unwrap_or_else(lost)
-            }
-            Err((error, buffer)) => (Err(error), buffer),
+        match submitted {
+            Ok(done) => done.await.unwrap_or_else(|_| (Err(io::Error::other("the ring is gone")), None)),
+            Err(error) => (Err(error), None),
         }
     }
 
@@ -112,10 +136,11 @@ impl UringDisk {
         &'a self,
         file: FileId,
         buffer: AlignedBuf,
+        when: When,
         entries: impl FnOnce(types::Fd, *mut u8, u32) -> (squeue::Entry, Option<squeue::Entry>) + 'a,
     ) -> LocalFuture<'a, Transfer> {
         Box::pin(async move {
-            let (result, buffer) = self.run(file, Some(buffer), entries).await;
+            let (result, buffer) = self.run(file, Some(buffer), when, entries).await;
             (result, buffer.unwrap_or_else(|| AlignedBuf::zeroed(1)))
         })
     }
@@ -133,17 +158,23 @@ impl Ring {
         // neither and get a plain ring.
         let tuned = IoUring::builder().setup_coop_taskrun().setup_single_issuer().build(ENTRIES);
         let ring = tuned.or_else(|_| IoUring::new(ENTRIES))?;
-        Ok(Ring { ring: RefCell::new(ring), table: RefCell::default(), in_flight: Cell::new(0) })
+        Ok(Ring {
+            ring: RefCell::new(ring),
+            table: RefCell::default(),
+            in_flight: Cell::new(0),
+            queued: Notify::new(),
+        })
     }
 
-    #[allow(clippy::type_complexity, reason = "one caller, and the tuple says it all")]
+    /// Hands an operation to the ring. From the moment its entries are queued the table owns file and buffer until the
+    /// completion has come, whatever goes wrong.
     fn submit(
         &self,
         file: Arc<std::fs::File>,
         mut buffer: Option<AlignedBuf>,
+        when: When,
         entries: impl FnOnce(types::Fd, *mut u8, u32) -> (squeue::Entry, Option<squeue::Entry>),
-    ) -> Result<oneshot::Receiver<(io::Result<()>, Option<AlignedBuf>)>, (io::Error, Option<AlignedBuf>)>
-    {
+    ) -> io::Result<oneshot::Receiver<Finished>> {
         let (pointer, len) = match buffer.as_mut() {
             Some(buffer) => (buffer.as_mut_ptr(), u32::try_from(buffer.len()).unwrap_or(u32::MAX)),
             None => (std::ptr::null_mut(), 0),
@@ -152,39 +183,56 @@ impl Ring {
         let parts = 1 + u8::from(second.is_some());
         let (done, waiting) = oneshot::channel();
         let slot = self.table.borrow_mut().add(InFlight { _file: file, buffer, parts, failed: None, done });
+        self.in_flight.set(self.in_flight.get() + 1);
         // The length expected is carried along: a transfer is whole or has failed.
         let data = (slot as u64) << 32 | u64::from(len);
         let first = first.user_data(data);
         let second = second.map(|entry| entry.user_data((slot as u64) << 32));
-        if let Err(error) = self.push(first, second) {
-            let taken = self.table.borrow_mut().remove(slot);
-            return Err((error, taken.and_then(|op| op.buffer)));
+        if let Err(error) = self.queue(first, second) {
+            self.table.borrow_mut().remove(slot);
+            self.in_flight.set(self.in_flight.get() - 1);
+            return Err(error);
         }
-        self.in_flight.set(self.in_flight.get() + 1);
+        match when {
+            When::Now => self.enter()?,
+            When::EndOfTurn => self.queued.notify_one(),
+        }
         Ok(waiting)
     }
 
-    fn push(&self, first: squeue::Entry, second: Option<squeue::Entry>) -> io::Result<()> {
+    /// Queues one entry or two linked ones; when it fails, none.
+    fn queue(&self, first: squeue::Entry, second: Option<squeue::Entry>) -> io::Result<()> {
+        let room = || {
+            let mut ring = self.ring.borrow_mut();
+            let queue = ring.submission();
+            queue.capacity() - queue.len()
+        };
+        if room() < 2 {
+            self.enter()?;
+            if room() < 2 {
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, "the ring's queue stays full"));
+            }
+        }
         let mut ring = self.ring.borrow_mut();
         let mut queue = ring.submission();
-        if queue.capacity() - queue.len() < 2 {
-            drop(queue);
-            ring.submit()?;
-            queue = ring.submission();
-        }
-        let both = [Some(first), second];
-        for entry in both.iter().flatten() {
+        for entry in [Some(first), second].iter().flatten() {
             // SAFETY: the entry's buffer and file belong to the table until its completion has come.
-            unsafe { queue.push(entry) }.map_err(|_| io::Error::from(io::ErrorKind::ResourceBusy))?;
+            unsafe { queue.push(entry) }.expect("room for two was seen just now, and nobody else queues");
         }
-        drop(queue);
+        Ok(())
+    }
+
+    /// Tells the kernel of everything that is queued.
+    fn enter(&self) -> io::Result<()> {
         loop {
-            match ring.submit() {
+            match self.ring.borrow().submit() {
                 // What the kernel has not taken now it takes with the next submission.
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Completions must be taken first; the entries are queued and nothing is lost.
-                Err(error) if error.raw_os_error() == Some(libc::EBUSY) => return Ok(()),
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EAGAIN)) => {
+                    return Ok(());
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -193,19 +241,19 @@ impl Ring {
     /// Takes every completion that is there.
     fn complete(&self) {
         loop {
-            let next = {
-                let mut ring = self.ring.borrow_mut();
-                let next = ring.completion().next();
-                if next.is_none() && !ring.submission().is_empty() {
-                    // Left behind by a busy kernel; an error shows at the next submission.
-                    let _ = ring.submit();
-                }
-                next
-            };
+            let next = self.ring.borrow_mut().completion().next();
             let Some(entry) = next else {
                 return;
             };
             self.finish(entry.user_data(), entry.result());
+        }
+    }
+
+    /// Nobody is told anything any more; files and buffers stay with the table.
+    fn abandon(&self) {
+        for operation in self.table.borrow_mut().slots.iter_mut().flatten() {
+            let (nobody, _) = oneshot::channel();
+            operation.done = nobody;
         }
     }
 
@@ -243,6 +291,10 @@ fn short(moved: u32, expected: u32) -> io::Error {
 impl Drop for Ring {
     fn drop(&mut self) {
         while self.in_flight.get() > 0 {
+            self.complete();
+            if self.in_flight.get() == 0 {
+                return;
+            }
             let waited = self.ring.get_mut().submit_and_wait(1);
             if waited.is_err_and(|error| error.kind() != io::ErrorKind::Interrupted) {
                 // The kernel may still write into the buffers: better leaked than freed.
@@ -329,7 +381,7 @@ impl Disk for UringDisk {
         bytes: AlignedBuf,
         flush: Flush,
     ) -> LocalFuture<'_, Transfer> {
-        self.transfer(file, bytes, move |fd, pointer, len| {
+        self.transfer(file, bytes, When::Now, move |fd, pointer, len| {
             let write = opcode::Write::new(fd, pointer, len).offset(offset);
             match flush {
                 Flush::DsyncWrite => (write.rw_flags(libc::RWF_DSYNC).build(), None),
@@ -342,13 +394,13 @@ impl Disk for UringDisk {
     }
 
     fn write(&self, file: FileId, offset: u64, bytes: AlignedBuf) -> LocalFuture<'_, Transfer> {
-        self.transfer(file, bytes, move |fd, pointer, len| {
+        self.transfer(file, bytes, When::EndOfTurn, move |fd, pointer, len| {
             (opcode::Write::new(fd, pointer, len).offset(offset).build(), None)
         })
     }
 
     fn read(&self, file: FileId, offset: u64, into: AlignedBuf) -> LocalFuture<'_, Transfer> {
-        self.transfer(file, into, move |fd, pointer, len| {
+        self.transfer(file, into, When::EndOfTurn, move |fd, pointer, len| {
             (opcode::Read::new(fd, pointer, len).offset(offset).build(), None)
         })
     }
@@ -356,7 +408,7 @@ impl Disk for UringDisk {
     fn sync(&self, file: FileId) -> LocalFuture<'_, io::Result<()>> {
         Box::pin(async move {
             let sync = |fd, _, _| (opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build(), None);
-            self.run(file, None, sync).await.0
+            self.run(file, None, When::Now, sync).await.0
         })
     }
 }

@@ -166,6 +166,12 @@ async fn digest_oldest(node: &Rc<Node>) -> Result<(), NodeError> {
     let log_goal = if log_over { (first + 1 + files as u32).min(active) } else { first };
     let mut stuck = false;
     loop {
+        if node.background.pages.borrow().wants_checkpoint() {
+            // Else the page store would grow by every image made meanwhile.
+            let oldest = node.log.borrow().first_file();
+            write_checkpoint(node, oldest).await?;
+            use_again(node).await?;
+        }
         let oldest = node.store.borrow().oldest_file_needed().unwrap_or(active + 1);
         let index_over = node.store.borrow().pending_records() > index_goal;
         let wanted = oldest < log_goal || (index_over && oldest <= active);
