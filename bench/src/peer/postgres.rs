@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -13,6 +14,7 @@ use crate::pgbench::Target;
 
 const PACKAGE: &str = "postgresql-15";
 const STANDBYS: u16 = 5;
+const QUORUM_LIMIT: Duration = Duration::from_secs(30);
 
 /// How many copies a commit waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +122,21 @@ impl Postgres {
     fn require_quorum(&self) -> Result<(), BenchError> {
         let names = (1..=STANDBYS).map(|n| format!("s{n}")).collect::<Vec<_>>().join(",");
         self.sql(&format!("alter system set synchronous_standby_names = 'ANY 3 ({names})'"))?;
-        self.sql("select pg_reload_conf()").map(|_| ())
+        self.sql("select pg_reload_conf()")?;
+        self.wait_for_quorum()
+    }
+
+    /// The setting is taken up by each process in its own time, and a standby counts once it streams.
+    fn wait_for_quorum(&self) -> Result<(), BenchError> {
+        let started = Instant::now();
+        let counted = "select count(*) from pg_stat_replication where sync_state = 'quorum' and state = 'streaming'";
+        while started.elapsed() < QUORUM_LIMIT {
+            if self.sql(counted)?.trim() == STANDBYS.to_string() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Err(BenchError::Peer(format!("PostgreSQL had not {STANDBYS} quorum standbys within {QUORUM_LIMIT:?}")))
     }
 
     /// Runs one statement and returns its rows as text.
