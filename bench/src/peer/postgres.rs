@@ -129,14 +129,17 @@ impl Postgres {
     /// The setting is taken up by each process in its own time, and a standby counts once it streams.
     fn wait_for_quorum(&self) -> Result<(), BenchError> {
         let started = Instant::now();
-        let counted = "select count(*) from pg_stat_replication where sync_state = 'quorum' and state = 'streaming'";
+        let counted =
+            "select count(*) from pg_stat_replication where sync_state = 'quorum' and state = 'streaming'";
         while started.elapsed() < QUORUM_LIMIT {
             if self.sql(counted)?.trim() == STANDBYS.to_string() {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        Err(BenchError::Peer(format!("PostgreSQL had not {STANDBYS} quorum standbys within {QUORUM_LIMIT:?}")))
+        Err(BenchError::Peer(format!(
+            "PostgreSQL had not {STANDBYS} quorum standbys within {QUORUM_LIMIT:?}"
+        )))
     }
 
     /// Runs one statement and returns its rows as text.
