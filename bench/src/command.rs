@@ -56,20 +56,31 @@ impl BenchError {
     }
 }
 
-/// Runs `command` to its end and returns what it printed on standard output.
-pub(crate) fn output(command: &mut Command) -> Result<String, BenchError> {
+/// What a program printed.
+#[derive(Debug, Clone)]
+pub(crate) struct Output {
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Output {
+    /// The error that `what` is not in it.
+    pub(crate) fn lacks(&self, what: &'static str, program: &'static str) -> BenchError {
+        BenchError::Unreadable { what, program, output: self.stdout.clone() }
+    }
+}
+
+/// Runs `command` to its end and returns what it printed.
+pub(crate) fn output(command: &mut Command) -> Result<Output, BenchError> {
     let shown = shown(command);
     let output =
         command.stdin(Stdio::null()).output().map_err(BenchError::io(format!("cannot run `{shown}`")))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     if output.status.success() {
-        return Ok(text(&output.stdout));
+        return Ok(Output { stdout, stderr });
     }
-    Err(BenchError::Failed {
-        command: shown,
-        status: output.status.to_string(),
-        output: text(&output.stdout) + &text(&output.stderr),
-    })
+    Err(BenchError::Failed { command: shown, status: output.status.to_string(), output: stdout + &stderr })
 }
 
 fn shown(command: &Command) -> String {

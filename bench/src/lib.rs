@@ -1,24 +1,30 @@
-//! Benchmarks: each starts what it needs (our cluster, peers), runs both sides in alternating rounds of one run, and
+//! Benchmarks: each starts what it needs (our cluster, peers), runs all sides in alternating rounds of one run, and
 //! prints medians and ratios. Machines are shared and noisy, so only the ratio of one run means something.
 //!
 //! | module | idea |
 //! | --- | --- |
 //! | [`peer`] | systems under test: a Sextant cluster, PostgreSQL with the same quorum, PostgreSQL alone |
-//! | [`pgbench`] | the load: PostgreSQL's own pgbench, unmodified, and what it reports |
-//! | [`rounds`] | alternating rounds, medians, spread |
+//! | [`workload`] | the loads: pgbench and sysbench, unmodified |
+//! | [`compare`] | one load on all peers, round about |
+//! | [`cpu`] | where the processor's time goes, by role of process |
+//! | [`rounds`] | medians, spread, paired ratios |
 //! | [`report`] | the text on the terminal, `result NAME VALUE UNIT` lines, the JSON file |
-//! | [`tpcb`] | the TPC-B comparison |
+//! | [`html`] | the same with plots, in one file |
 
 mod command;
+pub mod compare;
+pub mod cpu;
+pub mod html;
+mod name;
 pub mod peer;
-pub mod pgbench;
 pub mod report;
 pub mod rounds;
-pub mod tpcb;
+pub mod workload;
 
 use std::path::PathBuf;
 
 pub use command::BenchError;
+pub use name::BenchName;
 
 /// What to measure and where to write it.
 #[derive(Debug, Clone, clap::Args)]
@@ -35,21 +41,25 @@ pub struct BenchArgs {
     /// pgbench scale factor: 100,000 accounts each.
     #[arg(long, default_value_t = 10)]
     pub scale: u32,
+    /// Tables of sysbench.
+    #[arg(long, default_value_t = 4)]
+    pub tables: u32,
+    /// Rows of each.
+    #[arg(long, default_value_t = 100_000)]
+    pub rows: u32,
     /// Writes configuration and every round as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Writes the same with plots as one HTML file.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
-/// The benchmarks there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum BenchName {
-    /// pgbench's TPC-B script against PostgreSQL with the same 4-of-6 quorum and against PostgreSQL alone.
-    Tpcb,
-}
-
-/// Runs one benchmark to its end. `sextant` is the binary that runs the cluster.
+/// Runs benchmarks to their end. `sextant` is the binary that runs the cluster.
 pub fn run(args: &BenchArgs, sextant: &std::path::Path) -> Result<(), BenchError> {
-    match args.name {
-        BenchName::Tpcb => tpcb::run(args, sextant),
+    let reports = compare::run(args, sextant)?;
+    if let Some(file) = &args.json {
+        report::write_json(&reports, file)?;
     }
+    args.html.as_deref().map_or(Ok(()), |file| html::write(&reports, file))
 }

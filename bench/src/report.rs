@@ -5,10 +5,26 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::BenchError;
+use crate::cpu::Seconds;
+use crate::peer::Peer;
 use crate::rounds::Series;
+use crate::workload::Measured;
 
 /// Above this spread between rounds a figure is marked as taken on a noisy machine.
 const NOISY: f64 = 0.25;
+
+/// One round of one side.
+#[derive(Debug, Clone, Serialize)]
+pub struct Round {
+    /// What the load generator reported.
+    pub measured: Measured,
+    /// Processor microseconds a transaction, by role of process.
+    pub cpu_us: Seconds,
+    /// Bytes of log a transaction.
+    pub log_bytes: f64,
+    /// Requests to each copy a transaction, where the system counts them.
+    pub requests: Option<f64>,
+}
 
 /// One side of a comparison.
 #[derive(Debug, Clone, Serialize)]
@@ -17,31 +33,85 @@ pub struct Side {
     pub name: String,
     /// Its configuration.
     pub configuration: String,
-    /// Transactions a second, one figure a round.
-    pub tps: Series,
-    /// Mean latency in milliseconds, one figure a round.
-    pub latency_ms: Series,
+    /// In the order measured.
+    pub rounds: Vec<Round>,
+}
+
+impl Side {
+    /// A side that was not measured yet.
+    #[must_use]
+    pub fn of(peer: &dyn Peer) -> Side {
+        Side { name: peer.name().to_owned(), configuration: peer.configuration(), rounds: Vec::new() }
+    }
+
+    fn series(&self, of: impl Fn(&Round) -> f64) -> Series {
+        Series { values: self.rounds.iter().map(of).collect() }
+    }
+
+    /// Transactions a second.
+    #[must_use]
+    pub fn tps(&self) -> Series {
+        self.series(|round| round.measured.tps)
+    }
+
+    /// Median over the rounds of the latency that `share` of the transactions did not exceed.
+    #[must_use]
+    pub fn percentile_ms(&self, share: f64) -> f64 {
+        self.series(|round| round.measured.percentile_ms(share)).median()
+    }
+
+    /// Median processor microseconds a transaction, by role.
+    #[must_use]
+    pub fn cpu_us(&self) -> Seconds {
+        let roles = self.rounds.iter().flat_map(|round| round.cpu_us.keys());
+        let median =
+            |role: &String| self.series(|round| round.cpu_us.get(role).copied().unwrap_or(0.0)).median();
+        roles.map(|role| (role.clone(), median(role))).collect()
+    }
+
+    /// Median bytes of log a transaction.
+    #[must_use]
+    pub fn log_bytes(&self) -> f64 {
+        self.series(|round| round.log_bytes).median()
+    }
+
+    /// Median requests to each copy a transaction, where they are counted.
+    #[must_use]
+    pub fn requests(&self) -> Option<f64> {
+        let counted: Vec<f64> = self.rounds.iter().filter_map(|round| round.requests).collect();
+        (!counted.is_empty()).then(|| Series { values: counted }.median())
+    }
 }
 
 /// One figure of the summary.
 #[derive(Debug, Clone, Serialize)]
 pub struct Figure {
     /// Its fixed name.
-    pub name: &'static str,
+    pub name: String,
     /// Its value.
     pub value: f64,
     /// Its unit.
     pub unit: &'static str,
 }
 
-/// A whole run.
+impl Figure {
+    /// A figure.
+    #[must_use]
+    pub fn new(name: impl Into<String>, value: f64, unit: &'static str) -> Figure {
+        Figure { name: name.into(), value, unit }
+    }
+}
+
+/// One load on all sides.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
+    /// The load's short name.
+    pub name: &'static str,
     /// What was run.
     pub title: String,
     /// Processors of the machine.
     pub cores: usize,
-    /// Both sides and more.
+    /// Ours first.
     pub sides: Vec<Side>,
     /// The summary.
     pub figures: Vec<Figure>,
@@ -54,12 +124,29 @@ impl Report {
         for side in &self.sides {
             println!("  {}", side.configuration);
         }
-        println!("\n  {:<24} {:>12} {:>12} {:>8}", "", "median tps", "latency ms", "spread");
+        println!(
+            "\n  {:<24} {:>10} {:>8} {:>8} {:>8} {:>10} {:>10}",
+            "", "median tps", "p50 ms", "p99 ms", "spread", "cpu us/txn", "log B/txn"
+        );
         for side in &self.sides {
-            let (tps, latency, spread) = (side.tps.median(), side.latency_ms.median(), side.tps.spread());
-            println!("  {:<24} {tps:>12.0} {latency:>12.2} {:>7.0}%", side.name, spread * 100.0);
+            let (tps, cpu): (Series, f64) = (side.tps(), side.cpu_us().values().sum());
+            println!(
+                "  {:<24} {:>10.0} {:>8.2} {:>8.2} {:>7.0}% {:>10.0} {:>10.0}",
+                side.name,
+                tps.median(),
+                side.percentile_ms(0.5),
+                side.percentile_ms(0.99),
+                tps.spread() * 100.0,
+                cpu,
+                side.log_bytes()
+            );
         }
-        for side in self.sides.iter().filter(|s| s.tps.spread() > NOISY) {
+        for side in &self.sides {
+            let parts: Vec<String> =
+                side.cpu_us().iter().map(|(role, us)| format!("{role} {us:.0}")).collect();
+            println!("  processor us a transaction, {}: {}", side.name, parts.join(", "));
+        }
+        for side in self.sides.iter().filter(|side| side.tps().spread() > NOISY) {
             println!("  noisy: rounds of {} differ by more than {:.0} %", side.name, NOISY * 100.0);
         }
         println!();
@@ -67,11 +154,11 @@ impl Report {
             println!("result {} {:.3} {}", figure.name, figure.value, figure.unit);
         }
     }
+}
 
-    /// Writes the run as JSON.
-    pub fn write_json(&self, file: &Path) -> Result<(), BenchError> {
-        let what = format!("cannot write {}", file.display());
-        let text = serde_json::to_string_pretty(self).map_err(|e| BenchError::Peer(e.to_string()))?;
-        std::fs::write(file, text + "\n").map_err(BenchError::io(what))
-    }
+/// Writes the runs as JSON.
+pub fn write_json(reports: &[Report], file: &Path) -> Result<(), BenchError> {
+    let what = format!("cannot write {}", file.display());
+    let text = serde_json::to_string_pretty(reports).map_err(|e| BenchError::Peer(e.to_string()))?;
+    std::fs::write(file, text + "\n").map_err(BenchError::io(what))
 }

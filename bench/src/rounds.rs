@@ -1,4 +1,4 @@
-//! Alternating rounds: side A, side B, A, B ... so that a change of the machine's speed meets both sides alike.
+//! Figures of several rounds: medians, how far they lie apart, ratios of neighbours.
 
 use serde::Serialize;
 
@@ -10,11 +10,6 @@ pub struct Series {
 }
 
 impl Series {
-    /// Adds a round's figure.
-    pub fn push(&mut self, value: f64) {
-        self.values.push(value);
-    }
-
     /// The middle figure; of two middle ones the mean. Zero when nothing was measured.
     #[must_use]
     pub fn median(&self) -> f64 {

@@ -3,7 +3,9 @@
 
 use sextant_bench::BenchError;
 use sextant_bench::peer::{Peer, Postgres, Replication};
-use sextant_bench::pgbench::Pgbench;
+use sextant_bench::workload::Workload;
+use sextant_bench::workload::pgbench::{Pgbench, Script};
+use sextant_bench::{BenchArgs, BenchName};
 
 #[test]
 fn a_commit_of_the_quorum_peer_waits_for_three_standbys() {
@@ -17,8 +19,23 @@ fn a_commit_of_the_quorum_peer_waits_for_three_standbys() {
     let setting = postgres.sql("show synchronous_standby_names").expect("query");
     assert_eq!(setting.trim(), "ANY 3 (s1,s2,s3,s4,s5)");
 
-    let pgbench = Pgbench::find().expect("pgbench comes with the server");
-    pgbench.init(&postgres.target(), 1).expect("pgbench -i");
-    let figures = pgbench.tpcb(&postgres.target(), 2, 1).expect("pgbench");
-    assert!(figures.tps > 0.0 && figures.failed == 0, "{figures:?}");
+    let args = BenchArgs {
+        name: BenchName::Tpcb,
+        quick: true,
+        clients: 2,
+        scale: 1,
+        tables: 1,
+        rows: 1,
+        json: None,
+        html: None,
+    };
+    let pgbench = Pgbench::new(Script::TpcB, &args).expect("pgbench comes with the server");
+    pgbench.load(&postgres.target()).expect("pgbench -i");
+    let measured = pgbench.run(&postgres.target(), 2).expect("pgbench");
+    assert!(measured.tps > 0.0 && measured.failed == 0, "{measured:?}");
+    assert!(!measured.by_second.is_empty() && measured.percentile_ms(0.5) > 0.0, "{measured:?}");
+
+    let wal = postgres.written().expect("WAL position").log_bytes;
+    assert!(wal > 0.0);
+    assert_eq!(postgres.processes().expect("process ids").len(), 6);
 }

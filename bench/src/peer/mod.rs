@@ -6,7 +6,27 @@ mod sextant;
 pub use postgres::{Postgres, Replication};
 pub use sextant::SextantCluster;
 
-use crate::pgbench::Target;
+use crate::BenchError;
+use crate::cpu::Process;
+use crate::workload::Target;
+
+/// What a server has written since its start.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Written {
+    /// Bytes of log (redo, WAL), counted once however many copies there are.
+    pub log_bytes: f64,
+    /// Requests with log to each copy, where the system counts them.
+    pub requests: Option<f64>,
+}
+
+impl Written {
+    /// What came since `before`.
+    #[must_use]
+    pub fn since(&self, before: &Written) -> Written {
+        let requests = self.requests.zip(before.requests).map(|(now, then)| now - then);
+        Written { log_bytes: self.log_bytes - before.log_bytes, requests }
+    }
+}
 
 /// A running database.
 pub trait Peer {
@@ -16,14 +36,18 @@ pub trait Peer {
     fn configuration(&self) -> String;
     /// Where it listens.
     fn target(&self) -> Target;
+    /// Its processes, by role.
+    fn processes(&self) -> Result<Vec<Process>, BenchError>;
+    /// What it has written so far.
+    fn written(&self) -> Result<Written, BenchError>;
 }
 
 /// A block of `count` TCP ports that are free now, so that peers do not meet other servers of the machine.
-pub(crate) fn free_ports(count: u16) -> Result<u16, crate::BenchError> {
+pub(crate) fn free_ports(count: u16) -> Result<u16, BenchError> {
     let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
     (20_000..30_000u16)
         .step_by(usize::from(count.max(1)))
         .skip(std::process::id() as usize % 50)
         .find(|base| (*base..base + count).all(free))
-        .ok_or_else(|| crate::BenchError::Peer(format!("no {count} free ports in a row on 127.0.0.1")))
+        .ok_or_else(|| BenchError::Peer(format!("no {count} free ports in a row on 127.0.0.1")))
 }

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::{Peer, free_ports};
+use super::{Peer, Written, free_ports};
 use crate::command::{self, BenchError};
-use crate::pgbench::Target;
+use crate::cpu::Process;
+use crate::workload::Target;
 
 const PACKAGE: &str = "postgresql-15";
 const STANDBYS: u16 = 5;
@@ -146,7 +147,7 @@ impl Postgres {
     pub fn sql(&self, statement: &str) -> Result<String, BenchError> {
         let mut psql = Command::new(command::find("psql", "postgresql-client-15")?);
         psql.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres", "-qAtc", statement]);
-        command::output(&mut psql)
+        command::output(&mut psql).map(|output| output.stdout)
     }
 }
 
@@ -169,6 +170,26 @@ impl Peer for Postgres {
 
     fn target(&self) -> Target {
         Target { port: self.port, user: "postgres".into(), database: "postgres".into() }
+    }
+
+    fn processes(&self) -> Result<Vec<Process>, BenchError> {
+        let process = |data: &PathBuf| {
+            let file = data.join("postmaster.pid");
+            let text = fs::read_to_string(&file)
+                .map_err(BenchError::io(format!("cannot read {}", file.display())))?;
+            let pid = text.lines().next().and_then(|line| line.trim().parse().ok());
+            let pid = pid.ok_or_else(|| BenchError::Peer(format!("no process id in {}", file.display())))?;
+            let role = if data.ends_with("primary") { "primary" } else { "standbys" };
+            Ok(Process { role: role.to_owned(), pid })
+        };
+        self.clusters.iter().map(process).collect()
+    }
+
+    fn written(&self) -> Result<Written, BenchError> {
+        let bytes = self.sql("select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')")?;
+        let log_bytes =
+            bytes.trim().parse().map_err(|_| BenchError::Peer(format!("no WAL position: {bytes}")))?;
+        Ok(Written { log_bytes, requests: None })
     }
 }
 

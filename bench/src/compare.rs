@@ -1,0 +1,104 @@
+//! One load on all peers, round about: side A, side B, side C, A ... so that a change of the machine's speed meets all
+//! alike. What the servers wrote and which processes used the processor is read around every round.
+
+use std::path::Path;
+
+use crate::cpu::{self, Seconds};
+use crate::peer::{Peer, Postgres, Replication, SextantCluster, Written};
+use crate::report::{Figure, Report, Round, Side};
+use crate::rounds::paired_ratio;
+use crate::workload::{self, Workload};
+use crate::{BenchArgs, BenchError, BenchName};
+
+/// Runs what was asked for and prints each load's report when it is done.
+pub fn run(args: &BenchArgs, sextant: &Path) -> Result<Vec<Report>, BenchError> {
+    let loads = args.name.loads();
+    // What is missing on this machine is said before anything is started.
+    let loads: Vec<(BenchName, Box<dyn Workload>)> = loads
+        .into_iter()
+        .map(|name| Ok((name, workload::of(name, args)?)))
+        .collect::<Result<_, BenchError>>()?;
+    eprintln!("starting Sextant, PostgreSQL quorum and PostgreSQL alone ...");
+    let peers: Vec<Box<dyn Peer>> = vec![
+        Box::new(SextantCluster::start(sextant)?),
+        Box::new(Postgres::start(Replication::Quorum)?),
+        Box::new(Postgres::start(Replication::Alone)?),
+    ];
+    let mut reports = Vec::new();
+    for (name, load) in &loads {
+        let report = compare(args, *name, load.as_ref(), &peers)?;
+        report.print();
+        reports.push(report);
+    }
+    Ok(reports)
+}
+
+fn compare(
+    args: &BenchArgs,
+    name: BenchName,
+    load: &dyn Workload,
+    peers: &[Box<dyn Peer>],
+) -> Result<Report, BenchError> {
+    let (rounds, seconds) = if args.quick { (3, 5) } else { (5, 20) };
+    eprintln!("{}: loading ...", load.title());
+    for peer in peers {
+        load.load(&peer.target())?;
+    }
+    let mut sides: Vec<Side> = peers.iter().map(|peer| Side::of(peer.as_ref())).collect();
+    for round in 1..=rounds {
+        for (peer, side) in peers.iter().zip(&mut sides) {
+            let measured = measure(load, peer.as_ref(), seconds)?;
+            eprintln!("round {round}/{rounds} {:<24} {:>8.0} tps", side.name, measured.measured.tps);
+            side.rounds.push(measured);
+        }
+    }
+    let figures = figures(name, args.clients, &sides);
+    let title = format!("{}, rounds of {seconds} s", load.title());
+    Ok(Report { name: name.short(), title, cores: cores(), sides, figures })
+}
+
+fn measure(load: &dyn Workload, peer: &dyn Peer, seconds: u32) -> Result<Round, BenchError> {
+    let processes = peer.processes()?;
+    let (cpu, written): (Seconds, Written) = (cpu::used(&processes), peer.written()?);
+    let measured = load.run(&peer.target(), seconds)?;
+    if measured.failed > 0 {
+        let failed = measured.failed;
+        return Err(BenchError::Peer(format!("{}: {failed} transactions failed", peer.name())));
+    }
+    let transactions = (measured.tps * f64::from(seconds)).max(1.0);
+    let cpu = cpu::between(&cpu, &cpu::used(&processes));
+    let cpu_us = cpu.into_iter().map(|(role, seconds)| (role, seconds * 1e6 / transactions)).collect();
+    let written = peer.written()?.since(&written);
+    Ok(Round {
+        measured,
+        cpu_us,
+        log_bytes: written.log_bytes / transactions,
+        requests: written.requests.map(|requests| requests / transactions),
+    })
+}
+
+fn figures(name: BenchName, clients: u32, sides: &[Side]) -> Vec<Figure> {
+    let [ours, quorum, alone] = sides else { return Vec::new() };
+    let short = name.short();
+    let ratio = |other: &Side| paired_ratio(&ours.tps(), &other.tps());
+    let one = if clients == 1 { "_one_client" } else { "" };
+    let mut figures = vec![
+        Figure::new(format!("{short}{one}_vs_pg_quorum"), ratio(quorum), "ratio"),
+        Figure::new(format!("{short}{one}_vs_pg_alone"), ratio(alone), "ratio"),
+        Figure::new(format!("{short}_tps"), ours.tps().median(), "tps"),
+        Figure::new(format!("{short}_p99_ms"), ours.percentile_ms(0.99), "ms"),
+        Figure::new(format!("{short}_cpu_us_per_txn"), ours.cpu_us().values().sum(), "us"),
+    ];
+    if ours.log_bytes() > 1.0 {
+        figures.push(Figure::new(format!("{short}_redo_bytes_per_txn"), ours.log_bytes(), "bytes"));
+        figures.push(Figure::new(format!("{short}_pg_wal_bytes_per_txn"), alone.log_bytes(), "bytes"));
+    }
+    if let Some(requests) = ours.requests().filter(|requests| *requests > 0.001) {
+        figures.push(Figure::new(format!("{short}_requests_per_txn"), requests, "requests"));
+    }
+    figures
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

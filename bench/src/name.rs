@@ -1,0 +1,91 @@
+//! The benchmarks there are.
+
+/// A benchmark, by the name under which its load is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum BenchName {
+    /// pgbench's TPC-B script.
+    Tpcb,
+    /// pgbench's select-only script.
+    Select,
+    /// sysbench: inserts by primary key.
+    OltpInsert,
+    /// sysbench: reads and writes in one transaction.
+    OltpReadWrite,
+    /// sysbench: point selects and ranges in one transaction.
+    OltpReadOnly,
+    /// sysbench: two updates, a delete and an insert in one transaction.
+    OltpWriteOnly,
+    /// sysbench: one select by primary key.
+    OltpPointSelect,
+    /// sysbench: updates of an indexed column.
+    OltpUpdateIndex,
+    /// sysbench: updates of a column without an index.
+    OltpUpdateNonIndex,
+    /// sysbench: deletes by primary key.
+    OltpDelete,
+    /// sysbench: selects of ten keys of a secondary index.
+    SelectRandomPoints,
+    /// sysbench: sums over ten ranges of a secondary index.
+    SelectRandomRanges,
+    /// All of them on the same servers.
+    All,
+}
+
+impl BenchName {
+    /// The loads that it stands for.
+    #[must_use]
+    pub fn loads(self) -> Vec<BenchName> {
+        use clap::ValueEnum;
+        match self {
+            BenchName::All => {
+                Self::value_variants().iter().copied().filter(|n| *n != BenchName::All).collect()
+            }
+            one => vec![one],
+        }
+    }
+
+    /// The script's name in sysbench; none for pgbench's loads.
+    #[must_use]
+    pub fn script(self) -> Option<&'static str> {
+        Some(match self {
+            BenchName::OltpInsert => "oltp_insert",
+            BenchName::OltpReadWrite => "oltp_read_write",
+            BenchName::OltpReadOnly => "oltp_read_only",
+            BenchName::OltpWriteOnly => "oltp_write_only",
+            BenchName::OltpPointSelect => "oltp_point_select",
+            BenchName::OltpUpdateIndex => "oltp_update_index",
+            BenchName::OltpUpdateNonIndex => "oltp_update_non_index",
+            BenchName::OltpDelete => "oltp_delete",
+            BenchName::SelectRandomPoints => "select_random_points",
+            BenchName::SelectRandomRanges => "select_random_ranges",
+            BenchName::Tpcb | BenchName::Select | BenchName::All => return None,
+        })
+    }
+
+    /// What its figures are called by.
+    #[must_use]
+    pub fn short(self) -> &'static str {
+        match self.script() {
+            Some(script) => script.trim_start_matches("oltp_").trim_start_matches("select_random_"),
+            None if self == BenchName::Tpcb => "tpcb",
+            None if self == BenchName::Select => "select",
+            None => "all",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_stands_for_every_load_once() {
+        let loads = BenchName::All.loads();
+        assert_eq!(loads.len(), 12);
+        let mut names: Vec<_> = loads.iter().map(|load| load.short()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), 12, "figures of two loads would have one name");
+    }
+}
