@@ -8,6 +8,8 @@
 //! so it holds every lease as renewed at the moment its term began: a lease can last longer than its holder was told,
 //! never shorter.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

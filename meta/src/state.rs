@@ -9,6 +9,8 @@
 //! - An id is the log index of the command that made it: never reused.
 //! - Epochs only grow. A protection group has six members on distinct nodes, two in each of three zones.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 mod command;
 mod nodes;
 mod placement;

@@ -16,6 +16,8 @@
 //!
 //! Byte-exact layouts are in `docs/formats.md`.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 pub mod apply;
 pub mod batch;
 pub mod codec;

@@ -17,6 +17,8 @@
 //! What must hold: the same seed gives the same run, event by event, on every machine. So no clock, no hash order, no
 //! floating point, no thread in here.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 pub mod disk;
 pub mod invariants;
 mod meta;

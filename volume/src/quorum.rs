@@ -1,6 +1,8 @@
 //! Quorums as boolean expressions over member sets (P18 sections 4.1 and 4.2). Today every group writes to 4 of 6 and
 //! reads from 3 of 6; a membership change is a conjunction of two such sets, full and tail segments are a disjunction.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use sextant_redo::Lsn;
 
 /// Most members that a group may have while its membership changes.

@@ -10,6 +10,8 @@
 //! Applying is idempotent and, for the entries of one segment, independent of how often the log is replayed over a
 //! checkpoint.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 mod chain;
 mod coverage;
 mod entry;

@@ -21,6 +21,8 @@
 //!   completed, and what it would void may have been kept since. A segment that has such a range must forget it: a list
 //!   replaces, it is not added.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 mod points;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,8 @@
 //!   counts as complete only as a whole, which can only put the points too low, never too high.
 //! - No point ever regresses.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::collections::VecDeque;
 
 use sextant_redo::Lsn;
