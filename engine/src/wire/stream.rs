@@ -81,18 +81,7 @@ impl Wire {
     /// # Errors
     /// [`WireError::Length`] or [`WireError::TooLong`]: the stream is out of step for good.
     pub fn buffered(&mut self) -> Result<Option<Frame>, WireError> {
-        let Some((head, _)) = self.input.split_first_chunk::<5>() else {
-            return Ok(None);
-        };
-        let tag = head[0];
-        let claimed = i32::from_be_bytes([head[1], head[2], head[3], head[4]]);
-        let len = length(claimed, self.frame_bytes_max)?;
-        if self.input.len() < 1 + len {
-            return Ok(None);
-        }
-        let mut body = self.input.split_to(1 + len);
-        body.advance(5);
-        Ok(Some(Frame { tag, body: body.freeze() }))
+        cut_frame(&mut self.input, self.frame_bytes_max)
     }
 
     /// The next frame; `None` when the client closed between two. Dropping the future loses nothing.
@@ -116,11 +105,8 @@ impl Wire {
     /// See [`WireError`].
     pub async fn startup(&mut self) -> Result<Option<Bytes>, WireError> {
         loop {
-            if let Some((head, _)) = self.input.split_first_chunk::<4>() {
-                let len = length(i32::from_be_bytes(*head), startup::PACKET_BYTES_MAX)?;
-                if self.input.len() >= len {
-                    return Ok(Some(self.input.split_to(len).freeze().slice(4..)));
-                }
+            if let Some(packet) = cut_startup(&mut self.input)? {
+                return Ok(Some(packet));
             }
             if !self.fill().await? {
                 return Ok(None);
@@ -182,6 +168,40 @@ impl Wire {
             self.stream.shutdown().await.ok();
         }
     }
+}
+
+/// Takes the next whole frame off the front of `input`; `None` when more bytes are needed.
+///
+/// # Errors
+/// [`WireError::Length`] or [`WireError::TooLong`]: the stream is out of step for good.
+pub fn cut_frame(input: &mut BytesMut, frame_bytes_max: usize) -> Result<Option<Frame>, WireError> {
+    let Some((head, _)) = input.split_first_chunk::<5>() else {
+        return Ok(None);
+    };
+    let tag = head[0];
+    let claimed = i32::from_be_bytes([head[1], head[2], head[3], head[4]]);
+    let len = length(claimed, frame_bytes_max)?;
+    if input.len() < 1 + len {
+        return Ok(None);
+    }
+    let mut body = input.split_to(1 + len);
+    body.advance(5);
+    Ok(Some(Frame { tag, body: body.freeze() }))
+}
+
+/// Takes a whole startup packet off the front of `input`: its content behind the length.
+///
+/// # Errors
+/// As [`cut_frame`].
+pub fn cut_startup(input: &mut BytesMut) -> Result<Option<Bytes>, WireError> {
+    let Some((head, _)) = input.split_first_chunk::<4>() else {
+        return Ok(None);
+    };
+    let len = length(i32::from_be_bytes(*head), startup::PACKET_BYTES_MAX)?;
+    if input.len() < len {
+        return Ok(None);
+    }
+    Ok(Some(input.split_to(len).freeze().slice(4..)))
 }
 
 fn length(claimed: i32, limit: usize) -> Result<usize, WireError> {

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use crate::core::{Entry, LogAddress, Store};
 use crate::disk::{AlignedBuf, Disk, FileId, align_up};
 use crate::log::{self, LogIdentity, LogPosition};
+use crate::pages::checkpoint::{self, CheckpointHead};
 
 pub use scan::{LogScan, ScanEnd};
 
@@ -116,7 +117,7 @@ pub async fn recover(
     let mut files = BTreeMap::new();
     for number in numbers {
         let (file, bytes) = read_file(disk, &log::file_name(number)).await?;
-        let mut apply = |entry: &Entry, at: LogAddress| apply(store, entry, at, start.applied);
+        let mut apply = |entry: &Entry, at: LogAddress| apply_entry(store, entry, at, start.applied);
         scan.file(number, &bytes, &mut apply)?;
         files.insert(number, file);
     }
@@ -137,7 +138,14 @@ pub async fn recover(
     })
 }
 
-fn apply(store: &mut Store, entry: &Entry, at: LogAddress, applied: LogAddress) -> Result<(), RecoveryError> {
+/// Applies what the log holds at `at`, as it was applied when it became durable. Control entries below `applied` are in
+/// the checkpoint.
+pub fn apply_entry(
+    store: &mut Store,
+    entry: &Entry,
+    at: LogAddress,
+    applied: LogAddress,
+) -> Result<(), RecoveryError> {
     use sextant_redo::wire::SegmentError;
     if at < applied && !matches!(entry, Entry::Batch(_)) {
         return Ok(());
@@ -151,6 +159,21 @@ fn apply(store: &mut Store, entry: &Entry, at: LogAddress, applied: LogAddress) 
             what: error.to_string(),
         }),
     }
+}
+
+/// Reads a checkpoint's bytes into an empty store; where the log is to be read from.
+pub fn read_checkpoint(
+    bytes: &[u8],
+    identity: LogIdentity,
+    store: &mut Store,
+) -> Result<LogStart, RecoveryError> {
+    checkpoint::decode(bytes, identity, store).map(|head| head.start)
+}
+
+/// The bytes of a checkpoint of `store`, for recovery to go on from `start`.
+#[must_use]
+pub fn write_checkpoint(identity: LogIdentity, start: LogStart, store: &Store) -> Vec<u8> {
+    checkpoint::encode(&CheckpointHead { identity, start }, store)
 }
 
 #[cfg(test)]
