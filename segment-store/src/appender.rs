@@ -2,7 +2,7 @@
 //! that keeps an empty file ready for when the active one is full.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sextant_redo::wire::{Reply, SegmentError};
 
@@ -44,14 +44,14 @@ pub(crate) async fn step(node: &Node) -> Result<(), NodeError> {
 }
 
 async fn write_group(node: &Node, mut group: Group) -> Result<(), NodeError> {
-    let started = Instant::now();
+    let started = node.host.now();
     let buffer = std::mem::replace(&mut group.buffer, crate::disk::AlignedBuf::zeroed(1));
     let len = buffer.len();
     let (result, buffer) = node.disk.append(group.file, group.offset, buffer, node.flush).await;
     let place =
         || format!("writing the hot log ({}, offset {})", log::file_name(group.start.file()), group.offset);
     result.map_err(|source| NodeError::Disk { what: place(), source })?;
-    METRICS.write_seconds.observe(started.elapsed().as_secs_f64());
+    METRICS.write_seconds.observe((node.host.now() - started).as_secs_f64());
     METRICS.groups.inc();
     METRICS.written_bytes.inc_by(len as u64);
     METRICS.group_bytes.observe(len as f64);
@@ -160,7 +160,7 @@ pub(crate) async fn keep_spare(node: Rc<Node>) {
                     );
                 }
                 node.spare_settled.notify_one();
-                tokio::time::sleep(FULL_RETRY).await;
+                node.host.sleep(FULL_RETRY).await;
             }
             Err(error) => node.fail(NodeError::disk(format!("making {}", log::file_name(number)))(error)),
         }

@@ -8,6 +8,7 @@
 //! | [`recovery`] | from the disk back to the state that was acknowledged |
 //! | [`pages`] | pages at a read point, and page images made in the background |
 //! | [`disk`] | the seam to the device: io_uring, or threads where that is forbidden |
+//! | [`host`] | the seam to the machine: time and tasks |
 //! | [`server`] | connections, back-pressure, replies |
 //! | [`node`] | what the tasks of the one thread share |
 //!
@@ -20,6 +21,7 @@ mod config;
 pub mod core;
 pub mod disk;
 mod error;
+pub mod host;
 pub mod log;
 mod membership;
 mod metrics;

@@ -1,24 +1,26 @@
 //! The node's shell: everything its one thread shares. Tasks on that thread borrow a part, never across an await, so
 //! there are no locks; the protocol's rules are in [`crate::core`].
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use sextant_redo::wire::{Reply, SegmentError};
+use sextant_redo::wire::{Reply, Request, SegmentError};
 use tokio::sync::Notify;
 
-use crate::NodeError;
 use crate::core::{Action, Answer, LogAddress, Store, Ticket};
 use crate::disk::{Disk, FileId, Flush};
+use crate::host::Host;
 use crate::log::{self, HotLog, LogCache, LogIdentity, Queued};
 use crate::metrics::METRICS;
 use crate::pages::checkpoint::{self, CHECKPOINT_FILE};
-use crate::pages::keeper::Background;
+use crate::pages::keeper::{self, Background};
+use crate::pages::read;
 use crate::pages::store::PageStore;
 use crate::recovery::{self, LogStart, RecoveryError};
-use crate::server::Outbox;
+use crate::server::{ReplySink, logread};
+use crate::{NodeError, appender};
 
 /// What of the configuration the shell needs.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +43,7 @@ pub struct Node {
     pub identity: LogIdentity,
     pub(crate) options: NodeOptions,
     pub(crate) disk: Rc<dyn Disk>,
+    pub(crate) host: Rc<dyn Host>,
     pub(crate) flush: Flush,
     pub(crate) store: RefCell<Store>,
     pub(crate) log: RefCell<HotLog>,
@@ -55,8 +58,8 @@ pub struct Node {
     /// A spare log file is there, or cannot be had.
     pub(crate) spare_settled: Notify,
     pub(crate) device_full: Cell<bool>,
-    pub(crate) outboxes: RefCell<BTreeMap<u64, Rc<Outbox>>>,
-    pub(crate) actions: RefCell<Vec<Action>>,
+    pub(crate) connections: RefCell<BTreeMap<u64, Rc<dyn ReplySink>>>,
+    actions: RefCell<Vec<Action>>,
     /// Set for good with the first failure.
     dead: Cell<bool>,
     failure: RefCell<Option<NodeError>>,
@@ -68,11 +71,12 @@ impl Node {
     /// while it reads; to be called before serving.
     pub async fn open(
         disk: Rc<dyn Disk>,
+        host: Rc<dyn Host>,
         flush: Flush,
         identity: LogIdentity,
         options: NodeOptions,
     ) -> Result<Rc<Node>, NodeError> {
-        let started = std::time::Instant::now();
+        let started = host.now();
         let mut store = Store::default();
         let start = load_checkpoint(&*disk, identity, &mut store)?;
         let used =
@@ -97,13 +101,14 @@ impl Node {
             groups = recovered.groups,
             entries = recovered.entries,
             segments = store.segments().len(),
-            elapsed_ms = started.elapsed().as_millis() as u64,
+            elapsed_ms = (host.now() - started).as_millis() as u64,
             "log recovered"
         );
         Ok(Rc::new(Node {
             identity,
             options,
             disk,
+            host,
             flush,
             store: RefCell::new(store),
             log: RefCell::new(HotLog::new(
@@ -121,12 +126,72 @@ impl Node {
             spare_wanted: Notify::new(),
             spare_settled: Notify::new(),
             device_full: Cell::new(false),
-            outboxes: RefCell::default(),
+            connections: RefCell::default(),
             actions: RefCell::default(),
             dead: Cell::new(false),
             failure: RefCell::default(),
             failed: Notify::new(),
         }))
+    }
+
+    /// Starts the node's own tasks: the log's writer, its spare file, the background. They end when the node fails.
+    pub fn start(self: &Rc<Node>) {
+        self.host.spawn(Box::pin(appender::write_log(self.clone())));
+        self.host.spawn(Box::pin(appender::keep_spare(self.clone())));
+        self.host.spawn(Box::pin(keeper::keep(self.clone())));
+    }
+
+    /// Answers on connection `id` go to `sink` from now on.
+    pub fn connect(&self, id: u64, sink: Rc<dyn ReplySink>) {
+        self.connections.borrow_mut().insert(id, sink);
+    }
+
+    /// Nobody waits for answers on connection `id` any more.
+    pub fn disconnect(&self, id: u64) {
+        self.connections.borrow_mut().remove(&id);
+    }
+
+    /// Takes a request. It is answered on the ticket's connection, at once or some time later, in no order. Answers that
+    /// are there at once are sent by the next [`Node::send`] alone: many requests may come by one read.
+    pub fn on_request(self: &Rc<Node>, ticket: Ticket, request: Request) {
+        if let Request::Append(append) = &request
+            && self.queued_bytes.get() + append.batch.len() as u64 > self.options.queue_bytes
+        {
+            return self.reply(ticket, &Reply::Error(SegmentError::Overloaded));
+        }
+        let mut actions = self.actions.take();
+        self.store.borrow_mut().on_request(ticket, request, &mut actions);
+        for action in actions.drain(..) {
+            self.act(action);
+        }
+        self.actions.replace(actions);
+    }
+
+    /// Does what the core decided.
+    pub(crate) fn act(self: &Rc<Node>, action: Action) {
+        match action {
+            Action::Reply(ticket, reply) => {
+                if matches!(reply, Reply::Appended { .. }) {
+                    METRICS.duplicates.inc();
+                }
+                self.reply(ticket, &reply);
+            }
+            Action::ReadPage(ticket, plan) => read::serve(self, ticket, plan),
+            Action::ReadLog(ticket, plan) => logread::serve(self, ticket, plan),
+            Action::Write(entry, answer) => self.enqueue(entry, answer),
+        }
+    }
+
+    /// What the node knows of its segments.
+    #[must_use]
+    pub fn store(&self) -> Ref<'_, Store> {
+        self.store.borrow()
+    }
+
+    /// Requests that wait for the log.
+    #[must_use]
+    pub fn queue_len(&self) -> usize {
+        self.queue.borrow().len()
     }
 
     /// Ends the node: nothing more is written or answered.
@@ -165,15 +230,15 @@ impl Node {
         if let Reply::Error(error) = reply {
             METRICS.error(error_kind(error));
         }
-        if let Some(outbox) = self.outboxes.borrow().get(&ticket.connection) {
-            outbox.push(ticket.request, reply);
+        if let Some(sink) = self.connections.borrow().get(&ticket.connection) {
+            sink.push(ticket.request, reply);
         }
     }
 
     /// Sends what was queued on a connection.
-    pub(crate) fn send(&self, connection: u64) {
-        if let Some(outbox) = self.outboxes.borrow().get(&connection) {
-            outbox.flush();
+    pub fn send(&self, connection: u64) {
+        if let Some(sink) = self.connections.borrow().get(&connection) {
+            sink.flush();
         }
     }
 

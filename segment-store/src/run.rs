@@ -15,11 +15,12 @@ use sextant_node::net;
 use sextant_redo::{ClusterId, NodeId};
 use tokio::task::{LocalSet, spawn_local};
 
+use crate::host::TokioHost;
 use crate::log::LogIdentity;
 use crate::membership::Registration;
 use crate::metrics::METRICS;
 use crate::node::{Node, NodeOptions};
-use crate::{NodeError, SegmentConfig, appender, disk, pages, server};
+use crate::{NodeError, SegmentConfig, disk, server};
 
 /// Between two looks at the state for /health and the gauges.
 const WATCH: Duration = Duration::from_millis(500);
@@ -70,9 +71,7 @@ async fn serve(config: &SegmentConfig) -> Result<std::convert::Infallible, NodeE
         }
     };
     let node = open(config, LogIdentity { cluster, node: id }).await?;
-    spawn_local(appender::write_log(node.clone()));
-    spawn_local(appender::keep_spare(node.clone()));
-    spawn_local(pages::keeper::keep(node.clone()));
+    node.start();
     spawn_local(server::serve(node.clone(), listener));
     spawn_local(watch(node.clone(), health, config.listen));
     tracing::info!(node = %id, %cluster, listen = %config.listen, "storage node serves");
@@ -102,7 +101,7 @@ async fn open(config: &SegmentConfig, identity: LogIdentity) -> Result<Rc<Node>,
         "how log is made durable on this device"
     );
     METRICS.backend.with_label_values(&[disk.name(), flush.name()]).set(1);
-    Node::open(disk, flush, identity, options).await
+    Node::open(disk, Rc::new(TokioHost::new()), flush, identity, options).await
 }
 
 /// Keeps the registration alive; resolves only when the metadata service says that this is not the node it is.

@@ -17,9 +17,9 @@ use crate::appender;
 use crate::core::Ticket;
 use crate::disk::memory::{Image, MemoryDisk};
 use crate::disk::{Disk, Flush};
+use crate::host::TokioHost;
 use crate::log::LogIdentity;
 use crate::node::{Node, NodeOptions};
-use crate::server::connection::act;
 
 pub(crate) const SEGMENT: SegmentId = SegmentId { volume: VolumeId(7), pg: PgId(2) };
 pub(crate) const IDENTITY: LogIdentity = LogIdentity { cluster: ClusterId(0xc1), node: NodeId(5) };
@@ -124,7 +124,7 @@ pub(crate) async fn submit(node: &Rc<Node>, requests: Vec<Request>) -> Result<()
     let mut actions = Vec::new();
     for request in requests {
         node.store.borrow_mut().on_request(NOBODY, request, &mut actions);
-        actions.drain(..).for_each(|action| act(node, action));
+        actions.drain(..).for_each(|action| node.act(action));
     }
     while !node.queue.borrow().is_empty() {
         if node.log.borrow().spares() == 0 {
@@ -147,7 +147,7 @@ pub(crate) async fn open(image: Image) -> Result<(Rc<Node>, Rc<MemoryDisk>), Nod
 
 pub(crate) async fn open_on(disk: Rc<MemoryDisk>) -> Result<Rc<Node>, NodeError> {
     let seam: Rc<dyn Disk> = disk;
-    Node::open(seam, Flush::DsyncWrite, IDENTITY, options()).await
+    Node::open(seam, Rc::new(TokioHost::new()), Flush::DsyncWrite, IDENTITY, options()).await
 }
 
 /// Runs a test's future to its end on one thread with local tasks.

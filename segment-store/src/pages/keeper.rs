@@ -12,16 +12,16 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sextant_redo::wire::SegmentError;
 use sextant_redo::{Batch, BatchError, PageId, SegmentId, page};
-use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::sync::{Notify, oneshot};
 
 use crate::NodeError;
-use crate::core::{Entry, LogAddress, PageBase, PendingRecord, Slot};
+use crate::core::{Entry, LogAddress, PageBase, PagePlan, PendingRecord, Slot};
 use crate::disk::FileId;
+use crate::host;
 use crate::log::{self, LogCache};
 use crate::metrics::METRICS;
 use crate::node::Node;
@@ -66,7 +66,7 @@ pub(crate) struct Background {
     wake: Notify,
     /// Pages that cannot be made here: not tried again until the next start.
     damaged: RefCell<BTreeSet<(SegmentId, PageId)>>,
-    retry_at: Cell<Option<Instant>>,
+    retry_at: Cell<Option<Duration>>,
 }
 
 impl Background {
@@ -95,7 +95,7 @@ impl Background {
 /// Works until the node fails.
 pub(crate) async fn keep(node: Rc<Node>) {
     while !node.has_failed() {
-        let _ = tokio::time::timeout(IDLE, node.background.wake.notified()).await;
+        host::timeout(&*node.host, IDLE, node.background.wake.notified()).await;
         if let Err(error) = round(&node).await {
             node.fail(error);
         }
@@ -106,7 +106,7 @@ pub(crate) async fn keep(node: Rc<Node>) {
 pub(crate) async fn round(node: &Rc<Node>) -> Result<(), NodeError> {
     use_again(node).await?;
     let (log_over, index_over) = over_bounds(node);
-    let not_yet = node.background.retry_at.get().is_some_and(|at| Instant::now() < at);
+    let not_yet = node.background.retry_at.get().is_some_and(|at| node.host.now() < at);
     if (log_over || index_over) && !not_yet {
         digest_oldest(node).await?;
     }
@@ -192,7 +192,7 @@ async fn digest_oldest(node: &Rc<Node>) -> Result<(), NodeError> {
     let needed = node.store.borrow().oldest_file_needed().unwrap_or(active);
     let free_to = needed.min(log_goal);
     stuck |= log_over && free_to <= first;
-    node.background.retry_at.set(stuck.then(|| Instant::now() + STUCK));
+    node.background.retry_at.set(stuck.then(|| node.host.now() + STUCK));
     if free_to > first { write_checkpoint(node, free_to).await } else { Ok(()) }
 }
 
@@ -255,11 +255,11 @@ async fn relocate(node: &Rc<Node>, number: u32) -> Result<(), NodeError> {
         }
     }
     // Not done in time when the device is slow or full: then the old copies still count.
-    let deadline = Instant::now() + STUCK;
+    let deadline = node.host.now() + STUCK;
     while node.store.borrow().oldest_file_needed().is_some_and(|file| file <= number)
-        && Instant::now() < deadline
+        && node.host.now() < deadline
     {
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        node.host.sleep(Duration::from_millis(2)).await;
     }
     Ok(())
 }
@@ -316,9 +316,9 @@ async fn materialise(
     wanted: &dyn Fn(&[PendingRecord]) -> bool,
     floor: Option<LogAddress>,
 ) -> Result<(), NodeError> {
-    let started = Instant::now();
-    let groups_before = METRICS.groups.get();
-    let mut running: JoinSet<Result<(), NodeError>> = JoinSet::new();
+    let started = node.host.now();
+    let group_before = node.log.borrow().position().sequence;
+    let mut running = Vec::with_capacity(pages.len());
     for (segment, page) in pages.iter().copied() {
         let mut plan = {
             let store = node.store.borrow();
@@ -341,34 +341,49 @@ async fn materialise(
         let Some((file, slot)) = free_slot(node).await? else {
             break;
         };
-        let node = node.clone();
-        running.spawn_local(async move {
-            let pin = node.background.pins.pin();
-            let made = super::read::make(&node, &plan).await.0;
-            drop(pin);
-            let Ok(mut image) = made.inspect_err(|error| {
-                METRICS.error("materialise");
-                tracing::error!(%error, "a page image cannot be made on this node; its log is kept");
-            }) else {
-                node.background.damaged.borrow_mut().insert((segment, page));
-                node.background.pages.borrow_mut().release([slot]);
-                return Ok(());
-            };
-            page::seal(&mut image.0);
-            store::write(&*node.disk, file, slot, &image).await?;
-            switch(&node, segment, page, PageBase { lsn: last, slot });
-            Ok(())
-        });
+        let (tell, done) = oneshot::channel();
+        let task = node.clone();
+        node.host.spawn(Box::pin(async move {
+            let base = PageBase { lsn: last, slot };
+            // Nobody listens any more once another image has failed, and with it the node.
+            let _ = tell.send(make_image(&task, segment, plan, file, base).await);
+        }));
+        running.push(done);
     }
-    while let Some(done) = running.join_next().await {
-        done.map_err(|error| NodeError::Runtime(std::io::Error::other(error)))??;
+    for done in running {
+        done.await.map_err(|error| NodeError::Runtime(std::io::Error::other(error)))??;
     }
-    let busy = METRICS.groups.get() > groups_before;
+    let busy = node.log.borrow().position().sequence > group_before;
     let urgent = node.log.borrow().bytes_used() > node.options.log_budget_bytes / 2 * 3
         || node.store.borrow().pending_records() > node.options.pending_records_max / 2 * 3;
     if busy && !urgent {
-        tokio::time::sleep(started.elapsed()).await;
+        node.host.sleep(node.host.now() - started).await;
     }
+    Ok(())
+}
+
+/// Makes one image and writes it to its slot. What cannot be made stays in the log.
+async fn make_image(
+    node: &Node,
+    segment: SegmentId,
+    plan: PagePlan,
+    file: FileId,
+    base: PageBase,
+) -> Result<(), NodeError> {
+    let pin = node.background.pins.pin();
+    let made = super::read::make(node, &plan).await.0;
+    drop(pin);
+    let Ok(mut image) = made.inspect_err(|error| {
+        METRICS.error("materialise");
+        tracing::error!(%error, "a page image cannot be made on this node; its log is kept");
+    }) else {
+        node.background.damaged.borrow_mut().insert((segment, plan.page));
+        node.background.pages.borrow_mut().release([base.slot]);
+        return Ok(());
+    };
+    page::seal(&mut image.0);
+    store::write(&*node.disk, file, base.slot, &image).await?;
+    switch(node, segment, plan.page, base);
     Ok(())
 }
 
@@ -400,7 +415,7 @@ async fn free_slot(node: &Node) -> Result<Option<(FileId, Slot)>, NodeError> {
             None => {
                 METRICS.error("disk_full");
                 tracing::warn!("no space for page images; the log is kept until space returns");
-                node.background.retry_at.set(Some(Instant::now() + STUCK));
+                node.background.retry_at.set(Some(node.host.now() + STUCK));
                 return Ok(None);
             }
         }
@@ -434,7 +449,7 @@ async fn write_checkpoint(node: &Rc<Node>, first: u32) -> Result<(), NodeError> 
             METRICS.error("disk_full");
             tracing::warn!("no space for a checkpoint; the log is kept until space returns");
             node.background.pages.borrow_mut().give_back(superseded);
-            node.background.retry_at.set(Some(Instant::now() + STUCK));
+            node.background.retry_at.set(Some(node.host.now() + STUCK));
             return Ok(());
         }
         Err(error) => return Err(NodeError::disk("writing the checkpoint")(error)),

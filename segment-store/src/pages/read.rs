@@ -1,7 +1,7 @@
 //! One page as of one read point: its base image, then its pending records, each checked.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::Duration;
 
 use bytes::Bytes;
 use sextant_redo::codec::{DecodeError, Reader};
@@ -20,7 +20,7 @@ const READS_AT_ONCE: usize = 32;
 
 /// Serves a page: at once when everything is in memory, else by a task of its own.
 pub(crate) fn serve(node: &Rc<Node>, ticket: Ticket, plan: PagePlan) {
-    let started = Instant::now();
+    let started = node.host.now();
     if plan.base.is_none()
         && let Some(records) = all_in_memory(node, &plan)
     {
@@ -29,22 +29,22 @@ pub(crate) fn serve(node: &Rc<Node>, ticket: Ticket, plan: PagePlan) {
         answer(node, ticket, made, source, started);
         return;
     }
-    let node = node.clone();
     let pin = node.background.pins.pin();
-    tokio::task::spawn_local(async move {
-        let (made, source) = make(&node, &plan).await;
+    let task = node.clone();
+    node.host.spawn(Box::pin(async move {
+        let (made, source) = make(&task, &plan).await;
         drop(pin);
-        answer(&node, ticket, made, source, started);
-        node.send(ticket.connection);
-    });
+        answer(&task, ticket, made, source, started);
+        task.send(ticket.connection);
+    }));
 }
 
-fn answer(node: &Node, ticket: Ticket, made: Result<Page, SegmentError>, source: &str, started: Instant) {
+fn answer(node: &Node, ticket: Ticket, made: Result<Page, SegmentError>, source: &str, started: Duration) {
     match made {
         Ok(mut made) => {
             page::seal(&mut made.0);
             METRICS.page_reads.with_label_values(&[source]).inc();
-            METRICS.page_read_seconds.observe(started.elapsed().as_secs_f64());
+            METRICS.page_read_seconds.observe((node.host.now() - started).as_secs_f64());
             node.reply(ticket, &Reply::Page { image: Bytes::copy_from_slice(&made.0[..]) });
         }
         Err(error) => {

@@ -11,12 +11,11 @@ use sextant_redo::wire::{Reply, Request, SegmentError};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 
-use crate::core::{Action, Ticket};
+use crate::core::Ticket;
 use crate::metrics::METRICS;
 use crate::node::Node;
-use crate::pages;
 
-use super::{Outbox, logread};
+use super::{Outbox, ReplySink};
 
 /// A peer that says nothing for so long after connecting is not one of ours.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,7 +47,7 @@ pub(super) async fn run(node: Rc<Node>, id: u64, stream: TcpStream, peer: Socket
     METRICS.connections.inc();
     let (read, write) = stream.into_split();
     let outbox = Rc::new(Outbox::new(write));
-    node.outboxes.borrow_mut().insert(id, outbox.clone());
+    node.connect(id, outbox.clone());
     let pusher = {
         let outbox = outbox.clone();
         tokio::task::spawn_local(async move { outbox.push_on().await })
@@ -62,7 +61,7 @@ pub(super) async fn run(node: Rc<Node>, id: u64, stream: TcpStream, peer: Socket
         METRICS.error("garbage");
         tracing::warn!(%peer, why, "connection closed: the peer does not keep to the protocol");
     }
-    node.outboxes.borrow_mut().remove(&id);
+    node.disconnect(id);
     outbox.flush();
     outbox.close();
     pusher.abort();
@@ -130,34 +129,8 @@ fn handle(node: &Rc<Node>, id: u64, frame: Frame) -> Result<(), Ended> {
         }
     };
     METRICS.requests.with_label_values(&[kind(&request)]).inc();
-    if let Request::Append(append) = &request
-        && node.queued_bytes.get() + append.batch.len() as u64 > node.options.queue_bytes
-    {
-        node.reply(ticket, &Reply::Error(SegmentError::Overloaded));
-        return Ok(());
-    }
-    let mut actions = node.actions.take();
-    node.store.borrow_mut().on_request(ticket, request, &mut actions);
-    for action in actions.drain(..) {
-        act(node, action);
-    }
-    node.actions.replace(actions);
+    node.on_request(ticket, request);
     Ok(())
-}
-
-/// Does what the core decided.
-pub(crate) fn act(node: &Rc<Node>, action: Action) {
-    match action {
-        Action::Reply(ticket, reply) => {
-            if matches!(reply, Reply::Appended { .. }) {
-                METRICS.duplicates.inc();
-            }
-            node.reply(ticket, &reply);
-        }
-        Action::ReadPage(ticket, plan) => pages::read::serve(node, ticket, plan),
-        Action::ReadLog(ticket, plan) => logread::serve(node, ticket, plan),
-        Action::Write(entry, answer) => node.enqueue(entry, answer),
-    }
 }
 
 fn kind(request: &Request) -> &'static str {

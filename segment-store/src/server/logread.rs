@@ -12,22 +12,22 @@ use crate::log;
 use crate::node::Node;
 
 /// Answers by a task of its own: the log may have to be read from the disk.
-pub(super) fn serve(node: &Rc<Node>, ticket: Ticket, plan: LogPlan) {
-    let node = node.clone();
+pub(crate) fn serve(node: &Rc<Node>, ticket: Ticket, plan: LogPlan) {
     let pin = node.background.pins.pin();
-    tokio::task::spawn_local(async move {
+    let task = node.clone();
+    node.host.spawn(Box::pin(async move {
         let reply = match plan.wanted {
-            Wanted::Links(max) => links(&node, &plan, max as usize).await,
-            Wanted::Batches(_) => batches(&node, &plan).await,
+            Wanted::Links(max) => links(&task, &plan, max as usize).await,
+            Wanted::Batches(_) => batches(&task, &plan).await,
         };
         let reply = reply.unwrap_or_else(|error| {
             tracing::error!(%error, "the log cannot be read back");
             Reply::Error(error)
         });
         drop(pin);
-        node.reply(ticket, &reply);
-        node.send(ticket.connection);
-    });
+        task.reply(ticket, &reply);
+        task.send(ticket.connection);
+    }));
 }
 
 /// Reads a batch back and cuts off what is void, or above `up_to`.

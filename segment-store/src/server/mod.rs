@@ -1,19 +1,29 @@
 //! The network side of a storage node: connections, replies, requests for the log.
 
-pub(crate) mod connection;
-mod logread;
+mod connection;
+pub(crate) mod logread;
 mod outbox;
 #[cfg(test)]
 mod tests;
 
 use std::rc::Rc;
 
+use sextant_redo::wire::Reply;
 use tokio::net::TcpListener;
 
 use crate::metrics::METRICS;
 use crate::node::Node;
 
-pub(crate) use outbox::Outbox;
+use outbox::Outbox;
+
+/// Where the answers to one connection's requests go.
+pub trait ReplySink {
+    /// Adds the answer to request `request`; [`ReplySink::flush`] sends it.
+    fn push(&self, request: u64, reply: &Reply);
+
+    /// Sends what was added.
+    fn flush(&self);
+}
 
 /// Accepts connections until dropped.
 pub async fn serve(node: Rc<Node>, listener: TcpListener) {

@@ -9,6 +9,8 @@ use sextant_redo::wire::Reply;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 
+use super::ReplySink;
+
 /// A peer that does not read its replies is not read from while more than this waits for it.
 const HIGH_WATER: usize = 16 << 20;
 
@@ -32,24 +34,6 @@ impl Outbox {
             stuck: Notify::new(),
             drained: Notify::new(),
             closed: Cell::new(false),
-        }
-    }
-
-    /// Adds a reply; [`Outbox::flush`] sends it.
-    pub(crate) fn push(&self, request: u64, reply: &Reply) {
-        let mut waiting = self.waiting.borrow_mut();
-        match reply {
-            Reply::Page { image } => frame::encode(&mut waiting, reply.kind(), request, image),
-            reply => frame::encode(&mut waiting, reply.kind(), request, &reply.payload()),
-        }
-    }
-
-    /// Sends as much as the socket takes now.
-    pub(crate) fn flush(&self) {
-        match self.try_send() {
-            Ok(true) => {}
-            Ok(false) => self.stuck.notify_one(),
-            Err(_) => self.close(),
         }
     }
 
@@ -106,5 +90,24 @@ impl Outbox {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.get()
+    }
+}
+
+impl ReplySink for Outbox {
+    fn push(&self, request: u64, reply: &Reply) {
+        let mut waiting = self.waiting.borrow_mut();
+        match reply {
+            Reply::Page { image } => frame::encode(&mut waiting, reply.kind(), request, image),
+            reply => frame::encode(&mut waiting, reply.kind(), request, &reply.payload()),
+        }
+    }
+
+    /// Sends as much as the socket takes now.
+    fn flush(&self) {
+        match self.try_send() {
+            Ok(true) => {}
+            Ok(false) => self.stuck.notify_one(),
+            Err(_) => self.close(),
+        }
     }
 }

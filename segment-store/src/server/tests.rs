@@ -17,6 +17,7 @@ use tokio::task::spawn_local;
 use crate::NodeError;
 use crate::disk::memory::MemoryDisk;
 use crate::disk::{self, Disk, Flush, ThreadDisk};
+use crate::host::TokioHost;
 use crate::node::Node;
 use crate::testing::{IDENTITY, SEGMENT, Writer, append, block_on, create, epochs, options};
 use crate::{appender, server};
@@ -29,7 +30,8 @@ struct Served {
 
 impl Served {
     async fn on(disk: Rc<dyn Disk>, flush: Flush) -> Served {
-        let node = Node::open(disk, flush, IDENTITY, options()).await.expect("opens");
+        let node =
+            Node::open(disk, Rc::new(TokioHost::new()), flush, IDENTITY, options()).await.expect("opens");
         let listener = net::bind("127.0.0.1:0".parse().expect("address"), "a test").await.expect("free");
         let addr = listener.local_addr().expect("address");
         let tasks = vec![
@@ -50,7 +52,7 @@ impl Served {
             task.abort();
             let _ = task.await;
         }
-        self.node.outboxes.borrow_mut().clear();
+        self.node.connections.borrow_mut().clear();
     }
 
     async fn connect(&self) -> Peer {
