@@ -6,6 +6,7 @@
 //! | [`peer`] | systems under test: a Sextant cluster, PostgreSQL with the same quorum, PostgreSQL alone |
 //! | [`workload`] | the loads: pgbench and sysbench, unmodified |
 //! | [`compare`] | one load on all peers, round about |
+//! | `device` | one storage node beside fio on its device: appends, pages, restart |
 //! | [`cpu`] | where the processor's time goes, by role of process |
 //! | [`rounds`] | medians, spread, paired ratios |
 //! | [`report`] | the text on the terminal, `result NAME VALUE UNIT` lines, the JSON file |
@@ -14,6 +15,7 @@
 mod command;
 pub mod compare;
 pub mod cpu;
+mod device;
 pub mod html;
 mod name;
 pub mod peer;
@@ -47,6 +49,12 @@ pub struct BenchArgs {
     /// Rows of each.
     #[arg(long, default_value_t = 100_000)]
     pub rows: u32,
+    /// Seconds of updates over which `pages` measures write and space amplification. Default 600, with --quick 20.
+    #[arg(long)]
+    pub seconds: Option<u32>,
+    /// GiB of pages with which `node_restart` starts a node. Default 10, with --quick 1.
+    #[arg(long)]
+    pub gib: Option<u32>,
     /// Writes configuration and every round as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -57,6 +65,9 @@ pub struct BenchArgs {
 
 /// Runs benchmarks to their end. `sextant` is the binary that runs the cluster.
 pub fn run(args: &BenchArgs, sextant: &std::path::Path) -> Result<(), BenchError> {
+    if args.name.is_of_device() {
+        return device::run(args, sextant);
+    }
     let reports = compare::run(args, sextant)?;
     if let Some(file) = &args.json {
         report::write_json(&reports, file)?;

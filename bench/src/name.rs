@@ -28,18 +28,31 @@ pub enum BenchName {
     SelectRandomPoints,
     /// sysbench: sums over ten ranges of a secondary index.
     SelectRandomRanges,
-    /// All of them on the same servers.
+    /// All loads above on the same servers.
     All,
+    /// One storage node: log appends beside fio.
+    Append,
+    /// One storage node: page reads beside fio, background work, amplification.
+    Pages,
+    /// One storage node: start after a kill.
+    NodeRestart,
 }
 
 impl BenchName {
+    /// True when it measures a storage node on its device, not SQL.
+    #[must_use]
+    pub fn is_of_device(self) -> bool {
+        matches!(self, BenchName::Append | BenchName::Pages | BenchName::NodeRestart)
+    }
+
     /// The loads that it stands for.
     #[must_use]
     pub fn loads(self) -> Vec<BenchName> {
         use clap::ValueEnum;
         match self {
             BenchName::All => {
-                Self::value_variants().iter().copied().filter(|n| *n != BenchName::All).collect()
+                let sql = |name: &BenchName| *name != BenchName::All && !name.is_of_device();
+                Self::value_variants().iter().copied().filter(sql).collect()
             }
             one => vec![one],
         }
@@ -59,7 +72,7 @@ impl BenchName {
             BenchName::OltpDelete => "oltp_delete",
             BenchName::SelectRandomPoints => "select_random_points",
             BenchName::SelectRandomRanges => "select_random_ranges",
-            BenchName::Tpcb | BenchName::Select | BenchName::All => return None,
+            _ => return None,
         })
     }
 
@@ -70,6 +83,9 @@ impl BenchName {
             Some(script) => script.trim_start_matches("oltp_").trim_start_matches("select_random_"),
             None if self == BenchName::Tpcb => "tpcb",
             None if self == BenchName::Select => "select",
+            None if self == BenchName::Append => "append",
+            None if self == BenchName::Pages => "pages",
+            None if self == BenchName::NodeRestart => "node_restart",
             None => "all",
         }
     }

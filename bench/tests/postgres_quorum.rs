@@ -26,6 +26,8 @@ fn a_commit_of_the_quorum_peer_waits_for_three_standbys() {
         scale: 1,
         tables: 1,
         rows: 1,
+        seconds: None,
+        gib: None,
         json: None,
         html: None,
     };

@@ -7,9 +7,15 @@ use serde::{Deserialize, Serialize};
 use sextant_redo::AzId;
 
 use crate::NodeError;
+use crate::node::NodeOptions;
 
 /// Smallest log file: a largest batch must fit with room to spare.
 const LOG_FILE_BYTES_MIN: u64 = 8 << 20;
+/// Below this the background would do nothing but make images.
+const MEMORY_BYTES_MIN: u64 = 4 << 20;
+/// Bytes of memory that a record takes while it is in no image: its entry, and its share of the page's list and of the
+/// tree that holds the lists. Between 40 on pages with long lists and 190 on pages with one record.
+const PENDING_RECORD_BYTES: u64 = 96;
 
 fn log_file_bytes() -> u64 {
     64 << 20
@@ -19,8 +25,8 @@ fn log_budget_bytes() -> u64 {
     1 << 30
 }
 
-fn log_cache_bytes() -> u64 {
-    32 << 20
+fn memory_bytes() -> u64 {
+    128 << 20
 }
 
 fn queue_bytes() -> u64 {
@@ -52,9 +58,11 @@ pub struct SegmentConfig {
     /// a node that was away for minutes finds the log it missed at its peers.
     #[serde(default = "log_budget_bytes")]
     pub log_budget_bytes: u64,
-    /// Bytes of the newest log kept in memory. Default 32 MiB: pages asked for were mostly changed just now.
-    #[serde(default = "log_cache_bytes")]
-    pub log_cache_bytes: u64,
+    /// Bytes of memory for what grows with the data: a quarter each for the newest log (pages asked for were mostly changed
+    /// just now) and for blocks of the page map, half for the records that are in no page image yet. Default 128 MiB:
+    /// six nodes and an engine fit on a laptop. What waits in queues and replies comes on top.
+    #[serde(default = "memory_bytes")]
+    pub memory_bytes: u64,
     /// Bytes of batches that may wait for the log before senders are told `Overloaded`. Default 64 MiB: far above what
     /// a healthy device lets wait, far below what would hurt.
     #[serde(default = "queue_bytes")]
@@ -74,7 +82,7 @@ impl SegmentConfig {
             meta,
             log_file_bytes: log_file_bytes(),
             log_budget_bytes: log_budget_bytes(),
-            log_cache_bytes: log_cache_bytes(),
+            memory_bytes: memory_bytes(),
             queue_bytes: queue_bytes(),
         }
     }
@@ -97,7 +105,25 @@ impl SegmentConfig {
                 self.log_budget_bytes
             ));
         }
+        if self.memory_bytes < MEMORY_BYTES_MIN {
+            return wrong(format!(
+                "`memory_bytes` is {}; it must be {MEMORY_BYTES_MIN} at least",
+                self.memory_bytes
+            ));
+        }
         Ok(())
+    }
+
+    /// What the shell needs of it.
+    #[must_use]
+    pub fn options(&self) -> NodeOptions {
+        NodeOptions {
+            log_file_bytes: self.log_file_bytes,
+            log_budget_bytes: self.log_budget_bytes,
+            log_cache_bytes: self.memory_bytes / 4,
+            queue_bytes: self.queue_bytes,
+            pending_records_max: (self.memory_bytes / 2 / PENDING_RECORD_BYTES) as usize,
+        }
     }
 }
 
@@ -114,10 +140,11 @@ mod tests {
     fn nonsense_is_refused_by_name() {
         assert!(config().check().is_ok());
         type Spoil = fn(&mut SegmentConfig);
-        let cases: [(&str, Spoil); 3] = [
+        let cases: [(&str, Spoil); 4] = [
             ("meta", |c| c.meta.clear()),
             ("log_file_bytes", |c| c.log_file_bytes = 5 << 20),
             ("log_budget_bytes", |c| c.log_budget_bytes = 100 << 20),
+            ("memory_bytes", |c| c.memory_bytes = 1 << 20),
         ];
         for (key, spoil) in cases {
             let mut config = config();

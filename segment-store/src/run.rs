@@ -19,14 +19,11 @@ use crate::host::TokioHost;
 use crate::log::LogIdentity;
 use crate::membership::Registration;
 use crate::metrics::METRICS;
-use crate::node::{Node, NodeOptions};
+use crate::node::Node;
 use crate::{NodeError, SegmentConfig, disk, server};
 
 /// Between two looks at the state for /health and the gauges.
 const WATCH: Duration = Duration::from_millis(500);
-
-/// Some 100 MB of page index: minutes of a busy log, of which the hottest pages are in images long before.
-const PENDING_RECORDS_MAX: usize = 2 << 20;
 
 type SharedHealth = Arc<Mutex<Health>>;
 
@@ -82,13 +79,6 @@ async fn serve(config: &SegmentConfig) -> Result<std::convert::Infallible, NodeE
 }
 
 async fn open(config: &SegmentConfig, identity: LogIdentity) -> Result<Rc<Node>, NodeError> {
-    let options = NodeOptions {
-        log_file_bytes: config.log_file_bytes,
-        log_budget_bytes: config.log_budget_bytes,
-        log_cache_bytes: config.log_cache_bytes,
-        queue_bytes: config.queue_bytes,
-        pending_records_max: PENDING_RECORDS_MAX,
-    };
     let place = |doing: &str| format!("{doing} {}", config.data.display());
     let disk = disk::open(&config.data).map_err(NodeError::disk(place("opening")))?;
     let (flush, dsync, linked) =
@@ -101,7 +91,7 @@ async fn open(config: &SegmentConfig, identity: LogIdentity) -> Result<Rc<Node>,
         "how log is made durable on this device"
     );
     METRICS.backend.with_label_values(&[disk.name(), flush.name()]).set(1);
-    Node::open(disk, Rc::new(TokioHost::new()), flush, identity, options).await
+    Node::open(disk, Rc::new(TokioHost::new()), flush, identity, config.options()).await
 }
 
 /// Keeps the registration alive; resolves only when the metadata service says that this is not the node it is.

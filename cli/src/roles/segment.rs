@@ -44,9 +44,10 @@ pub(crate) struct Options {
     /// that was away for minutes finds the log it missed at its peers
     #[arg(long, value_name = "BYTES")]
     log_budget_bytes: Option<u64>,
-    /// Bytes of the newest log kept in memory. Default 33554432 (32 MiB): pages asked for were mostly changed just now
+    /// Bytes of memory for what grows with the data: a quarter each for the newest log and for blocks of the page map, half
+    /// for records that are in no page image yet. Default 134217728 (128 MiB); queues and replies come on top
     #[arg(long, value_name = "BYTES")]
-    log_cache_bytes: Option<u64>,
+    memory_bytes: Option<u64>,
     /// Bytes of batches that may wait for the log before senders are told to slow down. Default 67108864 (64 MiB): far
     /// above what a healthy device lets wait
     #[arg(long, value_name = "BYTES")]
@@ -71,10 +72,7 @@ impl Options {
                 .log_budget_bytes
                 .or(file.log_budget_bytes)
                 .unwrap_or(defaults.log_budget_bytes),
-            log_cache_bytes: self
-                .log_cache_bytes
-                .or(file.log_cache_bytes)
-                .unwrap_or(defaults.log_cache_bytes),
+            memory_bytes: self.memory_bytes.or(file.memory_bytes).unwrap_or(defaults.memory_bytes),
             queue_bytes: self.queue_bytes.or(file.queue_bytes).unwrap_or(defaults.queue_bytes),
             ..defaults
         })

@@ -443,8 +443,9 @@ async fn write_checkpoint(node: &Rc<Node>, first: u32) -> Result<(), NodeError> 
         let synced = node.disk.sync(file);
         synced.await.map_err(NodeError::disk("flushing the page store"))?;
     }
+    let len = bytes.len() as u64;
     match node.disk.replace(CHECKPOINT_FILE, bytes).await {
-        Ok(()) => {}
+        Ok(()) => METRICS.checkpoint_written.inc_by(len),
         Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
             METRICS.error("disk_full");
             tracing::warn!("no space for a checkpoint; the log is kept until space returns");

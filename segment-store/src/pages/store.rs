@@ -9,6 +9,7 @@ use sextant_redo::{PAGE_SIZE, Page, PageId, page};
 use crate::NodeError;
 use crate::core::{PageBase, Slot};
 use crate::disk::{AlignedBuf, Disk, FileId};
+use crate::metrics::METRICS;
 
 /// Name of the file.
 pub(crate) const PAGE_FILE: &str = "pages.sxp";
@@ -135,6 +136,7 @@ pub(crate) async fn grow(
 pub(crate) async fn write(disk: &dyn Disk, file: FileId, slot: Slot, image: &Page) -> Result<(), NodeError> {
     let mut buffer = AlignedBuf::zeroed(PAGE_SIZE);
     buffer.copy_from_slice(&image.0[..]);
+    METRICS.page_store_written.inc_by(PAGE_SIZE as u64);
     let (result, _) = disk.write(file, u64::from(slot.0) * PAGE_SIZE as u64, buffer).await;
     result.map_err(NodeError::disk(format!("writing slot {} of the page store", slot.0)))
 }

@@ -1,0 +1,44 @@
+//! One storage node beside the device that it runs on: the node as a real process on real TCP, fio on the same file
+//! system, in alternating rounds. What the node does more than fio is then what the ratio shows.
+//!
+//! | module | idea |
+//! | --- | --- |
+//! | [`node`] | the process under test, its metrics, its disk space |
+//! | [`client`] | one connection: frames out, frames in |
+//! | [`writer`] | a volume's writer in small: batches of records that the node must chain and index |
+//! | [`fio`] | the device's own figures |
+//! | [`append`], [`pages`], [`restart`] | the benchmarks |
+//! | [`table`] | what they leave behind |
+
+mod append;
+mod client;
+mod fio;
+mod node;
+mod pages;
+mod restart;
+mod table;
+mod writer;
+
+use std::path::Path;
+
+use crate::{BenchArgs, BenchError, BenchName};
+
+/// Runs the benchmark that `args` names to its end.
+pub(crate) fn run(args: &BenchArgs, sextant: &Path) -> Result<(), BenchError> {
+    if args.html.is_some() {
+        return Err(BenchError::Peer("this benchmark writes no HTML; use --json".into()));
+    }
+    let table = match args.name {
+        BenchName::Append => append::run(args, sextant)?,
+        BenchName::Pages => pages::run(args, sextant)?,
+        _ => restart::run(args, sextant)?,
+    };
+    table.print();
+    args.json.as_deref().map_or(Ok(()), |file| table.write_json(file))
+}
+
+/// Figures that lie in a sorted list: the one that `share` of them do not exceed.
+fn percentile(sorted: &[u64], share: f64) -> f64 {
+    let at = ((sorted.len() as f64 * share).ceil() as usize).clamp(1, sorted.len().max(1)) - 1;
+    sorted.get(at).map_or(0.0, |value| *value as f64)
+}

@@ -1,0 +1,223 @@
+//! One storage node under test: its process, beside a metadata service of one member that gives it an identity.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use sextant_redo::{ClusterId, NodeId};
+use tempfile::TempDir;
+
+use super::client::Client;
+use crate::BenchError;
+use crate::peer::free_ports;
+
+const START_LIMIT: Duration = Duration::from_secs(120);
+
+/// Settings of the node that a benchmark varies.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settings {
+    pub(super) log_file_bytes: u64,
+    pub(super) log_budget_bytes: u64,
+    pub(super) memory_bytes: u64,
+}
+
+impl Settings {
+    pub(super) fn shown(&self) -> String {
+        let mib = |bytes: u64| bytes >> 20;
+        format!(
+            "storage node: one process on loopback TCP, memory_bytes {} MiB, log_budget_bytes {} MiB, log_file_bytes {} MiB",
+            mib(self.memory_bytes),
+            mib(self.log_budget_bytes),
+            mib(self.log_file_bytes)
+        )
+    }
+}
+
+/// What of `identity.json` is needed here.
+#[derive(Debug, Deserialize)]
+struct Identity {
+    cluster: Option<ClusterId>,
+    node: Option<NodeId>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Node {
+    sextant: PathBuf,
+    folder: TempDir,
+    meta: Child,
+    node: Child,
+    port: u16,
+    settings: Settings,
+    cluster: ClusterId,
+    id: NodeId,
+}
+
+impl Node {
+    /// Starts one and waits until it serves.
+    pub(super) fn start(sextant: &Path, settings: Settings) -> Result<Node, BenchError> {
+        let folder = tempfile::tempdir().map_err(BenchError::io("cannot make a temporary folder"))?;
+        let port = free_ports(4)?;
+        let at = |port: u16| format!("127.0.0.1:{port}");
+        let mut meta = Command::new(sextant);
+        meta.args(["--log", "error", "meta", "--id", "1", "--listen", &at(port), "--http", &at(port + 1)]);
+        meta.args(["--peer", &format!("1={}", at(port))]).arg("--data").arg(folder.path().join("meta"));
+        let meta = spawn(meta)?;
+        let node = segment(sextant, folder.path(), port, settings)?;
+        let mut node = Node {
+            sextant: sextant.to_owned(),
+            folder,
+            meta,
+            node,
+            port,
+            settings,
+            cluster: ClusterId(0),
+            id: NodeId(0),
+        };
+        let started = Instant::now();
+        (node.cluster, node.id) = loop {
+            if let Some(identity) = node.identity() {
+                break identity;
+            }
+            node.alive_until(started)?;
+        };
+        node.wait_until_serving()?;
+        Ok(node)
+    }
+
+    fn identity(&self) -> Option<(ClusterId, NodeId)> {
+        let bytes = fs::read(self.data().join("identity.json")).ok()?;
+        let identity: Identity = serde_json::from_slice(&bytes).ok()?;
+        identity.cluster.zip(identity.node)
+    }
+
+    fn alive_until(&mut self, started: Instant) -> Result<(), BenchError> {
+        if let Ok(Some(status)) = self.node.try_wait() {
+            return Err(BenchError::Peer(format!("the storage node stopped: {status}")));
+        }
+        if started.elapsed() > START_LIMIT {
+            return Err(BenchError::Peer(format!("the storage node did not serve within {START_LIMIT:?}")));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+        Ok(())
+    }
+
+    /// Waits until it answers Hello.
+    pub(super) fn wait_until_serving(&mut self) -> Result<(), BenchError> {
+        let started = Instant::now();
+        while self.client().is_err() {
+            self.alive_until(started)?;
+        }
+        Ok(())
+    }
+
+    /// The data folder.
+    pub(super) fn data(&self) -> PathBuf {
+        self.folder.path().join("node")
+    }
+
+    /// A folder on the same file system.
+    pub(super) fn beside(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A connection.
+    pub(super) fn client(&self) -> Result<Client, BenchError> {
+        Client::connect(SocketAddr::from(([127, 0, 0, 1], self.port + 2)), self.cluster, self.id)
+    }
+
+    /// Kills the process without warning and starts it again.
+    pub(super) fn crash_and_start(&mut self) -> Result<(), BenchError> {
+        self.node
+            .kill()
+            .and_then(|()| self.node.wait())
+            .map_err(BenchError::io("cannot kill the storage node"))?;
+        self.node = segment(&self.sextant, self.folder.path(), self.port, self.settings)?;
+        Ok(())
+    }
+
+    /// The text of /metrics.
+    pub(super) fn metrics(&self) -> Result<Metrics, BenchError> {
+        let addr = SocketAddr::from(([127, 0, 0, 1], self.port + 3));
+        let ask = || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect(addr)?;
+            stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+            stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: sextant\r\n\r\n")?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text)?;
+            Ok(text)
+        };
+        Ok(Metrics(ask().map_err(BenchError::io(format!("cannot read http://{addr}/metrics")))?))
+    }
+
+    /// Bytes that the data folder takes on the device.
+    pub(super) fn disk_bytes(&self) -> Result<u64, BenchError> {
+        let folder = self.data();
+        let what = || format!("cannot read {}", folder.display());
+        let mut bytes = 0;
+        for entry in fs::read_dir(&folder).map_err(BenchError::io(what()))? {
+            // A log file may be deleted in between.
+            bytes += entry.and_then(|entry| entry.metadata()).map_or(0, |meta| meta.blocks() * 512);
+        }
+        Ok(bytes)
+    }
+
+    /// Resident memory of the process, in bytes.
+    pub(super) fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.node.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) << 10
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        for child in [&mut self.node, &mut self.meta] {
+            // Its folder goes too: nothing is lost by ending it at once.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn spawn(mut command: Command) -> Result<Child, BenchError> {
+    let what = format!("cannot start {}", command.get_program().to_string_lossy());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().map_err(BenchError::io(what))
+}
+
+fn segment(sextant: &Path, folder: &Path, port: u16, settings: Settings) -> Result<Child, BenchError> {
+    let at = |port: u16| format!("127.0.0.1:{port}");
+    let mut node = Command::new(sextant);
+    node.args(["--log", "error", "segment", "--az", "0", "--meta", &at(port)]);
+    node.args(["--listen", &at(port + 2), "--http", &at(port + 3)]).arg("--data").arg(folder.join("node"));
+    node.args(["--log-file-bytes", &settings.log_file_bytes.to_string()]);
+    node.args(["--log-budget-bytes", &settings.log_budget_bytes.to_string()]);
+    node.args(["--memory-bytes", &settings.memory_bytes.to_string()]);
+    spawn(node)
+}
+
+/// A reading of /metrics.
+#[derive(Debug, Clone)]
+pub(super) struct Metrics(String);
+
+impl Metrics {
+    /// The sum over all labels of `sextant_segment_NAME`.
+    pub(super) fn total(&self, name: &str) -> f64 {
+        let wanted = format!("sextant_segment_{name}");
+        let lines = self.0.lines().filter_map(|line| line.strip_prefix(wanted.as_str()));
+        let of_name = lines.filter(|rest| rest.starts_with(' ') || rest.starts_with('{'));
+        of_name.filter_map(|rest| rest.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+    }
+
+    /// How the node makes log durable.
+    pub(super) fn flush(&self) -> String {
+        let line = self.0.lines().find(|line| line.starts_with("sextant_segment_disk_backend{"));
+        let flush = line.and_then(|line| line.split_once("flush=\"")?.1.split_once('"'));
+        flush.map_or_else(|| "dsync".to_owned(), |(name, _)| name.to_owned())
+    }
+}

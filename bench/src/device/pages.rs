@@ -1,0 +1,251 @@
+//! Pages: random reads over four times the node's memory, at depth 1 and 32, against fio on a file of the same size; pages
+//! with records that wait; appends while pages are made in the background; what an hour of updates costs in writes and in
+//! space, measured over minutes.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use sextant_redo::PageId;
+use sextant_redo::wire::{Reply, Request};
+
+use super::append::at_once;
+use super::client::Client;
+use super::fio::Fio;
+use super::node::{Node, Settings};
+use super::percentile;
+use super::table::Table;
+use super::writer::{Load, Writer, epochs};
+use crate::rounds::{Series, paired_ratio};
+use crate::{BenchArgs, BenchError};
+
+const SETTINGS: Settings =
+    Settings { log_file_bytes: 16 << 20, log_budget_bytes: 64 << 20, memory_bytes: 32 << 20 };
+/// Pages over which is read: four times the memory.
+const PAGES: u64 = 4 * SETTINGS.memory_bytes / 8192;
+/// Pages that get records on top of their image.
+const TOPPED: u64 = 256;
+/// Records that wait on each of them.
+const WAITING: u64 = 16;
+/// Bytes of a batch of updates.
+const BATCH: usize = 16 * 1024;
+/// How long the background may take to put everything into images.
+const SETTLE: Duration = Duration::from_secs(120);
+
+pub(super) fn run(args: &BenchArgs, sextant: &Path) -> Result<Table, BenchError> {
+    let (rounds, seconds) = if args.quick { (3, 2) } else { (5, 5) };
+    let mut table = Table::new("Storage node, pages");
+    table.configuration = vec![
+        SETTINGS.shown(),
+        format!("pages: {PAGES} of 8 KiB, every one in an image; one connection, requests in flight = depth"),
+        "fio: O_DIRECT, io_uring, randread of 8 KiB over a file of the same size, one job".into(),
+        format!("{rounds} rounds of {seconds} s each, node and fio by turns"),
+    ];
+    let node = Node::start(sextant, SETTINGS)?;
+    let mut writer = Writer::new(node.client()?, 1, PAGES, true)?;
+    fill(&node, &mut writer)?;
+    reads(&mut table, &node, &writer, (rounds, seconds))?;
+    waiting_records(&mut table, &node, &mut writer, rounds)?;
+    let update_s = args.seconds.unwrap_or(if args.quick { 20 } else { 600 });
+    amplification(&mut table, &node, &mut writer, update_s)?;
+    drop(node);
+    background(&mut table, sextant, (rounds, seconds))?;
+    Ok(table)
+}
+
+/// An image of every page, and time for the node to take them out of the log.
+fn fill(node: &Node, writer: &mut Writer) -> Result<(), BenchError> {
+    eprintln!("writing {PAGES} pages ...");
+    writer.run(Load::Images(16), 4, PAGES / 16, SETTLE)?;
+    // The last batches are said to be durable by later ones: a page that is read by nobody takes them. They also push
+    // the newest images out of the part of the log that is kept in memory.
+    settle(node, writer, PAGES as f64 / 8.0)
+}
+
+/// Waits until at most `pending` records are in no image.
+fn settle(node: &Node, writer: &mut Writer, pending: f64) -> Result<(), BenchError> {
+    let started = Instant::now();
+    while node.metrics()?.total("pending_records") > pending {
+        if started.elapsed() > SETTLE {
+            return Err(BenchError::Peer(format!("the log was not put into images within {SETTLE:?}")));
+        }
+        writer.run(Load::Images(16), 1, 8, SETTLE)?;
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    Ok(())
+}
+
+fn reads(
+    table: &mut Table,
+    node: &Node,
+    writer: &Writer,
+    (rounds, seconds): (u32, u32),
+) -> Result<(), BenchError> {
+    let fio = Fio::find(node.beside())?;
+    let mut client = node.client()?;
+    let mut lowest = f64::INFINITY;
+    for depth in [1u32, 32] {
+        let (mut ours, mut device, mut p99) = (Series::default(), Series::default(), Series::default());
+        let before = node.metrics()?;
+        for _ in 0..rounds {
+            let time = Duration::from_secs(u64::from(seconds));
+            let latencies = read_pages(&mut client, writer, depth as usize, time, |n| scatter(n) % PAGES)?;
+            ours.values.push(latencies.len() as f64 / f64::from(seconds));
+            p99.values.push(percentile(&latencies, 0.99));
+            device.values.push(fio.random_reads(PAGES * 8192, depth, seconds)?.operations_per_s);
+        }
+        let after = node.metrics()?;
+        let read = after.total("page_read_seconds_count") - before.total("page_read_seconds_count");
+        let ratio = paired_ratio(&ours, &device);
+        lowest = lowest.min(ratio);
+        table.row(format!(
+            "reads at depth {depth:>2}: {:>8.0}/s, fio {:>8.0}/s, ratio {ratio:.2}; p99 {:.0} us, {read:.0} pages served",
+            ours.median(),
+            device.median(),
+            p99.median()
+        ));
+        table.figure(format!("page_reads_depth_{depth}_vs_fio"), ratio, "ratio");
+    }
+    fio.forget_file();
+    table.figure("page_reads_vs_fio", lowest, "ratio");
+    Ok(())
+}
+
+/// Spreads consecutive numbers over all numbers.
+fn scatter(n: u64) -> u64 {
+    let mixed = (n ^ (n >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^ (mixed >> 29)
+}
+
+/// Reads pages, `depth` at once, and gives the microseconds that each took, sorted.
+fn read_pages(
+    client: &mut Client,
+    writer: &Writer,
+    depth: usize,
+    time: Duration,
+    page_of: impl Fn(u64) -> u64,
+) -> Result<Vec<u64>, BenchError> {
+    let (until, point) = (Instant::now() + time, writer.read_point());
+    let mut latencies = Vec::new();
+    let mut in_flight = std::collections::HashMap::new();
+    let mut n = until.elapsed().as_nanos() as u64;
+    loop {
+        while in_flight.len() < depth && Instant::now() < until {
+            n += 1;
+            let page = PageId(page_of(n));
+            let (segment, epochs) = (writer.segment(), epochs());
+            let read = Request::ReadPage { segment, epochs, page, read_point: point, required_scl: point };
+            let started = Instant::now();
+            in_flight.insert(client.send(&read)?, started);
+        }
+        if in_flight.is_empty() {
+            latencies.sort_unstable();
+            return Ok(latencies);
+        }
+        let (number, reply) = client.receive()?;
+        match (reply, in_flight.remove(&number)) {
+            (Reply::Page { .. }, Some(started)) => latencies.push(started.elapsed().as_micros() as u64),
+            (other, _) => return Err(BenchError::Peer(format!("not the answer to a read: {other:?}"))),
+        }
+    }
+}
+
+/// Pages with sixteen records on top of their image beside pages without.
+fn waiting_records(
+    table: &mut Table,
+    node: &Node,
+    writer: &mut Writer,
+    rounds: u32,
+) -> Result<(), BenchError> {
+    writer.update_evenly(TOPPED, WAITING)?;
+    let mut client = node.client()?;
+    let (mut plain, mut topped) = (Series::default(), Series::default());
+    for _ in 0..rounds {
+        let time = Duration::from_secs(1);
+        let latencies = read_pages(&mut client, writer, 1, time, |n| scatter(n) % TOPPED)?;
+        topped.values.push(percentile(&latencies, 0.5));
+        let rest = |n| TOPPED + scatter(n) % (PAGES - TOPPED);
+        plain.values.push(percentile(&read_pages(&mut client, writer, 1, time, rest)?, 0.5));
+    }
+    let ratio = paired_ratio(&topped, &plain);
+    table.row(format!(
+        "a page with {WAITING} records that wait: p50 {:.0} us, one without: {:.0} us, ratio {ratio:.2}",
+        topped.median(),
+        plain.median()
+    ));
+    table.figure("page_16_pending_vs_plain", ratio, "ratio");
+    Ok(())
+}
+
+/// Updates at random for `seconds`: bytes written to the device a byte of log, bytes taken on it a byte of pages.
+fn amplification(
+    table: &mut Table,
+    node: &Node,
+    writer: &mut Writer,
+    seconds: u32,
+) -> Result<(), BenchError> {
+    eprintln!("updates for {seconds} s ...");
+    let before = node.metrics()?;
+    let updates = Load::Updates(BATCH);
+    let run = writer.run(updates, 8, u64::MAX, Duration::from_secs(u64::from(seconds)))?;
+    let after = node.metrics()?;
+    let new = |name| after.total(name) - before.total(name);
+    let (log, store) = (new("log_written_bytes_total"), new("page_store_written_bytes_total"));
+    let checkpoints = new("checkpoint_written_bytes_total");
+    let payload = run.bytes as f64;
+    let pages = (PAGES * 8192) as f64;
+    let disk = node.disk_bytes()? as f64;
+    let log_kept = after.total("log_bytes");
+    let mib = f64::from(1 << 20);
+    table.row(format!(
+        "updates for {seconds} s: {:.0} MiB of log received, written: log {:.0}, page store {:.0}, checkpoints {:.1} MiB; on disk {:.0} MiB ({:.0} of log) for {:.0} MiB of pages, resident {:.0} MiB",
+        payload / mib,
+        log / mib,
+        store / mib,
+        checkpoints / mib,
+        disk / mib,
+        log_kept / mib,
+        pages / mib,
+        node.resident_bytes() as f64 / mib
+    ));
+    table.figure("write_amplification", (log + store + checkpoints) / payload, "ratio");
+    table.figure("space_amplification", disk / pages, "ratio");
+    table.figure("node_resident_mib", node.resident_bytes() as f64 / mib, "MiB");
+    Ok(())
+}
+
+/// Latency of appends on a node that makes pages all the while, beside one that never does.
+fn background(table: &mut Table, sextant: &Path, (rounds, seconds): (u32, u32)) -> Result<(), BenchError> {
+    const SENDERS: u64 = 4;
+    let settings = Settings { memory_bytes: 8 << 20, ..SETTINGS };
+    let quiet = Settings { log_budget_bytes: 64 << 30, memory_bytes: 4 << 30, ..SETTINGS };
+    let nodes = [Node::start(sextant, settings)?, Node::start(sextant, quiet)?];
+    let mut writers = Vec::new();
+    for (node, says_vdl) in nodes.iter().zip([true, false]) {
+        let connect = |volume| Writer::new(node.client()?, volume, 2048, says_vdl);
+        writers.push((1..=SENDERS).map(connect).collect::<Result<Vec<_>, BenchError>>()?);
+    }
+    let mut p99 = [Series::default(), Series::default()];
+    let made = nodes[0].metrics()?.total("pages_materialised_total");
+    for _ in 0..=rounds {
+        for (writers, p99) in writers.iter_mut().zip(&mut p99) {
+            let time = Duration::from_secs(u64::from(seconds));
+            let runs = at_once(writers, Load::Updates(4096 - 48), time)?;
+            let mut all: Vec<u64> = runs.into_iter().flat_map(|run| run.latencies_us).collect();
+            all.sort_unstable();
+            p99.values.push(percentile(&all, 0.99));
+        }
+    }
+    // In the first round there is nothing to make pages of yet.
+    for series in &mut p99 {
+        series.values.remove(0);
+    }
+    let made = nodes[0].metrics()?.total("pages_materialised_total") - made;
+    let ratio = paired_ratio(&p99[0], &p99[1]);
+    table.row(format!(
+        "appends of 4 KiB from {SENDERS} senders: p99 {:.0} us while pages are made ({made:.0} of them), {:.0} us without, ratio {ratio:.2}",
+        p99[0].median(),
+        p99[1].median()
+    ));
+    table.figure("append_p99_with_coalescing", ratio, "ratio");
+    Ok(())
+}
