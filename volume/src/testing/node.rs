@@ -43,6 +43,7 @@ pub(crate) struct Manner {
 struct Inner {
     segments: HashMap<SegmentId, Segment>,
     manner: Manner,
+    connections: u64,
     frames: u64,
     appends: u64,
     reads: u64,
@@ -110,6 +111,11 @@ impl FakeNode {
         inner.segments.get(&segment(group)).map_or(Lsn::ZERO, |s| s.pgmrpl)
     }
 
+    /// Connections accepted so far.
+    pub(crate) fn connections(&self) -> u64 {
+        self.inner.lock().connections
+    }
+
     pub(crate) fn appends(&self) -> u64 {
         self.inner.lock().appends
     }
@@ -133,6 +139,7 @@ pub(crate) fn segment(group: u32) -> SegmentId {
 async fn accept(listener: TcpListener, id: NodeId, inner: Arc<Mutex<Inner>>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
+        inner.lock().connections += 1;
         connections.spawn(serve(stream, id, Arc::clone(&inner)));
     }
 }

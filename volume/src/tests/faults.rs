@@ -83,6 +83,28 @@ async fn a_mute_node_holds_nobody_up_and_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_overloaded_node_is_sent_less_and_keeps_its_connection() {
+    let cluster = Cluster::start().await;
+    let (volume, _) = cluster.open("a").await.expect("opens");
+    let mut writer = Writer::new(&volume);
+    let first = writer.commit(&[1], b"first").await.expect("durable");
+    eventually("all have it", || cluster.copies_to(0, first) == 6).await;
+    let node = &cluster.nodes[4];
+    let (connections, appends) = (node.connections(), node.appends());
+    node.behave(|m| m.refuse_appends = Some(SegmentError::Overloaded));
+    let mut last = first;
+    for n in 0..200u64 {
+        last = writer.commit(&[n % 5], &[n as u8; 500]).await.expect("five others go on");
+    }
+    let tried = node.appends() - appends;
+    assert!((1..100).contains(&tried), "{tried} batches were sent to a node that asked for less");
+    assert!(volume.status().nodes[4].connected);
+    node.behave(|m| m.refuse_appends = None);
+    eventually("it catches up", || node.scl(0) >= last).await;
+    assert_eq!(node.connections(), connections, "the connection was torn");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn breaking_connections_and_lost_batches_are_healed() {
     let cluster = Cluster::start().await;
     let (volume, _) = cluster.open("a").await.expect("opens");
