@@ -9,14 +9,16 @@
 //! | --- | --- |
 //! | [`uring`] | always, where the kernel lets us: the node's one thread submits, epoll wakes it for completions |
 //! | [`threads`] | where `io_uring_setup` is forbidden: the same calls on tokio's blocking threads |
+//! | [`stream`] | background reads of either, on a ring of their own where the kernel lets us |
 //!
-//! The simulator brings a third one of its own.
+//! The simulator brings another one of its own.
 
 mod aligned;
 mod files;
 #[cfg(test)]
 pub(crate) mod memory;
 mod probe;
+mod stream;
 mod threads;
 mod uring;
 
@@ -135,6 +137,12 @@ pub trait Disk {
 
     /// Fills the buffer from the file.
     fn read(&self, file: FileId, offset: u64, into: AlignedBuf) -> LocalFuture<'_, Transfer>;
+
+    /// Fills the buffer like [`Disk::read`], as part of a long stream that can wait: it stays out of the way of what is
+    /// answered to somebody.
+    fn read_background(&self, file: FileId, offset: u64, into: AlignedBuf) -> LocalFuture<'_, Transfer> {
+        self.read(file, offset, into)
+    }
 
     /// Makes durable what was written to the file.
     fn sync(&self, file: FileId) -> LocalFuture<'_, io::Result<()>>;

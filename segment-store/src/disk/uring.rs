@@ -8,7 +8,7 @@
 //! that is dropped early leaves no memory for the kernel to write into; and the table outlives the ring's last
 //! completion ([`Ring::drop`] waits for it).
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
@@ -20,8 +20,10 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, oneshot};
 
+use super::stream::Stream;
 use super::threads::ThreadDisk;
 use super::{AlignedBuf, Disk, FileId, Flush, LocalFuture, Transfer};
+use crate::metrics::METRICS;
 
 /// Entries of the submission queue; twice as many completions fit.
 const ENTRIES: u32 = 256;
@@ -81,6 +83,8 @@ pub struct UringDisk {
     files: ThreadDisk,
     ring: Rc<Ring>,
     driver: tokio::task::JoinHandle<()>,
+    /// Started by the first background read; `None` where that failed.
+    stream: OnceCell<Option<Stream>>,
 }
 
 impl UringDisk {
@@ -112,7 +116,7 @@ impl UringDisk {
                 }
             }
         });
-        Ok(Rc::new(UringDisk { files, ring, driver }))
+        Ok(Rc::new(UringDisk { files, ring, driver, stream: OnceCell::new() }))
     }
 
     async fn run(
@@ -403,6 +407,20 @@ impl Disk for UringDisk {
         self.transfer(file, into, When::EndOfTurn, move |fd, pointer, len| {
             (opcode::Read::new(fd, pointer, len).offset(offset).build(), None)
         })
+    }
+
+    fn read_background(&self, file: FileId, offset: u64, into: AlignedBuf) -> LocalFuture<'_, Transfer> {
+        let stream = self.stream.get_or_init(|| {
+            let started = Stream::start().inspect_err(|error| {
+                METRICS.error("background_ring");
+                tracing::warn!(%error, "no ring for background reads; they go through a pool of threads");
+            });
+            started.ok()
+        });
+        match (stream, self.files.files().get(file)) {
+            (Some(stream), Ok(file)) => Box::pin(stream.read(file, offset, into)),
+            _ => self.files.read(file, offset, into),
+        }
     }
 
     fn sync(&self, file: FileId) -> LocalFuture<'_, io::Result<()>> {

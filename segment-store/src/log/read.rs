@@ -64,8 +64,12 @@ pub(crate) async fn record(node: &Node, record: &PendingRecord) -> Result<Bytes,
     }
 }
 
-/// Part of a log file as the disk has it: what lies in it is checked record by record. `None` when it cannot be read.
+/// Part of a log file as the disk has it, read in the background: what lies in it is checked record by record. `None` when
+/// it cannot be read.
 pub(crate) async fn part(node: &Node, at: LogAddress, len: usize) -> Option<Bytes> {
     debug_assert!(len.is_multiple_of(ALIGN));
-    from_disk(node, at, len as u32).await.ok()
+    let file = node.log.borrow().file(at.file())?;
+    let buffer = AlignedBuf::zeroed(len);
+    let (result, buffer) = node.disk.read_background(file, u64::from(at.offset()), buffer).await;
+    result.ok().map(|()| Bytes::from_owner(buffer))
 }
