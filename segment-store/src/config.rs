@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use sextant_redo::AzId;
+use sextant_redo::{AzId, PAGE_SIZE};
 
 use crate::NodeError;
 use crate::node::NodeOptions;
@@ -122,6 +122,7 @@ impl SegmentConfig {
             log_budget_bytes: self.log_budget_bytes,
             log_cache_bytes: self.memory_bytes / 4,
             queue_bytes: self.queue_bytes,
+            map_blocks_max: (self.memory_bytes / 4 / PAGE_SIZE as u64) as usize,
             pending_records_max: (self.memory_bytes / 2 / PENDING_RECORD_BYTES) as usize,
         }
     }

@@ -22,6 +22,8 @@ pub(crate) struct Metrics {
     pub(crate) log_bytes: IntGauge,
     pub(crate) log_cache_bytes: IntGauge,
     pub(crate) pending_records: IntGauge,
+    pub(crate) log_batches: IntGauge,
+    pub(crate) map_blocks: IntGauge,
     pub(crate) page_reads: IntCounterVec,
     pub(crate) page_read_seconds: Histogram,
     pub(crate) materialised: IntCounter,
@@ -101,6 +103,8 @@ impl Metrics {
             log_bytes: gauge("log_bytes", "Bytes of hot log on disk that hold log")?,
             log_cache_bytes: gauge("log_cache_bytes", "Bytes of the newest log in memory")?,
             pending_records: gauge("pending_records", "Records that are in no page image yet")?,
+            log_batches: gauge("log_batches", "Batches in the log, of which memory holds an entry each")?,
+            map_blocks: gauge("page_map_blocks", "Blocks of the page map in memory, 8 KiB each")?,
             page_reads: counters(
                 "page_reads_total",
                 "Pages served, by the slowest source that was needed",

@@ -9,15 +9,16 @@ use std::rc::Rc;
 use sextant_redo::wire::{Reply, Request, SegmentError};
 use tokio::sync::Notify;
 
-use crate::core::{Action, Answer, LogAddress, Store, Ticket};
+use crate::core::{Action, Answer, ImageReader, LogAddress, Store, Ticket};
 use crate::disk::{Disk, FileId, Flush};
 use crate::host::Host;
 use crate::log::{self, HotLog, LogCache, LogIdentity, Queued};
 use crate::metrics::METRICS;
-use crate::pages::checkpoint::{self, CHECKPOINT_FILE};
+use crate::pages::checkpoint::{self, CHECKPOINT_FILE, CheckpointHead};
 use crate::pages::keeper::{self, Background};
-use crate::pages::read;
-use crate::pages::store::PageStore;
+use crate::pages::saver::SavedList;
+use crate::pages::store::{PageStore, damaged_slot};
+use crate::pages::{blocks, read};
 use crate::recovery::{self, LogStart, RecoveryError};
 use crate::server::{ReplySink, logread};
 use crate::{NodeError, appender};
@@ -33,6 +34,8 @@ pub struct NodeOptions {
     pub log_cache_bytes: u64,
     /// Bytes that may wait for the log.
     pub queue_bytes: u64,
+    /// Blocks of the page map in memory, 8 KiB each for 5 MiB of pages.
+    pub map_blocks_max: usize,
     /// Records in no page image yet, of which memory holds an entry each, above which images are made.
     pub pending_records_max: usize,
 }
@@ -78,11 +81,22 @@ impl Node {
     ) -> Result<Rc<Node>, NodeError> {
         let started = host.now();
         let mut store = Store::default();
-        let start = load_checkpoint(&*disk, identity, &mut store)?;
-        let used =
-            store.segments().values().flat_map(|slot| slot.pages.bases().values()).map(|base| base.slot);
-        let pages = PageStore::open(&*disk, used)?;
-        let recovered = recovery::recover(&*disk, identity, start, &mut store).await?;
+        let mut pages = PageStore::open(&*disk)?;
+        let saved = load_checkpoint(&*disk, pages.file(), identity, &mut store).await?;
+        let start = saved.as_ref().map_or(LogStart::BEGINNING, |head| head.start);
+        let mut recovered = recovery::recover(&*disk, identity, start, &mut store).await?;
+        blocks::settle(&*disk, &mut pages, &mut store, options.map_blocks_max).await?;
+        let mut list = None;
+        if let Some(head) = saved {
+            for piece in &head.list.pieces {
+                pages.mark_used(piece.slot)?;
+            }
+            for (number, sequence) in (start.file..).zip(head.sequences) {
+                recovered.first_sequences.entry(number).or_insert(sequence);
+            }
+            let fresh = !head.list.pieces.is_empty();
+            list = fresh.then_some(SavedList { list: head.list, cuts: 0 });
+        }
         let empty =
             left_over(&*disk, start.file).map_err(NodeError::disk("looking through the data folder"))?;
         let mut files = recovered.files;
@@ -119,7 +133,7 @@ impl Node {
                 recovered.next,
             )),
             cache: RefCell::new(LogCache::new(options.log_cache_bytes as usize)),
-            background: Background::new(pages, empty),
+            background: Background::new(pages, empty, list),
             queue: RefCell::default(),
             queued_bytes: Cell::new(0),
             queued: Notify::new(),
@@ -176,7 +190,7 @@ impl Node {
                 }
                 self.reply(ticket, &reply);
             }
-            Action::ReadPage(ticket, plan) => read::serve(self, ticket, plan),
+            Action::ReadPage(ticket, segment, plan) => read::serve(self, ticket, segment, plan),
             Action::ReadLog(ticket, plan) => logread::serve(self, ticket, plan),
             Action::Write(entry, answer) => self.enqueue(entry, answer),
         }
@@ -250,16 +264,25 @@ impl Node {
     }
 }
 
-fn load_checkpoint(
+/// Reads the checkpoint, if there is one, and the list that it names; the blocks of the page maps are not read yet.
+async fn load_checkpoint(
     disk: &dyn Disk,
+    page_file: Option<FileId>,
     identity: LogIdentity,
     store: &mut Store,
-) -> Result<LogStart, RecoveryError> {
+) -> Result<Option<CheckpointHead>, RecoveryError> {
     let io = |source| RecoveryError::Io { file: CHECKPOINT_FILE.into(), source };
-    match disk.load(CHECKPOINT_FILE).map_err(io)? {
-        Some(bytes) => Ok(checkpoint::decode(&bytes, identity, store)?.start),
-        None => Ok(LogStart::BEGINNING),
+    let Some(bytes) = disk.load(CHECKPOINT_FILE).map_err(io)? else {
+        return Ok(None);
+    };
+    let head = checkpoint::decode(&bytes, identity, store)?;
+    if let Some(first) = head.list.pieces.first() {
+        let list = blocks::read_list(disk, page_file, &head.list.pieces, head.list.bytes).await?;
+        let floor = LogAddress::new(head.start.file, 0);
+        let read = ImageReader::new(&list, floor).read(store);
+        read.map_err(|error| damaged_slot(first.slot, error.to_string()))?;
     }
+    Ok(Some(head))
 }
 
 /// Log files below the first one kept: freed, but not used again before the last stop.

@@ -131,6 +131,8 @@ async fn watch(node: Rc<Node>, health: SharedHealth, listen: SocketAddr) {
             }));
         }
         METRICS.pending_records.set(pending as i64);
+        METRICS.log_batches.set(node.store.borrow().batches() as i64);
+        METRICS.map_blocks.set(node.store.borrow().map_blocks().0 as i64);
         METRICS.log_bytes.set(node.log.borrow().bytes_used() as i64);
         METRICS.log_cache_bytes.set(node.cache.borrow().bytes() as i64);
         let full = node.device_full.get();

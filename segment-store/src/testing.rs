@@ -35,6 +35,7 @@ pub(crate) fn options() -> NodeOptions {
         log_budget_bytes: 1 << 20,
         log_cache_bytes: 64 << 10,
         queue_bytes: 8 << 20,
+        map_blocks_max: 4,
         pending_records_max: 8_000,
     }
 }
@@ -164,10 +165,11 @@ fn sealed(mut page: Page) -> Page {
 
 /// The page that the node serves, sealed.
 pub(crate) async fn read(node: &Rc<Node>, page: u64, read_point: Lsn) -> Page {
+    let _pin = node.background.pins.pin();
     let plan = {
         let store = node.store.borrow();
         let slot = &store.segments()[&SEGMENT];
         slot.pages.plan(PageId(page), read_point.min(slot.segment.scl()))
     };
-    sealed(crate::pages::read::make(node, &plan).await.0.expect("a good page"))
+    sealed(crate::pages::read::make(node, SEGMENT, plan).await.0.expect("a good page"))
 }

@@ -28,6 +28,10 @@ const TOPPED: u64 = 256;
 const WAITING: u64 = 16;
 /// Bytes of a batch of updates.
 const BATCH: usize = 16 * 1024;
+/// Pages of the segment that pushes the log on: so few that each gets an image often.
+const PUSHER_PAGES: u64 = 64;
+/// Records that such pages keep waiting.
+const PENDING_AT_REST: f64 = 12_000.0;
 /// How long the background may take to put everything into images.
 const SETTLE: Duration = Duration::from_secs(120);
 
@@ -52,24 +56,22 @@ pub(super) fn run(args: &BenchArgs, sextant: &Path) -> Result<Table, BenchError>
     Ok(table)
 }
 
-/// An image of every page, and time for the node to take them out of the log.
+/// An image of every page in the page store: what a second segment logs pushes the first one's records out of the log.
 fn fill(node: &Node, writer: &mut Writer) -> Result<(), BenchError> {
     eprintln!("writing {PAGES} pages ...");
     writer.run(Load::Images(16), 4, PAGES / 16, SETTLE)?;
-    // The last batches are said to be durable by later ones: a page that is read by nobody takes them. They also push
-    // the newest images out of the part of the log that is kept in memory.
-    settle(node, writer, PAGES as f64 / 8.0)
-}
-
-/// Waits until at most `pending` records are in no image.
-fn settle(node: &Node, writer: &mut Writer, pending: f64) -> Result<(), BenchError> {
+    // A later batch says that the last ones are durable.
+    writer.run(Load::Images(1), 1, 2, SETTLE)?;
+    let mut pusher = Writer::new(node.client()?, 2, PUSHER_PAGES, true)?;
+    let log = 2 * SETTINGS.log_budget_bytes / BATCH as u64;
+    pusher.run(Load::Updates(BATCH), 4, log, SETTLE)?;
     let started = Instant::now();
-    while node.metrics()?.total("pending_records") > pending {
+    while node.metrics()?.total("pending_records") > PENDING_AT_REST {
         if started.elapsed() > SETTLE {
             return Err(BenchError::Peer(format!("the log was not put into images within {SETTLE:?}")));
         }
-        writer.run(Load::Images(16), 1, 8, SETTLE)?;
-        std::thread::sleep(Duration::from_millis(300));
+        pusher.run(Load::Updates(BATCH), 1, 64, SETTLE)?;
+        std::thread::sleep(Duration::from_millis(200));
     }
     Ok(())
 }

@@ -228,6 +228,23 @@ impl Chain {
         below.map(|batch| batch.last).max().unwrap_or(Lsn::ZERO)
     }
 
+    /// All batches that the log holds, in order, with the LSNs of the live records of those that end above the known VDL.
+    pub fn stored(&self) -> impl Iterator<Item = (&StoredBatch, &[Lsn])> + '_ {
+        let fresh = |batch: &StoredBatch| self.fresh.get(&batch.first).map_or(&[][..], |lsns| &lsns[..]);
+        self.batches.values().map(move |batch| (batch, fresh(batch)))
+    }
+
+    /// Puts a batch back that [`Chain::stored`] gave; the coverage is there already.
+    pub fn put_back(&mut self, batch: StoredBatch, fresh: Vec<Lsn>) {
+        if batch.last <= self.log_start {
+            return;
+        }
+        if !fresh.is_empty() {
+            self.fresh.insert(batch.first, fresh.into());
+        }
+        self.batches.insert(batch.first, batch);
+    }
+
     /// How many batches the log holds.
     #[must_use]
     pub fn batch_count(&self) -> usize {

@@ -2,12 +2,14 @@
 //! records behind it that still lie only in the log.
 //!
 //! What must hold: the pending records of a page are in LSN order, all above its base; a page that has neither is the
-//! zero page.
+//! zero page. Where the block of the map that knows the base is not in memory, records that the base holds already may be
+//! among the pending ones, when a batch came twice: they are dropped when the block is there.
 
 use std::collections::BTreeMap;
 
 use sextant_redo::{Lsn, PageId};
 
+use super::map::{BLOCK_PAGES, BlockBytes, Looked, MapBlock, PageMap};
 use super::{Cut, LogAddress};
 
 /// Most pages looked at by one [`PageIndex::select`]: bounds how long it takes.
@@ -58,8 +60,21 @@ pub struct PagePlan {
     pub page: PageId,
     /// Start from this image, or from the zero page.
     pub base: Option<PageBase>,
+    /// This block of the page map says what the base is; to be read and given to [`PagePlan::resolve`] first.
+    pub block: Option<MapBlock>,
     /// Then apply these, in order.
     pub records: Vec<PendingRecord>,
+}
+
+impl PagePlan {
+    /// The block that the plan waited for is `bytes`.
+    pub fn resolve(&mut self, bytes: &BlockBytes) {
+        self.block = None;
+        self.base = bytes.get(self.page);
+        if let Some(base) = self.base {
+            self.records.retain(|record| record.lsn > base.lsn);
+        }
+    }
 }
 
 /// One pending record fewer in `file`.
@@ -76,23 +91,25 @@ fn forget(per_file: &mut BTreeMap<u32, usize>, file: u32) {
 #[derive(Debug, Clone, Default)]
 pub struct PageIndex {
     pending: BTreeMap<PageId, Vec<PendingRecord>>,
-    bases: BTreeMap<PageId, PageBase>,
+    map: PageMap,
     pending_records: usize,
     /// How many pending records lie in each log file.
     per_file: BTreeMap<u32, usize>,
 }
 
 impl PageIndex {
-    /// The index that a checkpoint describes; pending records come back with the log.
+    /// The index over the blocks that a checkpoint names; pending records come back from its list and with the log.
     #[must_use]
-    pub fn restore(bases: BTreeMap<PageId, PageBase>) -> PageIndex {
-        PageIndex { bases, ..PageIndex::default() }
+    pub fn restore(blocks: impl IntoIterator<Item = MapBlock>) -> PageIndex {
+        PageIndex { map: PageMap::restore(blocks), ..PageIndex::default() }
     }
 
     /// Adds a live record and says how many are pending on the page now. A record that is in the page's image is ignored;
     /// one that is pending already is only moved, to this copy if it `counts`.
     pub fn insert(&mut self, page: PageId, record: PendingRecord, counts: bool) -> usize {
-        if self.bases.get(&page).is_some_and(|base| base.lsn >= record.lsn) {
+        if let Looked::Known(Some(base)) = self.map.get(page)
+            && base.lsn >= record.lsn
+        {
             return self.pending.get(&page).map_or(0, Vec::len);
         }
         let chain = self.pending.entry(page).or_default();
@@ -115,6 +132,33 @@ impl PageIndex {
         }
         *self.per_file.entry(record.batch.file()).or_default() += 1;
         chain.len()
+    }
+
+    /// Puts the pending records of a page back that the list of a checkpoint names.
+    pub fn put_back(&mut self, page: PageId, chain: Vec<PendingRecord>) {
+        if chain.is_empty() {
+            return;
+        }
+        self.pending_records += chain.len();
+        for record in &chain {
+            *self.per_file.entry(record.batch.file()).or_default() += 1;
+        }
+        if let Some(before) = self.pending.insert(page, chain) {
+            // A list names a page once; whatever came of another one is not counted twice.
+            self.pending_records -= before.len();
+            before.iter().for_each(|record| forget(&mut self.per_file, record.batch.file()));
+        }
+    }
+
+    /// Takes a block of the page map as it is read at a start: drops pending records that its images hold, and keeps the
+    /// block if `keep`.
+    pub fn settle(&mut self, block: MapBlock, bytes: BlockBytes, keep: bool) {
+        if self.map.load(block, bytes) {
+            self.drop_done(block.number);
+            if !keep {
+                self.map.unload(block.number);
+            }
+        }
     }
 
     fn count_anew(&mut self) {
@@ -144,7 +188,48 @@ impl PageIndex {
     pub fn plan(&self, page: PageId, read_point: Lsn) -> PagePlan {
         let chain = self.pending.get(&page).map_or(&[][..], |chain| &chain[..]);
         let wanted = chain.partition_point(|record| record.lsn <= read_point);
-        PagePlan { page, base: self.bases.get(&page).copied(), records: chain[..wanted].to_vec() }
+        let (base, block) = match self.map.get(page) {
+            Looked::Known(base) => (base, None),
+            Looked::InBlock(block) => (None, Some(block)),
+        };
+        PagePlan { page, base, block, records: chain[..wanted].to_vec() }
+    }
+
+    /// Takes a block of the page map that was read. True when it is in memory now because of this.
+    pub fn load(&mut self, block: MapBlock, bytes: BlockBytes) -> bool {
+        let loaded = self.map.load(block, bytes);
+        if loaded {
+            self.drop_done(block.number);
+        }
+        loaded
+    }
+
+    /// Drops pending records that the images of a block hold.
+    fn drop_done(&mut self, number: u64) {
+        let first = PageId(number.saturating_mul(BLOCK_PAGES));
+        let last = PageId(first.0.saturating_add(BLOCK_PAGES - 1));
+        if self.pending.range(first..=last).next().is_none() {
+            return;
+        }
+        let images: Vec<(PageId, PageBase)> = self.map.images(number).collect();
+        for (page, base) in images {
+            self.drop_up_to(page, base.lsn);
+        }
+    }
+
+    /// Drops the pending records of a page at or below `lsn`.
+    fn drop_up_to(&mut self, page: PageId, lsn: Lsn) {
+        let Some(chain) = self.pending.get_mut(&page) else {
+            return;
+        };
+        let done = chain.partition_point(|record| record.lsn <= lsn);
+        for record in chain.drain(..done) {
+            forget(&mut self.per_file, record.batch.file());
+        }
+        self.pending_records -= done;
+        if chain.is_empty() {
+            self.pending.remove(&page);
+        }
     }
 
     /// Where the first pending record of `page` lies.
@@ -154,19 +239,11 @@ impl PageIndex {
     }
 
     /// An image of `page` with everything at or below `base.lsn` now lies in the page store. Returns the image that it
-    /// replaces.
-    pub fn materialised(&mut self, page: PageId, base: PageBase) -> Option<PageBase> {
-        if let Some(chain) = self.pending.get_mut(&page) {
-            let done = chain.partition_point(|record| record.lsn <= base.lsn);
-            for record in chain.drain(..done) {
-                forget(&mut self.per_file, record.batch.file());
-            }
-            self.pending_records -= done;
-            if chain.is_empty() {
-                self.pending.remove(&page);
-            }
-        }
-        self.bases.insert(page, base)
+    /// replaces. Fails, having changed nothing, where a block of the page map must be loaded first.
+    pub fn materialised(&mut self, page: PageId, base: PageBase) -> Result<Option<PageBase>, MapBlock> {
+        let before = self.map.set(page, base)?;
+        self.drop_up_to(page, base.lsn);
+        Ok(before)
     }
 
     /// The pages from `from` on, at most `limit` of them, for whose pending records at or below `cap` `wanted` holds; and
@@ -209,10 +286,20 @@ impl PageIndex {
         self.pending_records
     }
 
-    /// The materialised images in page order.
+    /// The pages with pending records from `from` on, in order.
+    pub fn pending_from(&self, from: PageId) -> impl Iterator<Item = (PageId, &[PendingRecord])> + '_ {
+        self.pending.range(from..).map(|(page, chain)| (*page, &chain[..]))
+    }
+
+    /// Where the images are.
     #[must_use]
-    pub fn bases(&self) -> &BTreeMap<PageId, PageBase> {
-        &self.bases
+    pub fn map(&self) -> &PageMap {
+        &self.map
+    }
+
+    /// The same, to write its blocks and to give them up.
+    pub fn map_mut(&mut self) -> &mut PageMap {
+        &mut self.map
     }
 
     /// Panics when a rule of the module is broken.
@@ -220,11 +307,12 @@ impl PageIndex {
         for (page, chain) in &self.pending {
             assert!(!chain.is_empty(), "{page:?} keeps an empty chain");
             assert!(chain.windows(2).all(|two| two[0].lsn < two[1].lsn), "{page:?} is out of order");
-            if let Some(base) = self.bases.get(page) {
+            if let Looked::Known(Some(base)) = self.map.get(*page) {
                 assert!(chain[0].lsn > base.lsn, "{page:?} has records below its base");
             }
         }
-        let mut counted = self.clone();
+        self.map.check_invariants();
+        let mut counted = PageIndex { pending: self.pending.clone(), ..PageIndex::default() };
         counted.count_anew();
         assert_eq!((self.pending_records, &self.per_file), (counted.pending_records, &counted.per_file));
     }

@@ -15,14 +15,18 @@
 mod chain;
 mod coverage;
 mod entry;
+mod image;
 mod index;
+mod map;
 mod segment;
 mod store;
 
 pub use chain::{Chain, ChainError, Cut, StoredBatch};
 pub use coverage::Coverage;
 pub use entry::{Entry, EntryError, LogAddress};
+pub use image::{ImageError, ImageReader, ImageWriter};
 pub use index::{PageBase, PageIndex, PagePlan, PendingRecord, Slot};
+pub use map::{BLOCK_PAGES, BlockBytes, BlockOut, Looked, MapBlock, PageMap};
 pub use segment::{Admission, Segment, SegmentParts};
 pub use store::{Action, Answer, LogPlan, SegmentSlot, Store, Ticket, Wanted};
 

@@ -107,6 +107,14 @@ impl Segment {
         &self.chain
     }
 
+    /// Puts a batch back that the list of a checkpoint names. One that is not covered was cut off since.
+    pub fn put_back(&mut self, batch: StoredBatch, fresh: Vec<Lsn>) {
+        if self.chain.coverage().contains(batch.prev, batch.last) {
+            self.chain.put_back(batch, fresh);
+            self.chain.vdl_moved(self.vdl);
+        }
+    }
+
     /// Segment complete LSN.
     #[must_use]
     pub fn scl(&self) -> Lsn {

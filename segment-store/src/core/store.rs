@@ -1,6 +1,7 @@
 //! All segments of one node: requests in, actions out.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use sextant_redo::wire::{Append, Epochs, Reply, Request, SegmentError};
 use sextant_redo::{Batch, Lsn, PageId, SegmentId};
@@ -59,8 +60,8 @@ pub enum Action {
     Write(Option<Entry>, Option<(Ticket, Answer)>),
     /// Answer at once.
     Reply(Ticket, Reply),
-    /// Make a page and answer with it.
-    ReadPage(Ticket, PagePlan),
+    /// Make a page of the segment and answer with it.
+    ReadPage(Ticket, SegmentId, PagePlan),
     /// Read the log and answer from it.
     ReadLog(Ticket, LogPlan),
 }
@@ -80,6 +81,10 @@ pub struct Store {
     segments: BTreeMap<SegmentId, SegmentSlot>,
     /// Reused for the LSNs of the batch being applied.
     lsns: Vec<Lsn>,
+    /// How often log that was there was cut off.
+    cuts: u64,
+    /// The segment whose map gives up a block next.
+    evict_from: Option<SegmentId>,
 }
 
 /// Most batches that one `ReadChain` or `ReadLog` looks into.
@@ -128,7 +133,7 @@ impl Store {
                 let slot = self.slot(segment)?;
                 slot.segment.admit_read(epochs, read_point, required_scl)?;
                 let plan = slot.pages.plan(page, read_point.min(slot.segment.scl()));
-                out.push(Action::ReadPage(ticket, plan));
+                out.push(Action::ReadPage(ticket, segment, plan));
                 Ok(())
             }
             Request::CreateSegment { segment, epochs } => self.admit_create(ticket, segment, epochs, out),
@@ -271,6 +276,7 @@ impl Store {
             Entry::Truncations(_, ranges) => {
                 let cuts = slot.segment.apply_truncations(ranges)?;
                 slot.pages.cut(&cuts);
+                self.cuts += 1;
             }
             Entry::Created(..) => {}
         }
@@ -293,6 +299,47 @@ impl Store {
     /// What waits to be written was dropped (the device is full).
     pub fn forget_waiting(&mut self) {
         self.segments.values_mut().for_each(|slot| slot.segment.forget_waiting());
+    }
+
+    /// Changes with every truncation list: a list of batches and records made before one is of no use behind it.
+    #[must_use]
+    pub fn cuts(&self) -> u64 {
+        self.cuts
+    }
+
+    /// Blocks of the page maps in memory, and how many of them differ from the device.
+    #[must_use]
+    pub fn map_blocks(&self) -> (usize, usize) {
+        let maps = self.segments.values().map(|slot| slot.pages.map());
+        maps.fold((0, 0), |(all, dirty), map| (all + map.cached_blocks(), dirty + map.dirty_blocks()))
+    }
+
+    /// Gives up blocks of the page maps until at most `max` are in memory, or only such that must be written first. The
+    /// segments take turns.
+    pub fn give_up_blocks(&mut self, max: usize) {
+        let (mut cached, _) = self.map_blocks();
+        let mut fruitless = 0;
+        while cached > max && fruitless <= self.segments.len() {
+            let from = self.evict_from.map_or(Bound::Unbounded, Bound::Excluded);
+            let Some((id, slot)) = self.segments.range_mut((from, Bound::Unbounded)).next() else {
+                self.evict_from = None;
+                fruitless += 1;
+                continue;
+            };
+            self.evict_from = Some(*id);
+            if slot.pages.map_mut().give_up_one() {
+                cached -= 1;
+                fruitless = 0;
+            } else {
+                fruitless += 1;
+            }
+        }
+    }
+
+    /// Batches in the log and records in no image, all segments together: what memory holds an entry each of.
+    #[must_use]
+    pub fn batches(&self) -> usize {
+        self.segments.values().map(|slot| slot.segment.chain().batch_count()).sum()
     }
 
     /// How many records are in no page image yet.

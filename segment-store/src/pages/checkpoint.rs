@@ -3,47 +3,76 @@
 //!
 //! ```text
 //! 0..4    magic "SXC1"
-//! 4..8    version 1, u32
+//! 4..8    version 3, u32
 //! 8..24   cluster id, u128
 //! 24..32  node id, u64
 //! 32..36  number of the oldest log file kept, u32
 //! 36..40  number of segments, u32
-//! 40..48  sequence of the first group of that file, u64
-//! 48..56  sequence of the last group that the checkpoint covers, u64
-//! 56..64  log address behind that group, u64: control entries below it are in the checkpoint
-//! 64..    segments, each:
+//! 40..48  sequence of the last group that the checkpoint covers, u64
+//! 48..56  log address behind that group, u64: control entries below it are in the checkpoint
+//! 56..60  log is read from this file on, u32; what lies in front is in the list of pending records
+//! 60..64  count of log files that hold log, u32
+//! 64..72  from this byte of the file on, u64
+//! 72..80  sequence of the group there, u64
+//! 80..88  bytes of the list of pending records, u64
+//! 88..92  count of its pieces, u32
+//! 92..    sequence of the first group of each log file, from the oldest on, u64 each;
+//!         pieces of the list: slot u32, CRC32C u32 of each;
+//!         segments, each:
 //!           volume u64, pg u32, volume epoch at creation u64, volume epoch u64, membership epoch u64,
 //!           VDL u64, PGMRPL u64, log start u64,
 //!           truncation ranges: count u32, then epoch u64, from u64, to u64 of each,
 //!           known stretches of the chain: count u32, then from u64, to u64 of each,
-//!           page images: count u32, then page u64, page LSN u64, slot u32 of each, in page order
+//!           blocks of the page map: count u32, then number u64, slot u32, CRC32C u32 of each
 //! last 4  CRC32C of everything before
 //! ```
-
-use std::collections::BTreeMap;
 
 use sextant_redo::codec::{DecodeError, Reader};
 use sextant_redo::wire::Epochs;
 use sextant_redo::{
-    ClusterId, Lsn, MembershipEpoch, NodeId, PageId, PgId, SegmentId, TruncationRange, Truncations,
-    VolumeEpoch, VolumeId,
+    ClusterId, Lsn, MembershipEpoch, NodeId, PgId, SegmentId, TruncationRange, Truncations, VolumeEpoch,
+    VolumeId,
 };
 
-use crate::core::{Coverage, LogAddress, PageBase, PageIndex, SegmentParts, Slot, Store};
-use crate::log::LogIdentity;
+use crate::core::{Coverage, LogAddress, MapBlock, PageIndex, SegmentParts, Slot, Store};
+use crate::log::{LogIdentity, LogPosition};
 use crate::recovery::{LogStart, RecoveryError};
+
+use super::blocks::Piece;
 
 /// Name of the file.
 pub(crate) const CHECKPOINT_FILE: &str = "checkpoint.sxc";
 
 const MAGIC: [u8; 4] = *b"SXC1";
-const VERSION: u32 = 1;
+const VERSION: u32 = 3;
+
+/// Where the list of pending records lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PendingList {
+    /// What lies behind this in the log may not be in the list.
+    pub(crate) from: LogPosition,
+    /// In order; the last one is filled up with zeros.
+    pub(crate) pieces: Vec<Piece>,
+    /// Bytes of the list; with none, nothing was pending.
+    pub(crate) bytes: u64,
+}
 
 /// What a checkpoint says besides its segments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CheckpointHead {
     pub(crate) identity: LogIdentity,
     pub(crate) start: LogStart,
+    /// Sequence of the first group of each log file that holds log, from the oldest kept one on.
+    pub(crate) sequences: Vec<u64>,
+    pub(crate) list: PendingList,
+}
+
+impl CheckpointHead {
+    /// A checkpoint behind which all log that is kept is to be read.
+    pub(crate) fn without_list(identity: LogIdentity, start: LogStart) -> CheckpointHead {
+        let list = PendingList { from: start.scan, pieces: Vec::new(), bytes: 0 };
+        CheckpointHead { identity, start, sequences: Vec::new(), list }
+    }
 }
 
 fn put_u64s(out: &mut Vec<u8>, numbers: &[u64]) {
@@ -63,15 +92,24 @@ pub(crate) fn encode(head: &CheckpointHead, store: &Store) -> Vec<u8> {
     put_u64s(&mut out, &[head.identity.node.0]);
     put_count(&mut out, head.start.file as usize);
     put_count(&mut out, store.segments().len());
-    put_u64s(&mut out, &[head.start.sequence, head.start.reached, head.start.applied.0]);
+    put_u64s(&mut out, &[head.start.reached, head.start.applied.0]);
+    put_count(&mut out, head.list.from.file as usize);
+    put_count(&mut out, head.sequences.len());
+    put_u64s(&mut out, &[head.list.from.offset, head.list.from.sequence, head.list.bytes]);
+    put_count(&mut out, head.list.pieces.len());
+    put_u64s(&mut out, &head.sequences);
+    for piece in &head.list.pieces {
+        put_count(&mut out, piece.slot.0 as usize);
+        put_count(&mut out, piece.crc as usize);
+    }
     let floor = LogAddress::new(head.start.file, 0);
     for (id, slot) in store.segments() {
         put_segment(&mut out, *id, &slot.segment.parts(floor));
-        put_count(&mut out, slot.pages.bases().len());
-        out.reserve(slot.pages.bases().len() * 20);
-        for (page, base) in slot.pages.bases() {
-            put_u64s(&mut out, &[page.0, base.lsn.0]);
-            out.extend_from_slice(&base.slot.0.to_le_bytes());
+        put_count(&mut out, slot.pages.map().blocks().count());
+        for block in slot.pages.map().blocks() {
+            put_u64s(&mut out, &[block.number]);
+            put_count(&mut out, block.slot.0 as usize);
+            put_count(&mut out, block.crc as usize);
         }
     }
     let crc = crc32c::crc32c(&out);
@@ -106,7 +144,12 @@ pub(crate) fn decode(
     if stored != computed {
         return Err(damaged(format!("checksum is {stored:#010x} but its bytes give {computed:#010x}")));
     }
-    let head = decode_body(body, store).map_err(|error| damaged(error.to_string()))?;
+    let head = match decode_body(body, store) {
+        Err(DecodeError::UnknownTag { what: "checkpoint version", tag }) => {
+            return Err(RecoveryError::Version { file: file(), found: tag, known: VERSION });
+        }
+        decoded => decoded.map_err(|error| damaged(error.to_string()))?,
+    };
     if head.identity != identity {
         let what = format!("node {} of cluster {}", head.identity.node, head.identity.cluster);
         return Err(RecoveryError::Foreign { file: file(), what });
@@ -126,15 +169,25 @@ fn decode_body(body: &[u8], store: &mut Store) -> Result<CheckpointHead, DecodeE
     }
     let identity = LogIdentity { cluster: ClusterId(r.u128()?), node: NodeId(r.u64()?) };
     let (file, segments) = (r.u32()?, r.u32()?);
-    let (sequence, reached, applied) = (r.u64()?, r.u64()?, LogAddress(r.u64()?));
+    let (reached, applied) = (r.u64()?, LogAddress(r.u64()?));
+    let (scan_file, files) = (r.u32()?, r.u32()?);
+    let scan = LogPosition { file: scan_file, offset: r.u64()?, sequence: r.u64()? };
+    let (bytes, pieces) = (r.u64()?, r.u32()?);
+    let sequences = (0..files).map(|_| r.u64()).collect::<Result<_, _>>()?;
+    let piece = |_| Ok(Piece { slot: Slot(r.u32()?), crc: r.u32()? });
+    let pieces = (0..pieces).map(piece).collect::<Result<_, DecodeError>>()?;
     for _ in 0..segments {
         let id = SegmentId { volume: VolumeId(r.u64()?), pg: PgId(r.u32()?) };
         let parts = segment(&mut r)?;
-        let pages = PageIndex::restore(bases(&mut r)?);
+        let pages = PageIndex::restore(blocks(&mut r)?);
         store.restore(id, parts, pages);
     }
     r.finish()?;
-    Ok(CheckpointHead { identity, start: LogStart { file, sequence, reached, applied } })
+    if scan.file < file || scan.sequence == 0 {
+        return Err(DecodeError::OutOfRange { what: "place in the log" });
+    }
+    let list = PendingList { from: scan, pieces, bytes };
+    Ok(CheckpointHead { identity, start: LogStart { file, reached, applied, scan }, sequences, list })
 }
 
 fn segment(r: &mut Reader<'_>) -> Result<SegmentParts, DecodeError> {
@@ -153,9 +206,7 @@ fn segment(r: &mut Reader<'_>) -> Result<SegmentParts, DecodeError> {
     Ok(SegmentParts { created, epochs, truncations, vdl, pgmrpl, log_start, coverage })
 }
 
-fn bases(r: &mut Reader<'_>) -> Result<BTreeMap<PageId, PageBase>, DecodeError> {
+fn blocks(r: &mut Reader<'_>) -> Result<Vec<MapBlock>, DecodeError> {
     let count = r.u32()?;
-    (0..count)
-        .map(|_| Ok((PageId(r.u64()?), PageBase { lsn: Lsn(r.u64()?), slot: Slot(r.u32()?) })))
-        .collect()
+    (0..count).map(|_| Ok(MapBlock { number: r.u64()?, slot: Slot(r.u32()?), crc: r.u32()? })).collect()
 }

@@ -19,16 +19,17 @@ use sextant_redo::{Batch, BatchError, PageId, SegmentId, page};
 use tokio::sync::{Notify, oneshot};
 
 use crate::NodeError;
-use crate::core::{Entry, LogAddress, PageBase, PagePlan, PendingRecord, Slot};
+use crate::core::{Entry, LogAddress, PageBase, PagePlan, PendingRecord};
 use crate::disk::FileId;
 use crate::host;
 use crate::log::{self, LogCache};
 use crate::metrics::METRICS;
 use crate::node::Node;
-use crate::recovery::LogStart;
 
-use super::checkpoint::{self, CHECKPOINT_FILE, CheckpointHead};
+use super::blocks;
 use super::pins::Pins;
+use super::saver::{self, SavedList, write_checkpoint};
+use super::space::{Freed, free_slot, use_again};
 use super::store::{self, PageStore};
 
 /// Records pending on a page above which it gets an image.
@@ -44,14 +45,7 @@ const PAGES_SELECTED: usize = 256;
 /// Between two looks at the log's size when nothing else wakes this.
 const IDLE: Duration = Duration::from_millis(250);
 /// Before trying again to empty log files that something still needs.
-const STUCK: Duration = Duration::from_secs(5);
-
-/// Space that a checkpoint no longer names.
-#[derive(Debug)]
-pub(crate) struct Freed {
-    slots: Vec<Slot>,
-    log_files: Vec<(u32, FileId)>,
-}
+pub(super) const STUCK: Duration = Duration::from_secs(5);
 
 /// What the background shares with the rest of the node.
 #[derive(Debug)]
@@ -66,11 +60,17 @@ pub(crate) struct Background {
     wake: Notify,
     /// Pages that cannot be made here: not tried again until the next start.
     damaged: RefCell<BTreeSet<(SegmentId, PageId)>>,
-    retry_at: Cell<Option<Duration>>,
+    pub(super) retry_at: Cell<Option<Duration>>,
+    /// The newest list of pending records on the device.
+    pub(crate) list: RefCell<Option<SavedList>>,
 }
 
 impl Background {
-    pub(crate) fn new(pages: PageStore, empty_files: Vec<(u32, FileId)>) -> Background {
+    pub(crate) fn new(
+        pages: PageStore,
+        empty_files: Vec<(u32, FileId)>,
+        list: Option<SavedList>,
+    ) -> Background {
         Background {
             pages: RefCell::new(pages),
             pins: Pins::new(),
@@ -80,6 +80,7 @@ impl Background {
             wake: Notify::new(),
             damaged: RefCell::default(),
             retry_at: Cell::new(None),
+            list: RefCell::new(list),
         }
     }
 
@@ -111,7 +112,7 @@ pub(crate) async fn round(node: &Rc<Node>) -> Result<(), NodeError> {
         digest_oldest(node).await?;
     }
     shorten_chains(node).await?;
-    if node.background.pages.borrow().wants_checkpoint() {
+    if (wants_checkpoint(node) || saver::is_due(node)) && !not_yet {
         let oldest = node.log.borrow().first_file();
         write_checkpoint(node, oldest).await?;
     }
@@ -146,9 +147,16 @@ async fn shorten_chains(node: &Rc<Node>) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// What the space bounds ask for.
+/// True when much of the page store, or of the memory for the page map, waits for a checkpoint.
+fn wants_checkpoint(node: &Node) -> bool {
+    let (_, dirty) = node.store.borrow().map_blocks();
+    node.background.pages.borrow().wants_checkpoint() || dirty > node.options.map_blocks_max / 2
+}
+
+/// What the bounds of space and memory ask for. Every batch in the log takes memory too.
 fn over_bounds(node: &Node) -> (bool, bool) {
-    let log = node.log.borrow().bytes_used() > node.options.log_budget_bytes;
+    let log = node.log.borrow().bytes_used() > node.options.log_budget_bytes
+        || node.store.borrow().batches() > node.options.pending_records_max;
     let index = node.store.borrow().pending_records() > node.options.pending_records_max;
     (log, index)
 }
@@ -166,12 +174,6 @@ async fn digest_oldest(node: &Rc<Node>) -> Result<(), NodeError> {
     let log_goal = if log_over { (first + 1 + files as u32).min(active) } else { first };
     let mut stuck = false;
     loop {
-        if node.background.pages.borrow().wants_checkpoint() {
-            // Else the page store would grow by every image made meanwhile.
-            let oldest = node.log.borrow().first_file();
-            write_checkpoint(node, oldest).await?;
-            use_again(node).await?;
-        }
         let oldest = node.store.borrow().oldest_file_needed().unwrap_or(active + 1);
         let index_over = node.store.borrow().pending_records() > index_goal;
         let wanted = oldest < log_goal || (index_over && oldest <= active);
@@ -316,10 +318,23 @@ async fn materialise(
     wanted: &dyn Fn(&[PendingRecord]) -> bool,
     floor: Option<LogAddress>,
 ) -> Result<(), NodeError> {
+    if wants_checkpoint(node) {
+        // Else the page store would grow by every image made meanwhile, and memory by every block of the page map.
+        let oldest = node.log.borrow().first_file();
+        write_checkpoint(node, oldest).await?;
+        use_again(node).await?;
+    }
     let started = node.host.now();
     let group_before = node.log.borrow().position().sequence;
     let mut running = Vec::with_capacity(pages.len());
     for (segment, page) in pages.iter().copied() {
+        if node.background.damaged.borrow().contains(&(segment, page)) {
+            continue;
+        }
+        if let Err(error) = blocks::load(node, segment, page).await {
+            cannot_make(node, segment, page, &error);
+            continue;
+        }
         let mut plan = {
             let store = node.store.borrow();
             let Some(slot) = store.segments().get(&segment) else {
@@ -335,7 +350,7 @@ async fn materialise(
         let Some(last) = plan.records.last().map(|record| record.lsn) else {
             continue;
         };
-        if !worth_it || node.background.damaged.borrow().contains(&(segment, page)) {
+        if !worth_it {
             continue;
         }
         let Some((file, slot)) = free_slot(node).await? else {
@@ -370,119 +385,30 @@ async fn make_image(
     file: FileId,
     base: PageBase,
 ) -> Result<(), NodeError> {
+    let page = plan.page;
     let pin = node.background.pins.pin();
-    let made = super::read::make(node, &plan).await.0;
+    let made = super::read::make(node, segment, plan).await.0;
     drop(pin);
-    let Ok(mut image) = made.inspect_err(|error| {
-        METRICS.error("materialise");
-        tracing::error!(%error, "a page image cannot be made on this node; its log is kept");
-    }) else {
-        node.background.damaged.borrow_mut().insert((segment, plan.page));
-        node.background.pages.borrow_mut().release([base.slot]);
-        return Ok(());
+    let written = match made {
+        Ok(mut image) => {
+            page::seal(&mut image.0);
+            store::write(&*node.disk, file, base.slot, &image).await?;
+            blocks::switch(node, segment, page, base).await
+        }
+        Err(error) => Err(error),
     };
-    page::seal(&mut image.0);
-    store::write(&*node.disk, file, base.slot, &image).await?;
-    switch(node, segment, plan.page, base);
+    match written {
+        Ok(()) => METRICS.materialised.inc(),
+        Err(error) => {
+            cannot_make(node, segment, page, &error);
+            node.background.pages.borrow_mut().release([base.slot]);
+        }
+    }
     Ok(())
 }
 
-/// The image is written: readers find it from now on.
-fn switch(node: &Node, segment: SegmentId, page: PageId, base: PageBase) {
-    let mut store = node.store.borrow_mut();
-    let Some(slot) = store.segment_mut(segment) else {
-        return;
-    };
-    if let Some(before) = slot.pages.materialised(page, base) {
-        node.background.pages.borrow_mut().supersede(before.slot);
-    }
-    METRICS.materialised.inc();
-}
-
-/// A free slot; `None` when the device is full.
-async fn free_slot(node: &Node) -> Result<Option<(FileId, Slot)>, NodeError> {
-    loop {
-        let (file, slots) = {
-            let mut pages = node.background.pages.borrow_mut();
-            let file = pages.file();
-            if let (Some(file), Some(slot)) = (file, pages.take_free()) {
-                return Ok(Some((file, slot)));
-            }
-            (file, pages.grown())
-        };
-        match store::grow(&*node.disk, file, slots).await? {
-            Some(file) => node.background.pages.borrow_mut().set_slots(file, slots),
-            None => {
-                METRICS.error("disk_full");
-                tracing::warn!("no space for page images; the log is kept until space returns");
-                node.background.retry_at.set(Some(node.host.now() + STUCK));
-                return Ok(None);
-            }
-        }
-    }
-}
-
-/// Makes the page map durable; then log files below `first` and superseded slots are free.
-async fn write_checkpoint(node: &Rc<Node>, first: u32) -> Result<(), NodeError> {
-    let (bytes, superseded) = {
-        let log = node.log.borrow();
-        let position = log.position();
-        let Some(sequence) = log.first_sequence(first) else {
-            return Ok(());
-        };
-        let applied = LogAddress::new(position.file, position.offset as u32);
-        let start = LogStart { file: first, sequence, reached: position.sequence - 1, applied };
-        let head = CheckpointHead { identity: node.identity, start };
-        (
-            checkpoint::encode(&head, &node.store.borrow()),
-            node.background.pages.borrow_mut().take_superseded(),
-        )
-    };
-    let file = node.background.pages.borrow().file();
-    if let Some(file) = file {
-        let synced = node.disk.sync(file);
-        synced.await.map_err(NodeError::disk("flushing the page store"))?;
-    }
-    let len = bytes.len() as u64;
-    match node.disk.replace(CHECKPOINT_FILE, bytes).await {
-        Ok(()) => METRICS.checkpoint_written.inc_by(len),
-        Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
-            METRICS.error("disk_full");
-            tracing::warn!("no space for a checkpoint; the log is kept until space returns");
-            node.background.pages.borrow_mut().give_back(superseded);
-            node.background.retry_at.set(Some(node.host.now() + STUCK));
-            return Ok(());
-        }
-        Err(error) => return Err(NodeError::disk("writing the checkpoint")(error)),
-    }
-    METRICS.checkpoints.inc();
-    let floor = LogAddress::new(first, 0);
-    node.store.borrow_mut().forget_below(floor);
-    let log_files = node.log.borrow_mut().free_below(first);
-    node.background.pins.retire(Freed { slots: superseded, log_files });
-    Ok(())
-}
-
-/// Hands out again what no reader can look at any more.
-async fn use_again(node: &Node) -> Result<(), NodeError> {
-    for freed in node.background.pins.collect() {
-        node.background.pages.borrow_mut().release(freed.slots);
-        for (number, file) in freed.log_files {
-            node.log.borrow_mut().forget_file(number);
-            node.background.empty_files.borrow_mut().push((number, file));
-        }
-    }
-    // One is kept for when the active file is full; a log that has shrunk gives the rest back to the device.
-    loop {
-        let excess = {
-            let mut empty = node.background.empty_files.borrow_mut();
-            if empty.len() > 1 { empty.pop() } else { None }
-        };
-        let Some((number, file)) = excess else {
-            return Ok(());
-        };
-        node.disk.close(file);
-        let name = log::file_name(number);
-        node.disk.delete(&name).await.map_err(NodeError::disk(format!("deleting {name}")))?;
-    }
+fn cannot_make(node: &Node, segment: SegmentId, page: PageId, error: &SegmentError) {
+    METRICS.error("materialise");
+    tracing::error!(%error, %page, "a page image cannot be made on this node; its log is kept");
+    node.background.damaged.borrow_mut().insert((segment, page));
 }

@@ -2,10 +2,15 @@
 //! too large. Materialising is never needed for correctness: a page is its base image and its pending records, wherever
 //! the line between the two lies.
 
+pub(crate) mod blocks;
 pub(crate) mod checkpoint;
 pub(crate) mod keeper;
 mod pins;
 pub(crate) mod read;
+#[cfg(test)]
+mod restart_tests;
+pub(crate) mod saver;
+mod space;
 pub(crate) mod store;
 #[cfg(test)]
 mod tests;

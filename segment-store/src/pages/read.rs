@@ -7,7 +7,7 @@ use bytes::Bytes;
 use sextant_redo::codec::{DecodeError, Reader};
 use sextant_redo::record::MAX_RECORD;
 use sextant_redo::wire::{Reply, SegmentError};
-use sextant_redo::{Lsn, PAGE_SIZE, Page, Record, apply, page};
+use sextant_redo::{Lsn, PAGE_SIZE, Page, Record, SegmentId, apply, page};
 
 use crate::core::{PagePlan, Ticket};
 use crate::disk::{LocalFuture, join_all};
@@ -19,9 +19,10 @@ use crate::node::Node;
 const READS_AT_ONCE: usize = 32;
 
 /// Serves a page: at once when everything is in memory, else by a task of its own.
-pub(crate) fn serve(node: &Rc<Node>, ticket: Ticket, plan: PagePlan) {
+pub(crate) fn serve(node: &Rc<Node>, ticket: Ticket, segment: SegmentId, plan: PagePlan) {
     let started = node.host.now();
     if plan.base.is_none()
+        && plan.block.is_none()
         && let Some(records) = all_in_memory(node, &plan)
     {
         let source = if plan.records.is_empty() { "zero" } else { "memory" };
@@ -32,7 +33,7 @@ pub(crate) fn serve(node: &Rc<Node>, ticket: Ticket, plan: PagePlan) {
     let pin = node.background.pins.pin();
     let task = node.clone();
     node.host.spawn(Box::pin(async move {
-        let (made, source) = make(&task, &plan).await;
+        let (made, source) = make(&task, segment, plan).await;
         drop(pin);
         answer(&task, ticket, made, source, started);
         task.send(ticket.connection);
@@ -59,13 +60,20 @@ fn all_in_memory(node: &Node, plan: &PagePlan) -> Option<Result<Vec<Bytes>, Segm
 }
 
 /// Makes the page, and says the slowest source that it needed. The caller holds a pin taken before the plan was made.
-pub(crate) async fn make(node: &Node, plan: &PagePlan) -> (Result<Page, SegmentError>, &'static str) {
+pub(crate) async fn make(
+    node: &Node,
+    segment: SegmentId,
+    mut plan: PagePlan,
+) -> (Result<Page, SegmentError>, &'static str) {
     let mut source = "memory";
-    let records = match all_in_memory(node, plan) {
+    if let Err(error) = super::blocks::resolve(node, segment, &mut plan).await {
+        return (Err(error), "page_store");
+    }
+    let records = match all_in_memory(node, &plan) {
         Some(records) => records,
         None => {
             source = "log";
-            read_records(node, plan).await
+            read_records(node, &plan).await
         }
     };
     let records = match records {
@@ -81,7 +89,7 @@ pub(crate) async fn make(node: &Node, plan: &PagePlan) -> (Result<Page, SegmentE
             Err(error) => return (Err(error), source),
         }
     }
-    (replay(base, plan, &records), source)
+    (replay(base, &plan, &records), source)
 }
 
 /// Reads several records at once, so that a page costs hardly more time than one of them.

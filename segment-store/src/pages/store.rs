@@ -10,56 +10,97 @@ use crate::NodeError;
 use crate::core::{PageBase, Slot};
 use crate::disk::{AlignedBuf, Disk, FileId};
 use crate::metrics::METRICS;
+use crate::recovery::RecoveryError;
 
 /// Name of the file.
 pub(crate) const PAGE_FILE: &str = "pages.sxp";
 /// Slots by which the file grows at least.
 const GROW_MIN: u32 = 128;
+/// Slots that wait for a checkpoint at most: 512 MiB, and a quarter of a megabyte of memory to list them.
+const SUPERSEDED_MAX: usize = 1 << 16;
 /// Slots by which the file grows at most: 64 MiB.
 const GROW_MAX: u32 = 8192;
+
+/// Slots that are free, one bit each. The lowest are handed out first: the file stays short.
+#[derive(Debug, Default)]
+struct FreeSlots {
+    words: Vec<u64>,
+    count: usize,
+    /// No slot of a word in front of it is free.
+    first: usize,
+}
+
+impl FreeSlots {
+    fn insert(&mut self, slot: Slot) {
+        let (word, bit) = (slot.0 as usize / 64, slot.0 % 64);
+        if self.words.len() <= word {
+            self.words.resize(word + 1, 0);
+        }
+        let was_free = self.words[word] >> bit & 1 == 1;
+        debug_assert!(!was_free, "slot {} is freed twice", slot.0);
+        self.words[word] |= 1 << bit;
+        self.count += usize::from(!was_free);
+        self.first = self.first.min(word);
+    }
+
+    /// True when the slot was free.
+    fn remove(&mut self, slot: Slot) -> bool {
+        let (word, bit) = (slot.0 as usize / 64, slot.0 % 64);
+        let found = self.words.get(word).is_some_and(|bits| bits >> bit & 1 == 1);
+        if found {
+            self.words[word] &= !(1 << bit);
+            self.count -= 1;
+        }
+        found
+    }
+
+    fn pop(&mut self) -> Option<Slot> {
+        while let Some(bits) = self.words.get(self.first) {
+            if *bits != 0 {
+                let slot = Slot((self.first * 64) as u32 + bits.trailing_zeros());
+                self.remove(slot);
+                return Some(slot);
+            }
+            self.first += 1;
+        }
+        None
+    }
+}
 
 /// Which slots are there, and which are free.
 #[derive(Debug, Default)]
 pub(crate) struct PageStore {
     file: Option<FileId>,
     slots: u32,
-    free: Vec<Slot>,
+    free: FreeSlots,
     /// Freed since the last checkpoint: it still names them.
     superseded: Vec<Slot>,
 }
 
 impl PageStore {
-    /// The store in which `used` (ascending) are in use.
-    pub(crate) fn open(
-        disk: &dyn Disk,
-        used: impl Iterator<Item = Slot>,
-    ) -> Result<PageStore, crate::recovery::RecoveryError> {
-        use crate::recovery::RecoveryError;
+    /// The store with every slot free: [`PageStore::mark_used`] says which are not.
+    pub(crate) fn open(disk: &dyn Disk) -> Result<PageStore, RecoveryError> {
         let io = |source| RecoveryError::Io { file: PAGE_FILE.into(), source };
-        let names = disk.list().map_err(io)?;
-        let (file, slots) = match names.iter().any(|name| name == PAGE_FILE) {
-            true => {
-                let file = disk.open(PAGE_FILE).map_err(io)?;
-                let len = disk.len(file).map_err(io)?;
-                (Some(file), u32::try_from(len / PAGE_SIZE as u64).unwrap_or(u32::MAX))
-            }
-            false => (None, 0),
-        };
-        let mut taken = vec![false; slots as usize];
-        for slot in used {
-            let Some(taken) = taken.get_mut(slot.0 as usize) else {
-                let what = format!("slot {} is in use, but the file has {slots} slots", slot.0);
-                let offset = u64::from(slot.0) * PAGE_SIZE as u64;
-                return Err(RecoveryError::Damaged { file: PAGE_FILE.into(), offset, what });
-            };
-            if std::mem::replace(taken, true) {
-                let what = format!("slot {} is in use by two pages", slot.0);
-                return Err(RecoveryError::Damaged { file: PAGE_FILE.into(), offset: 0, what });
-            }
+        let mut store = PageStore::default();
+        if disk.list().map_err(io)?.iter().any(|name| name == PAGE_FILE) {
+            let file = disk.open(PAGE_FILE).map_err(io)?;
+            let len = disk.len(file).map_err(io)?;
+            store.set_slots(file, u32::try_from(len / PAGE_SIZE as u64).unwrap_or(u32::MAX));
         }
-        // The lowest slots are handed out first: the file stays short.
-        let free = (0..slots).rev().filter(|n| !taken[*n as usize]).map(Slot).collect();
-        Ok(PageStore { file, slots, free, superseded: Vec::new() })
+        Ok(store)
+    }
+
+    /// A checkpoint names this slot.
+    pub(crate) fn mark_used(&mut self, slot: Slot) -> Result<(), RecoveryError> {
+        if self.free.remove(slot) {
+            return Ok(());
+        }
+        let what = if slot.0 < self.slots {
+            format!("slot {} is in use twice", slot.0)
+        } else {
+            format!("slot {} is in use, but the file has {} slots", slot.0, self.slots)
+        };
+        Err(damaged_slot(slot, what))
     }
 
     pub(crate) fn file(&self) -> Option<FileId> {
@@ -69,21 +110,21 @@ impl PageStore {
     /// Bytes of the file, and of its free slots.
     pub(crate) fn bytes(&self) -> (u64, u64) {
         let of = |slots: usize| slots as u64 * PAGE_SIZE as u64;
-        (of(self.slots as usize), of(self.free.len()))
+        (of(self.slots as usize), of(self.free.count))
     }
 
-    /// True when a quarter of the file waits for a checkpoint to become free.
+    /// True when a quarter of the file, or much of a large one, waits for a checkpoint to become free.
     pub(crate) fn wants_checkpoint(&self) -> bool {
-        self.superseded.len() > (self.slots as usize / 4).max(2 * GROW_MIN as usize)
+        self.superseded.len() > (self.slots as usize / 4).clamp(2 * GROW_MIN as usize, SUPERSEDED_MAX)
     }
 
     pub(crate) fn take_free(&mut self) -> Option<Slot> {
         self.free.pop()
     }
 
-    /// No page is at `slot` any more.
-    pub(crate) fn supersede(&mut self, slot: Slot) {
-        self.superseded.push(slot);
+    /// Nothing is at these slots any more.
+    pub(crate) fn supersede(&mut self, slots: impl IntoIterator<Item = Slot>) {
+        self.superseded.extend(slots);
     }
 
     /// What the checkpoint being written no longer names.
@@ -91,14 +132,9 @@ impl PageStore {
         std::mem::take(&mut self.superseded)
     }
 
-    /// The checkpoint could not be written: the one before still counts.
-    pub(crate) fn give_back(&mut self, slots: impl IntoIterator<Item = Slot>) {
-        self.superseded.extend(slots);
-    }
-
     /// These slots may be used again.
     pub(crate) fn release(&mut self, slots: impl IntoIterator<Item = Slot>) {
-        self.free.extend(slots);
+        slots.into_iter().for_each(|slot| self.free.insert(slot));
     }
 
     /// How long the file should become.
@@ -109,7 +145,7 @@ impl PageStore {
     /// The file has `slots` slots now.
     pub(crate) fn set_slots(&mut self, file: FileId, slots: u32) {
         self.file = Some(file);
-        self.free.extend((self.slots..slots).rev().map(Slot));
+        self.release((self.slots..slots).map(Slot));
         self.slots = slots;
     }
 }
@@ -132,13 +168,44 @@ pub(crate) async fn grow(
     }
 }
 
+/// Damage that keeps a node from starting.
+pub(crate) fn damaged_slot(slot: Slot, what: String) -> RecoveryError {
+    RecoveryError::Damaged { file: PAGE_FILE.into(), offset: offset_of(slot), what }
+}
+
+fn offset_of(slot: Slot) -> u64 {
+    u64::from(slot.0) * PAGE_SIZE as u64
+}
+
 /// Writes a sealed image; durable only behind a flush of the file.
 pub(crate) async fn write(disk: &dyn Disk, file: FileId, slot: Slot, image: &Page) -> Result<(), NodeError> {
     let mut buffer = AlignedBuf::zeroed(PAGE_SIZE);
     buffer.copy_from_slice(&image.0[..]);
+    write_slot(disk, file, slot, buffer).await
+}
+
+/// Writes what a slot is to hold; durable only behind a flush of the file.
+pub(super) async fn write_slot(
+    disk: &dyn Disk,
+    file: FileId,
+    slot: Slot,
+    buffer: AlignedBuf,
+) -> Result<(), NodeError> {
     METRICS.page_store_written.inc_by(PAGE_SIZE as u64);
-    let (result, _) = disk.write(file, u64::from(slot.0) * PAGE_SIZE as u64, buffer).await;
+    let (result, _) = disk.write(file, offset_of(slot), buffer).await;
     result.map_err(NodeError::disk(format!("writing slot {} of the page store", slot.0)))
+}
+
+/// Reads a slot as it is.
+pub(super) async fn read_slot(
+    disk: &dyn Disk,
+    file: Option<FileId>,
+    slot: Slot,
+) -> std::io::Result<AlignedBuf> {
+    let file =
+        file.ok_or_else(|| std::io::Error::new(std::io::ErrorKind::NotFound, "there is no page store"))?;
+    let (result, buffer) = disk.read(file, offset_of(slot), AlignedBuf::zeroed(PAGE_SIZE)).await;
+    result.map(|()| buffer)
 }
 
 /// Reads an image and checks that it is the one that the index means: checksum, page id, page LSN.
@@ -151,10 +218,7 @@ pub(crate) async fn read(
     let damaged = |what: String| SegmentError::Damaged {
         what: format!("page {number} in slot {} of the page store: {what}", base.slot.0),
     };
-    let file = file.ok_or_else(|| damaged("there is no page store".into()))?;
-    let offset = u64::from(base.slot.0) * PAGE_SIZE as u64;
-    let (result, buffer) = disk.read(file, offset, AlignedBuf::zeroed(PAGE_SIZE)).await;
-    result.map_err(|error| damaged(error.to_string()))?;
+    let buffer = read_slot(disk, file, base.slot).await.map_err(|error| damaged(error.to_string()))?;
     let mut image = Page::zero();
     image.0.copy_from_slice(&buffer);
     page::verify(&image.0, number).map_err(|error| damaged(error.to_string()))?;

@@ -1,5 +1,8 @@
-//! Starting from the disk: the log files are read from the oldest kept one to the first group that is not valid in
+//! Starting from the disk: the log is read, from where the checkpoint says, to the first group that is not valid in
 //! sequence, and every entry is applied exactly as it was when it became durable.
+//!
+//! With a checkpoint only the log behind its list of pending records is read; damage in front of that place is found when that
+//! log is used, and by scrub.
 //!
 //! A torn tail is normal: the group was never acknowledged, it is reported and written over. A bad group with valid
 //! later ones behind it is damage: acknowledged log is missing, and the node refuses to start rather than serve a
@@ -44,6 +47,19 @@ pub enum RecoveryError {
         /// What is wrong.
         what: String,
     },
+    /// Another version of the program wrote it.
+    #[error(
+        "{file} has format version {found}, and this program reads version {known}; nothing was changed. Start the \
+         program that wrote it, or give this node an empty folder: the other copies have its data"
+    )]
+    Version {
+        /// Which file.
+        file: String,
+        /// As found.
+        found: u64,
+        /// As this program writes it.
+        known: u32,
+    },
     /// The folder holds another node's or cluster's log.
     #[error("{file} belongs to {what}; nothing was changed")]
     Foreign {
@@ -59,17 +75,22 @@ pub enum RecoveryError {
 pub struct LogStart {
     /// The oldest log file kept.
     pub file: u32,
-    /// Sequence of its first group.
-    pub sequence: u64,
     /// The log must reach at least this sequence: the checkpoint saw it durable.
     pub reached: u64,
     /// Control entries below this address are in the checkpoint; what they did may have been undone by later ones.
     pub applied: LogAddress,
+    /// The log is read from here on; what lies in front is known from the checkpoint.
+    pub scan: LogPosition,
 }
 
 impl LogStart {
     /// A log that was never cut.
-    pub const BEGINNING: LogStart = LogStart { file: 1, sequence: 1, reached: 0, applied: LogAddress(0) };
+    pub const BEGINNING: LogStart = LogStart {
+        file: 1,
+        reached: 0,
+        applied: LogAddress(0),
+        scan: LogPosition { file: 1, offset: 0, sequence: 1 },
+    };
 }
 
 /// What recovery found.
@@ -89,7 +110,7 @@ pub struct Recovered {
     pub torn: Option<LogAddress>,
 }
 
-async fn read_file(disk: &dyn Disk, name: &str) -> Result<(FileId, Bytes), RecoveryError> {
+fn open_file(disk: &dyn Disk, name: &str) -> Result<(FileId, usize), RecoveryError> {
     let io = |source| RecoveryError::Io { file: name.to_owned(), source };
     let file = disk.open(name).map_err(io)?;
     let len = disk.len(file).map_err(io)? as usize;
@@ -97,9 +118,32 @@ async fn read_file(disk: &dyn Disk, name: &str) -> Result<(FileId, Bytes), Recov
         let what = format!("{len} bytes is no length of a log file");
         return Err(RecoveryError::Damaged { file: name.to_owned(), offset: 0, what });
     }
+    Ok((file, len))
+}
+
+async fn read_file(disk: &dyn Disk, name: &str) -> Result<(FileId, Bytes), RecoveryError> {
+    let (file, len) = open_file(disk, name)?;
     let (result, buffer) = disk.read(file, 0, AlignedBuf::zeroed(len)).await;
-    result.map_err(io)?;
+    result.map_err(|source| RecoveryError::Io { file: name.to_owned(), source })?;
     Ok((file, Bytes::from_owner(buffer)))
+}
+
+/// Opens the log files in front of the one that is read first: what is in them is known, and checked when it is used.
+fn open_known(
+    disk: &dyn Disk,
+    start: LogStart,
+    numbers: &[u32],
+) -> Result<BTreeMap<u32, FileId>, RecoveryError> {
+    let mut files = BTreeMap::new();
+    for number in start.file..start.scan.file {
+        let name = log::file_name(number);
+        if !numbers.contains(&number) {
+            let what = "the file is missing, but the checkpoint needs it".to_owned();
+            return Err(RecoveryError::Damaged { file: name, offset: 0, what });
+        }
+        files.insert(number, open_file(disk, &name)?.0);
+    }
+    Ok(files)
 }
 
 /// Reads the log from `start` on and applies it to `store`.
@@ -114,8 +158,8 @@ pub async fn recover(
     numbers.sort_unstable();
     numbers.retain(|number| *number >= start.file);
     let mut scan = LogScan::new(identity, start);
-    let mut files = BTreeMap::new();
-    for number in numbers {
+    let mut files = open_known(disk, start, &numbers)?;
+    for number in numbers.into_iter().filter(|number| *number >= start.scan.file) {
         let (file, bytes) = read_file(disk, &log::file_name(number)).await?;
         let mut apply = |entry: &Entry, at: LogAddress| apply_entry(store, entry, at, start.applied);
         scan.file(number, &bytes, &mut apply)?;
@@ -124,7 +168,7 @@ pub async fn recover(
     let end = scan.finish()?;
     // What was read may never have been flushed (the process was killed, the machine was not): from here on it counts
     // as durable, so it must be.
-    for (number, file) in &files {
+    for (number, file) in files.range(start.scan.file..) {
         let io = |source| RecoveryError::Io { file: log::file_name(*number), source };
         disk.sync(*file).await.map_err(io)?;
     }
@@ -173,7 +217,7 @@ pub fn read_checkpoint(
 /// The bytes of a checkpoint of `store`, for recovery to go on from `start`.
 #[must_use]
 pub fn write_checkpoint(identity: LogIdentity, start: LogStart, store: &Store) -> Vec<u8> {
-    checkpoint::encode(&CheckpointHead { identity, start }, store)
+    checkpoint::encode(&CheckpointHead::without_list(identity, start), store)
 }
 
 #[cfg(test)]

@@ -48,9 +48,9 @@ impl LogScan {
     /// Starts at `start`.
     #[must_use]
     pub fn new(identity: LogIdentity, start: LogStart) -> LogScan {
-        let next = LogPosition { file: start.file, offset: 0, sequence: start.sequence };
-        let end = ScanEnd { next, first_sequences: BTreeMap::new(), groups: 0, entries: 0, torn: None };
-        LogScan { identity, start, end, expected_file: start.file, over: false, stopped: None }
+        let end =
+            ScanEnd { next: start.scan, first_sequences: BTreeMap::new(), groups: 0, entries: 0, torn: None };
+        LogScan { identity, start, end, expected_file: start.scan.file, over: false, stopped: None }
     }
 
     fn damaged(&self, what: String) -> RecoveryError {
@@ -66,6 +66,10 @@ impl LogScan {
             return Err(self.damaged(what));
         }
         self.expected_file = number + 1;
+        if number == self.start.scan.file && self.start.scan.offset > 0 {
+            // In the middle of a file, whose header was read when the checkpoint's list was begun.
+            return self.groups(number, bytes, apply);
+        }
         match FileHeader::decode(bytes) {
             Ok(header) if header.number == number => self.check_header(&header)?,
             Err(LayoutError::Version { found }) => {

@@ -178,7 +178,7 @@ impl StorageNode {
             match action {
                 Action::Write(entry, answer) => self.queue.push_back(Queued { entry, answer }),
                 Action::Reply(ticket, reply) => self.reply(ticket, reply, out),
-                Action::ReadPage(ticket, plan) => {
+                Action::ReadPage(ticket, _, plan) => {
                     let reply = self.page(&plan);
                     self.reply(ticket, reply, out);
                 }
