@@ -16,8 +16,8 @@ use crate::{BenchArgs, BenchError};
 const OVERHEAD: usize = 48;
 /// Batches in flight from one sender.
 const WINDOW: usize = 8;
-/// Pages that a sender changes.
-const PAGES: u64 = 4096;
+/// Pages that a sender changes: so many that none gets a long chain, which the background would look at in vain.
+const PAGES: u64 = 65_536;
 /// Senders at most.
 const SENDERS: u64 = 16;
 

@@ -32,7 +32,7 @@ impl Fio {
     /// How [`Fio::log_writes`] writes, for the report.
     pub(super) fn log_pattern(flush: &str) -> String {
         format!(
-            "fio: O_DIRECT, psync, one job, sequential over a written file of 256 MiB, {}",
+            "fio: O_DIRECT, io_uring at depth 1, one job, sequential over a written file of 256 MiB, {}",
             sync_of(flush)
         )
     }
@@ -41,7 +41,7 @@ impl Fio {
     pub(super) fn log_writes(&self, block: u64, flush: &str, seconds: u32) -> Result<Device, BenchError> {
         let block = format!("--bs={block}");
         let sync = sync_of(flush);
-        let options = ["--rw=write", "--overwrite=1", "--size=256m", "--ioengine=psync", &block, sync];
+        let options = ["--rw=write", "--overwrite=1", "--size=256m", "--ioengine=io_uring", &block, sync];
         self.run("write", &options, seconds)
     }
 
