@@ -11,7 +11,7 @@
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
-use sextant_redo::{AzId, ClusterId, Geometry, NodeId, PgId, VolumeEpoch, VolumeId};
+use sextant_redo::{AzId, ClusterId, Geometry, MembershipEpoch, NodeId, PgId, VolumeEpoch, VolumeId};
 
 use crate::{ClusterView, Grant, VolumeInfo};
 
@@ -109,6 +109,63 @@ pub enum Request {
         /// Members whose segment exists.
         nodes: Vec<NodeId>,
     },
+    /// See [`crate::MetaClient::successor`].
+    Successor {
+        /// The volume.
+        volume: VolumeId,
+        /// The group.
+        pg: PgId,
+        /// The member that would be replaced.
+        old: NodeId,
+    },
+    /// See [`crate::MetaClient::begin_replacement`].
+    BeginReplacement {
+        /// The volume.
+        volume: VolumeId,
+        /// The group.
+        pg: PgId,
+        /// Its membership epoch as the caller knows it.
+        membership: MembershipEpoch,
+        /// The member to be replaced.
+        old: NodeId,
+    },
+    /// See [`crate::MetaClient::mark_hydrated`].
+    MarkHydrated {
+        /// The volume.
+        volume: VolumeId,
+        /// As granted.
+        epoch: VolumeEpoch,
+        /// The group.
+        pg: PgId,
+        /// The successor.
+        new: NodeId,
+    },
+    /// See [`crate::MetaClient::finish_replacement`].
+    FinishReplacement {
+        /// The volume.
+        volume: VolumeId,
+        /// The group.
+        pg: PgId,
+        /// Its membership epoch as the caller knows it.
+        membership: MembershipEpoch,
+        /// Who leaves.
+        old: NodeId,
+        /// Who stays.
+        new: NodeId,
+    },
+    /// See [`crate::MetaClient::revert_replacement`].
+    RevertReplacement {
+        /// The volume.
+        volume: VolumeId,
+        /// The group.
+        pg: PgId,
+        /// Its membership epoch as the caller knows it.
+        membership: MembershipEpoch,
+        /// Who stays.
+        old: NodeId,
+        /// Who leaves.
+        new: NodeId,
+    },
     /// A member tells the group which data folder it runs on, so that a wiped one is recognised.
     JoinMember {
         /// Member id.
@@ -136,7 +193,8 @@ pub enum Reply {
         /// The node's id.
         node: NodeId,
     },
-    /// To [`Request::CreateVolume`], [`Request::Volume`], [`Request::AddPg`], [`Request::MarkCreated`].
+    /// To [`Request::CreateVolume`], [`Request::Volume`], [`Request::AddPg`], [`Request::MarkCreated`] and the steps of a
+    /// replacement.
     Volume(VolumeInfo),
     /// To [`Request::Acquire`].
     Grant(Grant),
@@ -147,6 +205,11 @@ pub enum Reply {
     },
     /// To [`Request::Heartbeat`], [`Request::Release`], [`Request::JoinMember`].
     Done,
+    /// To [`Request::Successor`].
+    Successor {
+        /// Who would succeed.
+        new: NodeId,
+    },
     /// To [`Request::Hello`].
     Hello(Hello),
 }

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sextant_redo::{AzId, ClusterId, Geometry, NodeId, PgId, VolumeEpoch, VolumeId};
+use sextant_redo::{AzId, ClusterId, Geometry, MembershipEpoch, NodeId, PgId, VolumeEpoch, VolumeId};
 use tokio::time::Instant;
 
 use crate::api::{Hello, Reply, Request};
@@ -146,6 +146,64 @@ impl MetaClient {
     ) -> Result<VolumeInfo> {
         let request = Request::MarkCreated { volume, epoch, pg, nodes: nodes.to_vec() };
         self.volume_reply(&request).await
+    }
+
+    /// Who would succeed member `old` of `pg`, were its replacement begun now. Changes nothing.
+    pub async fn successor(&self, volume: VolumeId, pg: PgId, old: NodeId) -> Result<NodeId> {
+        match self.call(&Request::Successor { volume, pg, old }).await? {
+            Reply::Successor { new } => Ok(new),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Begins to replace member `old` of `pg` by a living node of its zone; the volume as it is when that is under way
+    /// already. From the answer on writes need both quorums; the writer creates the successor's segment and brings it up
+    /// to date. [`MetaError::StaleMembership`] when the group is no longer at `membership`,
+    /// [`MetaError::NotEnoughNodes`] when nobody can succeed.
+    pub async fn begin_replacement(
+        &self,
+        volume: VolumeId,
+        pg: PgId,
+        membership: MembershipEpoch,
+        old: NodeId,
+    ) -> Result<VolumeInfo> {
+        self.volume_reply(&Request::BeginReplacement { volume, pg, membership, old }).await
+    }
+
+    /// Records that successor `new` has all log that its group made durable. The writer's to say:
+    /// [`MetaError::Fenced`] when the epoch is over.
+    pub async fn mark_hydrated(
+        &self,
+        volume: VolumeId,
+        epoch: VolumeEpoch,
+        pg: PgId,
+        new: NodeId,
+    ) -> Result<VolumeInfo> {
+        self.volume_reply(&Request::MarkHydrated { volume, epoch, pg, new }).await
+    }
+
+    /// Finishes a replacement whose successor is hydrated: `old` is no member any more.
+    /// [`MetaError::StaleMembership`] when the group is no longer at `membership`.
+    pub async fn finish_replacement(
+        &self,
+        volume: VolumeId,
+        pg: PgId,
+        membership: MembershipEpoch,
+        (old, new): (NodeId, NodeId),
+    ) -> Result<VolumeInfo> {
+        self.volume_reply(&Request::FinishReplacement { volume, pg, membership, old, new }).await
+    }
+
+    /// Undoes a replacement that is not finished: `new` is no member any more.
+    /// [`MetaError::StaleMembership`] when the group is no longer at `membership`.
+    pub async fn revert_replacement(
+        &self,
+        volume: VolumeId,
+        pg: PgId,
+        membership: MembershipEpoch,
+        (old, new): (NodeId, NodeId),
+    ) -> Result<VolumeInfo> {
+        self.volume_reply(&Request::RevertReplacement { volume, pg, membership, old, new }).await
     }
 
     /// Puts a metadata member's data folder on record.

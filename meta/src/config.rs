@@ -28,13 +28,28 @@ pub struct MetaConfig {
     /// is ten heartbeats of the group. No safety depends on it.
     #[serde(default = "default_lease_ms")]
     pub lease_ms: u64,
+    /// Silence after which a storage node's copies are replaced by the leader itself, in seconds; 0 leaves that to an
+    /// operator. Five minutes: longer than a restart or a reboot, whose node comes back with its data, and short beside
+    /// the time to a second failure. A node that comes back before its successor is complete stays.
+    #[serde(default = "default_replace_after_s")]
+    pub replace_after_s: u64,
 }
 
 fn default_lease_ms() -> u64 {
     1000
 }
 
+fn default_replace_after_s() -> u64 {
+    300
+}
+
 impl MetaConfig {
+    /// After which silence a node is replaced, if at all.
+    #[must_use]
+    pub fn replace_after(&self) -> Option<Duration> {
+        (self.replace_after_s > 0).then(|| Duration::from_secs(self.replace_after_s))
+    }
+
     /// The lease length.
     #[must_use]
     pub fn lease(&self) -> Duration {
@@ -53,6 +68,13 @@ impl MetaConfig {
         }
         if self.listen.port() == 0 {
             return wrong("`listen` needs a fixed port: the other members must know it".to_owned());
+        }
+        if (1..10).contains(&self.replace_after_s) {
+            return wrong(format!(
+                "`replace_after_s` is {}; below 10 s every restart of a storage node would begin to move its copies. 0 \
+                 never does",
+                self.replace_after_s
+            ));
         }
         if self.lease_ms < 100 {
             return wrong(format!(

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
-use sextant_redo::{ClusterId, NodeId, VolumeEpoch, VolumeId};
+use sextant_redo::{ClusterId, MembershipEpoch, NodeId, VolumeEpoch, VolumeId};
 
 /// Result of this crate's calls.
 pub type Result<T, E = MetaError> = std::result::Result<T, E>;
@@ -42,6 +42,14 @@ pub enum MetaError {
     Fenced {
         /// The newest granted epoch.
         current: VolumeEpoch,
+    },
+    /// The protection group's members have changed since the caller looked.
+    #[error(
+        "the protection group's membership epoch is now {current}; nothing was changed. Look at its members again"
+    )]
+    StaleMembership {
+        /// The current membership epoch.
+        current: MembershipEpoch,
     },
     /// Six storage nodes, two in each of three availability zones, are needed to place a protection group.
     #[error("a protection group needs {needed}; {have}. Start more storage nodes, then try again")]

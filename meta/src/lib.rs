@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | [`mod@state`] | the metadata as a pure state machine: commands in, typed answers out |
 //! | [`mod@lease`] | writer leases as the leader sees them: a pure core over monotonic time |
+//! | [`mod@replacement`] | which silent storage nodes the leader replaces by itself: a pure decision |
 //! | `raft` | the one place that names openraft: log store, snapshots, network |
 //! | `server` | one TCP port for clients and peers, start-up and its refusals |
 //! | [`mod@api`] | what clients and members say to each other |
@@ -25,6 +26,7 @@ mod error;
 pub mod lease;
 mod metrics;
 mod raft;
+pub mod replacement;
 mod server;
 pub mod state;
 mod types;
@@ -33,4 +35,6 @@ pub use client::MetaClient;
 pub use config::MetaConfig;
 pub use error::{MetaError, Result};
 pub use server::run;
-pub use types::{ClusterView, Grant, Member, MetaMember, NodeInfo, PgInfo, VolumeInfo, WriterInfo};
+pub use types::{
+    ClusterView, Grant, Member, MetaMember, NodeInfo, PgInfo, Replacement, VolumeInfo, WriterInfo,
+};

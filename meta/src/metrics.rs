@@ -29,6 +29,8 @@ pub(crate) struct Metrics {
     pub(crate) fenced: IntCounter,
     /// Storage nodes whose heartbeat is fresh, at the leader.
     pub(crate) nodes_alive: IntGauge,
+    /// Steps of replacements that this member decided on by itself.
+    pub(crate) replacements: IntCounterVec,
     /// Connections closed because their bytes were no frames.
     pub(crate) garbage: IntCounter,
 }
@@ -69,6 +71,11 @@ impl Metrics {
             nodes_alive: register_int_gauge!(
                 "sextant_meta_nodes_alive",
                 "Storage nodes whose heartbeat is fresh, at the leader"
+            )?,
+            replacements: register_int_counter_vec!(
+                "sextant_meta_replacement_steps_total",
+                "Steps of replacements that this member decided on by itself, by step",
+                &["step"]
             )?,
             garbage: register_int_counter!(
                 "sextant_meta_garbage_connections_total",

@@ -26,6 +26,7 @@ use sextant_redo::NodeId;
 
 use crate::lease::{Leases, Moment};
 use crate::raft::{Group, Store};
+use crate::replacement::Heard;
 use crate::{MetaClient, MetaConfig, MetaError, Result};
 
 /// A storage node whose heartbeat is younger lives.
@@ -117,9 +118,15 @@ impl Member {
     /// Nodes heard lately.
     fn alive(&self) -> BTreeSet<NodeId> {
         let now = self.now();
-        let mut beats = self.beats.lock().unwrap_or_else(PoisonError::into_inner);
-        beats.retain(|_, at| now.saturating_sub(*at) < ALIVE);
-        beats.keys().copied().collect()
+        let beats = self.beats.lock().unwrap_or_else(PoisonError::into_inner);
+        beats.iter().filter(|(_, at)| now.saturating_sub(**at) < ALIVE).map(|(node, _)| *node).collect()
+    }
+
+    /// Every registered node, as one sees it who listens since `led`.
+    fn heard(&self, led: Moment) -> Heard {
+        let beats = self.beats.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let last = |node: &NodeId| (*node, beats.get(node).copied());
+        self.store.read(|state| Heard::judge(state.nodes.keys().map(last), led, self.now(), ALIVE))
     }
 }
 

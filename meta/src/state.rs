@@ -7,18 +7,20 @@
 //! - A business error is an answer, and the state stays as it was.
 //! - Applying a command again changes nothing, except [`Command::Acquire`], which compares the epoch first.
 //! - An id is the log index of the command that made it: never reused.
-//! - Epochs only grow. A protection group has six members on distinct nodes, two in each of three zones.
+//! - Epochs only grow. A protection group has six members on distinct nodes, two in each of three zones, and a successor
+//!   for each of the at most two that are being replaced.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod command;
+mod membership;
 mod nodes;
 mod placement;
 #[cfg(test)]
 mod tests;
 mod volumes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sextant_redo::{
@@ -27,9 +29,10 @@ use sextant_redo::{
 use std::net::SocketAddr;
 
 pub use command::{Command, Outcome};
+pub use membership::REPLACEMENTS_MAX;
 pub use placement::{AZS, COPIES_PER_AZ};
 
-use crate::{MetaError, Result, VolumeInfo, WriterInfo};
+use crate::{MetaError, Replacement, Result, VolumeInfo, WriterInfo};
 
 /// All that the group agrees on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,8 +82,14 @@ pub struct VolumeRecord {
 pub struct PgRecord {
     /// Raised by each step of a membership change.
     pub membership: MembershipEpoch,
-    /// Six nodes, by zone, and whether the segment is known to exist.
+    /// Six nodes, by zone, and whether the segment is known to exist; behind them the successors.
     pub members: Vec<PgMember>,
+    /// Which of them are being replaced by which.
+    #[serde(default)]
+    pub replacements: Vec<Replacement>,
+    /// Nodes that may still hold a copy from an earlier membership. Never chosen again: a successor starts from nothing.
+    #[serde(default)]
+    pub former: BTreeSet<NodeId>,
 }
 
 /// A place of a group.
@@ -112,6 +121,18 @@ impl MetaState {
             Command::MarkCreated { volume, epoch, pg, nodes } => {
                 self.mark_created(*volume, *epoch, *pg, nodes)
             }
+            Command::BeginReplacement { volume, pg, membership, old, automatic, alive } => {
+                self.begin_replacement((*volume, *pg), *membership, *old, *automatic, alive)
+            }
+            Command::MarkHydrated { volume, epoch, pg, new } => {
+                self.mark_hydrated((*volume, *pg), *epoch, *new)
+            }
+            Command::FinishReplacement { volume, pg, membership, old, new } => {
+                self.finish_replacement((*volume, *pg), *membership, *old, *new)
+            }
+            Command::RevertReplacement { volume, pg, membership, old, new } => {
+                self.revert_replacement((*volume, *pg), *membership, *old, *new)
+            }
         }
     }
 
@@ -129,6 +150,15 @@ impl MetaState {
     #[must_use]
     pub fn volume_named(&self, name: &str) -> Option<VolumeId> {
         self.volumes.iter().find(|(_, volume)| volume.name == name).map(|(id, _)| *id)
+    }
+
+    /// A group of a volume.
+    pub fn group(&self, (volume, pg): (VolumeId, PgId)) -> Result<&PgRecord> {
+        self.volume(volume)?.pgs.get(pg_index(pg)).ok_or_else(|| no_group(pg))
+    }
+
+    fn group_mut(&mut self, (volume, pg): (VolumeId, PgId)) -> Result<&mut PgRecord> {
+        self.volume_mut(volume)?.pgs.get_mut(pg_index(pg)).ok_or_else(|| no_group(pg))
     }
 
     fn volume_mut(&mut self, id: VolumeId) -> Result<&mut VolumeRecord> {
@@ -152,6 +182,10 @@ pub enum Applied {
 /// The writer's right to change the volume: its epoch is the newest granted one.
 fn check_epoch(volume: &VolumeRecord, epoch: VolumeEpoch) -> Result<()> {
     if volume.epoch == epoch { Ok(()) } else { Err(MetaError::Fenced { current: volume.epoch }) }
+}
+
+fn no_group(pg: PgId) -> MetaError {
+    MetaError::refused(format!("the volume has no protection group {pg}"))
 }
 
 fn pg_index(pg: PgId) -> usize {

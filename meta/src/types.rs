@@ -44,8 +44,26 @@ pub struct PgInfo {
     pub pg: PgId,
     /// Raised by each step of a membership change.
     pub membership: MembershipEpoch,
-    /// Six members, two in each availability zone, on distinct nodes.
+    /// Six members, two in each availability zone, on distinct nodes; behind them the successors of those that are being
+    /// replaced.
     pub members: Vec<Member>,
+    /// Replacements that are under way, at most two. The quorums follow from them: write = 4 of 6 of *every* choice
+    /// between old and new (P18 section 4.1).
+    #[serde(default)]
+    pub replacements: Vec<Replacement>,
+}
+
+/// A member and its successor, both of them members until the change is finished or reverted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replacement {
+    /// Who is being replaced.
+    pub old: NodeId,
+    /// By whom: a node of the same availability zone that never held a copy of this group.
+    pub new: NodeId,
+    /// Whether a writer has reported that the successor has all log that its group made durable.
+    pub hydrated: bool,
+    /// Whether the metadata leader began it by itself, since the old node was silent for too long.
+    pub automatic: bool,
 }
 
 /// Who was granted the right to write.

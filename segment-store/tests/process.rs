@@ -45,6 +45,7 @@ fn meta(dir: &Path) -> (Running<()>, SocketAddr) {
         data: dir.to_owned(),
         peers: BTreeMap::from([(1, listen)]),
         lease_ms: 1000,
+        replace_after_s: 0,
     };
     let (stop, stopped) = oneshot::channel::<()>();
     let thread = std::thread::spawn(move || {

@@ -50,6 +50,7 @@ impl Cluster {
                 data: dir.path().join(format!("meta{id}")),
                 peers: peers.clone(),
                 lease_ms: 1000,
+                replace_after_s: 0,
             };
             meta_tasks.spawn(async move {
                 if let Err(error) = sextant_meta::run(config, std::future::pending()).await {

@@ -39,6 +39,10 @@ pub(crate) struct Options {
     /// pauses. Safety does not depend on it
     #[arg(long, value_name = "MS")]
     lease_ms: Option<u64>,
+    /// Silence after which the copies of a storage node are replaced without being asked, in seconds, default 300: longer
+    /// than a reboot, short beside the time to a second failure. 0 leaves it to `sextant segment replace`
+    #[arg(long, value_name = "S")]
+    replace_after_s: Option<u64>,
 }
 
 /// A member of the group, written `ID=ADDR:PORT`.
@@ -84,6 +88,7 @@ impl Options {
                 .map(|peer| (peer.id, peer.address))
                 .collect(),
             lease_ms: self.lease_ms.or(file.lease_ms).unwrap_or(1000),
+            replace_after_s: self.replace_after_s.or(file.replace_after_s).unwrap_or(300),
         })
     }
 }

@@ -1,4 +1,5 @@
-//! What a leader does unasked: names the cluster once, starts the leases of its term, shows who lives.
+//! What a leader does unasked: names the cluster once, starts the leases of its term, shows who lives, replaces storage
+//! nodes that are lost.
 
 use std::fs::File;
 use std::io::Read;
@@ -7,8 +8,10 @@ use std::time::Duration;
 use sextant_redo::ClusterId;
 
 use super::Member;
+use crate::lease::Moment;
 use crate::metrics::METRICS;
 use crate::raft::Group;
+use crate::replacement;
 use crate::state::Command;
 
 /// How often gauges are refreshed when nothing happens.
@@ -20,6 +23,7 @@ const NAME_AGAIN: Duration = Duration::from_millis(20);
 /// Follows leadership for ever.
 pub(super) async fn lead(member: &Member, group: &Group) {
     let mut led = None;
+    let mut since = member.now();
     loop {
         let now = group.leadership();
         if now.leads {
@@ -31,6 +35,7 @@ pub(super) async fn lead(member: &Member, group: &Group) {
         if led != leads {
             tracing::info!(leader = ?now.leader, term = now.term, role = now.role, "metadata leadership");
             led = leads;
+            since = member.now();
         }
         METRICS.leader.set(i64::from(now.leads));
         METRICS.term.set(i64::try_from(now.term).unwrap_or(i64::MAX));
@@ -44,6 +49,9 @@ pub(super) async fn lead(member: &Member, group: &Group) {
         if now.leads && member.store.read(|state| state.cluster).is_none() {
             name_cluster(group).await;
             pause = NAME_AGAIN;
+        }
+        if now.leads && now.confirmed {
+            replace_lost(member, group, since).await;
         }
         tokio::select! {
             () = group.changed() => {}
@@ -61,6 +69,22 @@ async fn name_cluster(group: &Group) {
     match group.propose(Command::InitCluster { cluster }).await {
         Ok(applied) => tracing::info!(?applied, "the cluster has its id"),
         Err(error) => tracing::debug!(%error, "the cluster's id could not be committed yet"),
+    }
+}
+
+/// Begins and reverts replacements of storage nodes that were silent for long, as heard since this member leads.
+async fn replace_lost(member: &Member, group: &Group, since: Moment) {
+    let Some(after) = member.config.replace_after() else { return };
+    let heard = member.heard(since);
+    for step in member.store.read(|state| replacement::decide(state, &heard, after)) {
+        let what = step.to_string();
+        match group.propose(step.clone()).await {
+            Ok(_) => {
+                tracing::warn!(what, step = ?step, "a storage node's silence changes a protection group")
+            }
+            Err(error) => tracing::debug!(what, %error, "a replacement could not be decided now"),
+        }
+        METRICS.replacements.with_label_values(&[what.as_str()]).inc();
     }
 }
 

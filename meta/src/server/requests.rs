@@ -61,6 +61,29 @@ impl Member {
             Request::MarkCreated { volume: id, epoch, pg, nodes } => {
                 volume(group.propose(Command::MarkCreated { volume: id, epoch, pg, nodes }).await?)
             }
+            Request::Successor { volume, pg, old } => {
+                group.read_barrier().await?;
+                let alive = self.alive();
+                let new = self.store.read(|state| state.successor((volume, pg), old, &alive))?;
+                Ok(Reply::Successor { new })
+            }
+            Request::BeginReplacement { volume: id, pg, membership, old } => {
+                let alive = self.alive();
+                let command =
+                    Command::BeginReplacement { volume: id, pg, membership, old, automatic: false, alive };
+                volume(group.propose(command).await?)
+            }
+            Request::MarkHydrated { volume: id, epoch, pg, new } => {
+                volume(group.propose(Command::MarkHydrated { volume: id, epoch, pg, new }).await?)
+            }
+            Request::FinishReplacement { volume: id, pg, membership, old, new } => {
+                let command = Command::FinishReplacement { volume: id, pg, membership, old, new };
+                volume(group.propose(command).await?)
+            }
+            Request::RevertReplacement { volume: id, pg, membership, old, new } => {
+                let command = Command::RevertReplacement { volume: id, pg, membership, old, new };
+                volume(group.propose(command).await?)
+            }
             Request::JoinMember { id, uuid } => {
                 group.propose(Command::JoinMember { id, uuid }).await.map(|_| Reply::Done)
             }

@@ -26,7 +26,15 @@ async fn slow_disks_slow_the_group_down_and_no_more() {
     for (id, addr) in &peers {
         let data = dir.path().join(id.to_string());
         let http = ([127, 0, 0, 1], 0).into();
-        let config = MetaConfig { id: *id, listen: *addr, http, data, peers: peers.clone(), lease_ms: 1000 };
+        let config = MetaConfig {
+            id: *id,
+            listen: *addr,
+            http,
+            data,
+            peers: peers.clone(),
+            lease_ms: 1000,
+            replace_after_s: 0,
+        };
         members.spawn(async move {
             let mut dir = DataDir::open(&config.data, "meta").unwrap();
             let store = slow_store(config.id, Duration::from_millis(250)).await;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use sextant_redo::{ClusterId, Geometry, NodeId, PgId, VolumeEpoch, VolumeId};
+use sextant_redo::{ClusterId, Geometry, MembershipEpoch, NodeId, PgId, VolumeEpoch, VolumeId};
 
 use super::{Applied, NodeRecord};
 use crate::{Result, WriterInfo};
@@ -81,6 +81,58 @@ pub enum Command {
         /// Where.
         nodes: Vec<NodeId>,
     },
+    /// Begins to replace a member; the successor is chosen here.
+    BeginReplacement {
+        /// Volume.
+        volume: VolumeId,
+        /// Group.
+        pg: PgId,
+        /// The group's membership epoch when this was decided.
+        membership: MembershipEpoch,
+        /// Who is to be replaced.
+        old: NodeId,
+        /// The leader decided so by itself.
+        automatic: bool,
+        /// Nodes that live, as the leader sees it.
+        alive: BTreeSet<NodeId>,
+    },
+    /// Records that a successor has all log that its group made durable.
+    MarkHydrated {
+        /// Volume.
+        volume: VolumeId,
+        /// As granted: a writer that was superseded cannot say so.
+        epoch: VolumeEpoch,
+        /// Group.
+        pg: PgId,
+        /// The successor.
+        new: NodeId,
+    },
+    /// Ends a replacement: the successor stays, the old member leaves. Only once the successor is hydrated.
+    FinishReplacement {
+        /// Volume.
+        volume: VolumeId,
+        /// Group.
+        pg: PgId,
+        /// The group's membership epoch when this was decided.
+        membership: MembershipEpoch,
+        /// Who leaves.
+        old: NodeId,
+        /// Who stays.
+        new: NodeId,
+    },
+    /// Ends a replacement the other way: the old member stays, the successor leaves.
+    RevertReplacement {
+        /// Volume.
+        volume: VolumeId,
+        /// Group.
+        pg: PgId,
+        /// The group's membership epoch when this was decided.
+        membership: MembershipEpoch,
+        /// Who stays.
+        old: NodeId,
+        /// Who leaves.
+        new: NodeId,
+    },
 }
 
 impl fmt::Display for Command {
@@ -94,6 +146,10 @@ impl fmt::Display for Command {
             Command::Release { .. } => "release",
             Command::AddPg { .. } => "add protection group",
             Command::MarkCreated { .. } => "mark created",
+            Command::BeginReplacement { .. } => "begin replacement",
+            Command::MarkHydrated { .. } => "mark hydrated",
+            Command::FinishReplacement { .. } => "finish replacement",
+            Command::RevertReplacement { .. } => "revert replacement",
         };
         f.write_str(name)
     }

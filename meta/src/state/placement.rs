@@ -50,7 +50,7 @@ impl MetaState {
     }
 
     /// Segments on each node that has any.
-    fn segments_per_node(&self) -> BTreeMap<NodeId, usize> {
+    pub(super) fn segments_per_node(&self) -> BTreeMap<NodeId, usize> {
         let mut load = BTreeMap::new();
         for volume in self.volumes.values() {
             for member in volume.pgs.iter().flat_map(|pg| &pg.members) {

@@ -7,6 +7,8 @@ use sextant_redo::{AzId, ClusterId, Geometry, NodeId, PgId, VolumeEpoch, VolumeI
 
 use super::*;
 
+mod replacing;
+
 const GEOMETRY: Geometry = Geometry { pages_per_pg: 16 };
 
 fn node(uuid: u64, az: u16) -> NodeRecord {
@@ -216,6 +218,21 @@ fn commands() -> impl Strategy<Value = Vec<Command>> {
             .prop_map(|(volume, epoch, pg, alive)| Command::AddPg { volume, epoch, pg: PgId(pg), alive }),
         2 => (volume(), epoch(), 0u32..3, proptest::collection::vec((1u64..30).prop_map(NodeId), 0..4))
             .prop_map(|(volume, epoch, pg, nodes)| Command::MarkCreated { volume, epoch, pg: PgId(pg), nodes }),
+        6 => (volume(), 0u32..2, any::<u8>(), alive(), any::<bool>()).prop_map(|(volume, pg, pick, alive, automatic)| {
+            let (old, membership) = (NodeId(u64::from(pick)), MembershipEpoch(u64::from(pick % 8)));
+            Command::BeginReplacement { volume, pg: PgId(pg), membership, old, automatic, alive }
+        }),
+        4 => (volume(), epoch(), 0u32..2, any::<u8>()).prop_map(|(volume, epoch, pg, pick)| {
+            Command::MarkHydrated { volume, epoch, pg: PgId(pg), new: NodeId(u64::from(pick)) }
+        }),
+        4 => (volume(), 0u32..2, any::<u8>(), any::<bool>()).prop_map(|(volume, pg, pick, finish)| {
+            let (old, membership) = (NodeId(u64::from(pick)), MembershipEpoch(u64::from(pick % 8)));
+            let (pg, new) = (PgId(pg), NodeId(0));
+            match finish {
+                true => Command::FinishReplacement { volume, pg, membership, old, new },
+                false => Command::RevertReplacement { volume, pg, membership, old, new },
+            }
+        }),
     ];
     proptest::collection::vec(one, 0..200)
 }
@@ -226,11 +243,16 @@ fn aim(state: &MetaState, mut command: Command) -> Command {
     if let Command::Acquire { volume, .. }
     | Command::Release { volume, .. }
     | Command::AddPg { volume, .. }
-    | Command::MarkCreated { volume, .. } = &mut command
+    | Command::MarkCreated { volume, .. }
+    | Command::BeginReplacement { volume, .. }
+    | Command::MarkHydrated { volume, .. }
+    | Command::FinishReplacement { volume, .. }
+    | Command::RevertReplacement { volume, .. } = &mut command
         && let Some(target) = known.get(volume.0 as usize % (known.len() + 1))
     {
         *volume = *target;
     }
+    replacing::aim(state, &mut command);
     command
 }
 
@@ -238,12 +260,14 @@ fn check_placement(state: &MetaState) {
     for (id, volume) in &state.volumes {
         for (at, pg) in volume.pgs.iter().enumerate() {
             let nodes: BTreeSet<NodeId> = pg.members.iter().map(|member| member.node).collect();
-            assert_eq!(nodes.len(), 6, "{id:?} pg {at}: six distinct nodes");
+            assert_eq!(nodes.len(), pg.members.len(), "{id:?} pg {at}: distinct nodes");
+            assert_eq!(nodes.len(), 6 + pg.replacements.len(), "{id:?} pg {at}: six, and successors");
             let mut per_az = BTreeMap::new();
-            for node in nodes {
-                *per_az.entry(state.nodes[&node].az).or_insert(0) += 1;
+            for member in &pg.members[..6] {
+                *per_az.entry(state.nodes[&member.node].az).or_insert(0) += 1;
             }
             assert_eq!(per_az.values().copied().collect::<Vec<_>>(), [2, 2, 2], "{id:?} pg {at}");
+            replacing::check(state, pg);
         }
     }
 }
@@ -259,8 +283,7 @@ fn check_growth(before: &MetaState, after: &MetaState) {
         assert!(new.epoch >= old.epoch && new.geometry_epoch >= old.geometry_epoch);
         assert!(new.writer.as_ref().is_none_or(|writer| writer.epoch == new.epoch));
         for (old, new) in old.pgs.iter().zip(&new.pgs) {
-            assert!(new.membership >= old.membership);
-            assert!(old.members.iter().zip(&new.members).all(|(old, new)| old.node == new.node));
+            replacing::check_step(old, new);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sextant_redo::{AzId, Geometry, GeometryEpoch, MembershipEpoch, NodeId, PgId, VolumeEpoch, VolumeId};
+use sextant_redo::{AzId, Geometry, GeometryEpoch, NodeId, PgId, VolumeEpoch, VolumeId};
 
 use super::nodes::check_name;
 use super::placement::Need;
@@ -32,7 +32,7 @@ impl MetaState {
             geometry_epoch: GeometryEpoch(1),
             epoch: VolumeEpoch(0),
             writer: None,
-            pgs: vec![PgRecord { membership: MembershipEpoch(1), members }],
+            pgs: vec![PgRecord::new(members)],
         };
         self.volumes.insert(id, volume);
         self.volume_info(id).map(Applied::Volume)
@@ -92,7 +92,7 @@ impl MetaState {
         if pg_index(pg) == have {
             let members = self.place(alive, Need::WriteQuorumAlive)?;
             let volume = self.volume_mut(id)?;
-            volume.pgs.push(PgRecord { membership: MembershipEpoch(1), members });
+            volume.pgs.push(PgRecord::new(members));
             volume.geometry_epoch.0 += 1;
         }
         self.volume_info(id).map(Applied::Volume)
@@ -105,12 +105,8 @@ impl MetaState {
         pg: PgId,
         nodes: &[NodeId],
     ) -> Result<Applied> {
-        let volume = self.volume_mut(id)?;
-        check_epoch(volume, epoch)?;
-        let group = volume
-            .pgs
-            .get_mut(pg_index(pg))
-            .ok_or_else(|| MetaError::refused(format!("the volume has no protection group {pg}")))?;
+        check_epoch(self.volume(id)?, epoch)?;
+        let group = self.group_mut((id, pg))?;
         let stranger = nodes.iter().find(|node| group.members.iter().all(|member| member.node != **node));
         if let Some(node) = stranger {
             return Err(MetaError::refused(format!("node {node} is no member of protection group {pg}")));
@@ -147,6 +143,7 @@ impl MetaState {
                 created: member.created,
             });
         }
-        Ok(PgInfo { pg, membership: record.membership, members })
+        let replacements = record.replacements.clone();
+        Ok(PgInfo { pg, membership: record.membership, members, replacements })
     }
 }

@@ -114,6 +114,7 @@ impl Cluster {
             data: self.folder(id),
             peers: self.peers.clone(),
             lease_ms: self.lease_ms,
+            replace_after_s: 0,
         }
     }
 
