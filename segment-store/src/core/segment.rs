@@ -2,6 +2,8 @@
 //!
 //! What must hold:
 //! - epochs never go down, and nothing with a lower one is admitted once a higher one was seen, durable or not;
+//! - a higher membership epoch is taken over from whoever holds the volume epoch, in front of what it came with; a higher
+//!   volume epoch only from `OpenSegment`;
 //! - batches are admitted only from a sender of exactly the segment's volume epoch, and only when the segment knows
 //!   that opening's truncation range (or was created under that epoch). Without the range, void records of an older
 //!   writer would look like live ones below the new writer's first batch;
@@ -150,7 +152,7 @@ impl Segment {
 
     fn check_membership(&self, membership: MembershipEpoch) -> Result<(), SegmentError> {
         let current = self.door.membership;
-        if membership == current { Ok(()) } else { Err(SegmentError::StaleMembership { current }) }
+        if membership >= current { Ok(()) } else { Err(SegmentError::StaleMembership { current }) }
     }
 
     fn check_not_fenced(&self, epoch: VolumeEpoch) -> Result<(), SegmentError> {
@@ -158,7 +160,18 @@ impl Segment {
         if epoch < current { Err(SegmentError::Fenced { current }) } else { Ok(()) }
     }
 
-    /// Requests that come from the volume's current opener: both epochs must be the segment's own.
+    /// Epochs to record when the sender holds the volume epoch and knows a newer membership. The door closes for the
+    /// older one at once.
+    pub fn take_over(&mut self, epochs: Epochs) -> Option<Epochs> {
+        if epochs.volume != self.door.volume || epochs.membership <= self.door.membership {
+            return None;
+        }
+        self.door.membership = epochs.membership;
+        Some(self.door)
+    }
+
+    /// Requests that come from the volume's current opener: the volume epoch must be the segment's own, the membership
+    /// epoch no older.
     pub fn check_current(&self, epochs: Epochs) -> Result<(), SegmentError> {
         self.check_not_fenced(epochs.volume)?;
         if epochs.volume > self.door.volume {

@@ -123,7 +123,24 @@ impl Store {
         }
     }
 
+    /// A newer membership goes into the log in front of what it came with.
+    fn take_over(&mut self, request: &Request, out: &mut Vec<Action>) {
+        let (id, epochs) = match request {
+            Request::Append(append) => (append.segment, append.epochs),
+            Request::ReadPage { segment, epochs, .. }
+            | Request::ReadChain { segment, epochs, .. }
+            | Request::ReadLog { segment, epochs, .. }
+            | Request::Truncate { segment, epochs, .. } => (*segment, *epochs),
+            _ => return,
+        };
+        let slot = self.segments.get_mut(&id);
+        if let Some(epochs) = slot.and_then(|slot| slot.segment.take_over(epochs)) {
+            out.push(Action::Write(Some(Entry::Epochs(id, epochs)), None));
+        }
+    }
+
     fn admit(&mut self, ticket: Ticket, request: Request, out: &mut Vec<Action>) -> Result<(), SegmentError> {
+        self.take_over(&request, out);
         match request {
             Request::Hello { .. } => {
                 Err(SegmentError::BadRequest { what: "Hello comes once, first on a connection".into() })

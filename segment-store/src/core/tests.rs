@@ -90,17 +90,56 @@ fn a_lower_epoch_is_fenced_and_a_higher_one_must_open_first() {
     assert!(matches!(error(bench.send(stale)), SegmentError::Fenced { .. }));
 }
 
+fn at_membership(mut request: Request, membership: u64) -> Request {
+    match &mut request {
+        Request::Append(append) => append.epochs.membership.0 = membership,
+        Request::OpenSegment { epochs, .. } | Request::ReadLog { epochs, .. } => {
+            epochs.membership.0 = membership;
+        }
+        other => panic!("{other:?}"),
+    }
+    request
+}
+
 #[test]
-fn membership_epochs_must_agree() {
+fn a_newer_membership_is_taken_over_and_an_older_one_refused() {
     let (mut bench, mut writer) = (Bench::default(), Writer::new(3));
     bench.send(create(3));
-    let mut request = append(3, writer.batch(&[(1, 1)]));
-    if let Request::Append(append) = &mut request {
-        append.epochs.membership.0 = 9;
-    }
-    assert!(
-        matches!(error(bench.send(request)), SegmentError::StaleMembership { current } if current.0 == 1)
-    );
+    let (first, second) = (writer.batch(&[(1, 1)]), writer.batch(&[(1, 2)]));
+    let taken = bench.send(at_membership(append(3, first), 2));
+    assert!(matches!(taken, Reply::Appended { .. }), "{taken:?}");
+    assert_eq!(bench.store.segments()[&SEGMENT].segment.state().epochs.membership.0, 2, "durably");
+    let stale = |reply| matches!(error(reply), SegmentError::StaleMembership { current } if current.0 == 2);
+    assert!(stale(bench.send(append(3, second.clone()))));
+    assert!(stale(bench.send(open(4))), "nor does a newer opener who knows an older membership come in");
+    let (after, up_to, max_bytes) = (Lsn::ZERO, Lsn::MAX, 100);
+    let read = Request::ReadLog { segment: SEGMENT, epochs: epochs(3), after, up_to, max_bytes };
+    assert!(stale(bench.send(read)));
+    assert!(matches!(bench.send(at_membership(open(4), 3)), Reply::State(_)));
+    let of_the_fenced = bench.send(at_membership(append(3, second), 9));
+    assert!(matches!(error(of_the_fenced), SegmentError::Fenced { .. }));
+    assert_eq!(bench.store.segments()[&SEGMENT].segment.state().epochs.membership.0, 3);
+}
+
+#[test]
+fn an_older_membership_is_refused_before_the_newer_one_is_durable() {
+    let (mut store, mut actions, mut writer) = (Store::default(), Vec::new(), Writer::new(3));
+    store
+        .on_durable(&Entry::Created(SEGMENT, epochs(3)), LogAddress::default(), &mut |_, _, _| {})
+        .expect("applies");
+    let (first, second) = (writer.batch(&[(1, 1)]), writer.batch(&[(1, 2)]));
+    store.on_request(NOBODY, at_membership(append(3, first), 2), &mut actions);
+    let [
+        Action::Write(Some(Entry::Epochs(_, recorded)), None),
+        Action::Write(Some(Entry::Batch(_)), Some(_)),
+    ] = &actions[..]
+    else {
+        panic!("the newer epoch, then the batch: {actions:?}")
+    };
+    assert_eq!(recorded.membership.0, 2);
+    actions.clear();
+    store.on_request(NOBODY, append(3, second), &mut actions);
+    assert!(matches!(actions[..], [Action::Reply(_, Reply::Error(SegmentError::StaleMembership { .. }))]));
 }
 
 #[test]
