@@ -6,6 +6,8 @@
 //! - a node that is heard again before its successor is hydrated stays, and the successor goes;
 //! - what an operator began is the operator's: it is neither reverted nor counted here.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! The metadata service as the driver needs it: a seam, so that tests can stand in for it.
 
 use sextant_meta::{Grant, MetaClient, MetaError, VolumeInfo};
-use sextant_redo::{ClusterId, Geometry, NodeId, PgId, VolumeEpoch, VolumeId};
+use sextant_redo::{ClusterId, Geometry, MembershipEpoch, NodeId, PgId, VolumeEpoch, VolumeId};
 
 use crate::{BoxFuture, VolumeError};
 
@@ -31,6 +31,22 @@ pub(crate) trait Directory: Send + Sync + 'static {
         epoch: VolumeEpoch,
         pg: PgId,
         node: NodeId,
+    ) -> Answer<'_, VolumeInfo>;
+    /// Puts on record that a successor has everything durable.
+    fn mark_hydrated(
+        &self,
+        volume: VolumeId,
+        epoch: VolumeEpoch,
+        pg: PgId,
+        new: NodeId,
+    ) -> Answer<'_, VolumeInfo>;
+    /// Ends a replacement: the old member leaves.
+    fn finish_replacement(
+        &self,
+        volume: VolumeId,
+        pg: PgId,
+        membership: MembershipEpoch,
+        pair: (NodeId, NodeId),
     ) -> Answer<'_, VolumeInfo>;
 }
 
@@ -71,6 +87,26 @@ impl Directory for MetaClient {
         node: NodeId,
     ) -> Answer<'_, VolumeInfo> {
         Box::pin(async move { self.mark_created(volume, epoch, pg, &[node]).await })
+    }
+
+    fn mark_hydrated(
+        &self,
+        volume: VolumeId,
+        epoch: VolumeEpoch,
+        pg: PgId,
+        new: NodeId,
+    ) -> Answer<'_, VolumeInfo> {
+        Box::pin(self.mark_hydrated(volume, epoch, pg, new))
+    }
+
+    fn finish_replacement(
+        &self,
+        volume: VolumeId,
+        pg: PgId,
+        membership: MembershipEpoch,
+        pair: (NodeId, NodeId),
+    ) -> Answer<'_, VolumeInfo> {
+        Box::pin(self.finish_replacement(volume, pg, membership, pair))
     }
 }
 

@@ -6,6 +6,7 @@ mod directory;
 mod driver;
 mod error;
 mod log;
+pub mod membership;
 #[cfg(feature = "memory")]
 pub mod memory;
 mod metrics;

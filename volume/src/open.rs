@@ -137,7 +137,7 @@ impl Opener {
             let epoch = grant.epoch;
             tracing::info!(volume = %self.volume, %epoch, "opening under a new epoch");
             let Some(volume) = self.recover(cluster, grant, deadline).await? else {
-                tracing::warn!(volume = %self.volume, "the only segment with some record is gone; opening again");
+                tracing::warn!(volume = %self.volume, "opening again under another epoch");
                 continue;
             };
             let opened = Opened {

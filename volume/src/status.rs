@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use serde::Serialize;
-use sextant_redo::{AzId, Lsn, NodeId, PgId, VolumeEpoch, VolumeId};
+use sextant_meta::Replacement;
+use sextant_redo::{AzId, Lsn, MembershipEpoch, NodeId, PgId, VolumeEpoch, VolumeId};
 
 /// An open volume.
 #[derive(Debug, Clone, Serialize)]
@@ -35,11 +36,17 @@ pub struct GroupStatus {
     pub pg: PgId,
     /// Protection group complete LSN.
     pub pgcl: Lsn,
+    /// Membership epoch.
+    pub membership: MembershipEpoch,
+    /// True when that epoch is recorded at a write quorum; until then writes need the older quorum too.
+    pub settled: bool,
+    /// Members that are being replaced.
+    pub replacements: Vec<Replacement>,
     /// True when enough members are live to write.
     pub writable: bool,
     /// Batches kept for members that do not have them yet.
     pub retained_batches: usize,
-    /// Its six segments.
+    /// Its six segments, and those of successors.
     pub members: Vec<MemberStatus>,
 }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sextant_redo::wire::{Reply, Request, SegmentState};
+use sextant_redo::wire::{Reply, Request, SegmentError, SegmentState};
 use sextant_redo::{BatchHeader, Lsn, TruncationRange};
 
 use super::Driver;
@@ -25,10 +25,10 @@ impl Driver {
     pub(crate) fn spawn_join(self: &Rc<Self>, at: Place) {
         let mut core = self.core.borrow_mut();
         let member = core.member(at);
-        if member.live || member.joining {
+        if member.live || member.joining || !core.groups[at.group].membership.is_member(at.member) {
             return;
         }
-        member.joining = true;
+        core.member(at).joining = true;
         drop(core);
         tokio::task::spawn_local(Rc::clone(self).join(at));
     }
@@ -40,6 +40,9 @@ impl Driver {
             let node = self.core.borrow().node_of(at);
             if self.core.borrow().stopped || !self.core.borrow().nodes[node].is_ready() {
                 break; // whoever connects it next starts again
+            }
+            if !self.core.borrow().groups[at.group].membership.is_member(at.member) {
+                break;
             }
             match self.try_join(at, failures).await {
                 Ok(()) => break,
@@ -73,6 +76,10 @@ impl Driver {
                 if ours.is_none() || connection(&core) != ours {
                     return Err(CallError::Down);
                 }
+                let membership = &core.groups[at.group].membership;
+                if !membership.is_member(at.member) || !membership.has_recorded(at.member) {
+                    return Err(CallError::Unexpected("the group's members changed meanwhile".to_owned()));
+                }
                 if core.go_live(at, scl) {
                     let node = core.node_of(at);
                     core.flush(node);
@@ -85,7 +92,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Creates the segment if it never existed, and records the volume epoch there.
+    /// Creates the segment if it never existed, and records both epochs there.
     pub(crate) async fn open_segment(&self, at: Place) -> Result<SegmentState, CallError> {
         let (node, created, segment, epochs) = {
             let mut core = self.core.borrow_mut();
@@ -101,7 +108,9 @@ impl Driver {
             state_of(self.call(node, &Request::CreateSegment { segment, epochs }).await?)?;
             self.mark_created(at).await?;
         }
-        state_of(self.call(node, &Request::OpenSegment { segment, epochs }).await?)
+        let state = state_of(self.call(node, &Request::OpenSegment { segment, epochs }).await?)?;
+        self.core.borrow_mut().on_recorded(at, node, state.epochs.membership);
+        Ok(state)
     }
 
     /// Puts on record that the segment exists: from then on it must never come back empty.
@@ -192,9 +201,13 @@ impl Driver {
             let segment = core.groups[from.group].segment;
             (core.node_of(from), Request::ReadLog { segment, epochs, after, up_to, max_bytes: COPY_BYTES })
         };
-        let mut batches = match self.call(node, &request).await? {
-            Reply::Log { batches, .. } => batches,
-            other => return Err(unexpected(&other)),
+        let mut batches = match self.call(node, &request).await {
+            Ok(Reply::Log { batches, .. }) => batches,
+            Ok(other) => return Err(unexpected(&other)),
+            Err(CallError::Refused(SegmentError::ReadPointTooOld { pgmrpl })) => {
+                return Err(CallError::NeedsPages { log_start: pgmrpl });
+            }
+            Err(error) => return Err(error),
         };
         let mut reached = after;
         while !batches.is_empty() {

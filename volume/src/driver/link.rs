@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use sextant_node::net;
+use sextant_redo::Lsn;
 use sextant_redo::frame::{self, Frame};
 use sextant_redo::wire::{Append, PeerKind, Reply, Request, SegmentError};
 use tokio::net::TcpStream;
@@ -34,15 +35,27 @@ pub(crate) enum CallError {
     TimedOut,
     #[error("{0}")]
     Refused(SegmentError),
+    /// What the segment lacks is no longer in any peer's log: it needs a copy of a peer's pages first.
+    #[error(
+        "the peers' log starts at {log_start}, above what the segment has: it cannot be brought up to date from log alone"
+    )]
+    NeedsPages { log_start: Lsn },
     #[error("{0}")]
     Unexpected(String),
 }
 
 impl Driver {
-    /// Keeps a node connected as long as the driver runs.
+    /// Keeps a node connected as long as the driver runs and the node has a member.
     pub(crate) async fn run_link(self: Rc<Self>, node: usize) {
         let mut pause = PAUSE.0;
-        while !self.core.borrow().stopped {
+        loop {
+            {
+                let mut core = self.core.borrow_mut();
+                if core.stopped || !core.is_used(node) {
+                    core.nodes[node].linked = false;
+                    return;
+                }
+            }
             let addr = self.core.borrow().nodes[node].addr;
             let ended = match net::connect(addr, self.setup.tuning.call_timeout).await {
                 Ok(stream) => {
@@ -151,7 +164,13 @@ impl Driver {
             Reply::Error(SegmentError::Fenced { current }) if *current > self.setup.epoch => {
                 self.lose(VolumeError::Fenced { ours: self.setup.epoch, current: *current });
             }
-            Reply::Error(error) => self.on_refused(node, frame.request, error),
+            Reply::Error(error) => {
+                if matches!(error, SegmentError::StaleMembership { .. }) {
+                    self.outdated.set(true);
+                    self.ask_members.notify_one();
+                }
+                self.on_refused(node, frame.request, error);
+            }
             _ => {}
         }
         if let Some(call) = call {

@@ -7,21 +7,23 @@
 //! | `send` | rounds of batches, vectored writes |
 //! | `link` | a connection: introduction, frames in, frames out, again |
 //! | `join` | bringing one segment to where batches can be sent to it |
+//! | `members` | following changes of members, and finishing them |
 //! | `opening` | performs what [`crate::recovery`] asks for |
 //! | `read` | page reads with a hedge |
-//! | `upkeep` | lease, stalls, moved nodes, growth, status |
+//! | `upkeep` | lease, stalls, growth, status |
 //!
 //! Nothing is held across an await: each step borrows the state, changes it, and lets go.
 
 mod join;
 mod link;
+mod members;
 mod opening;
 mod read;
 mod send;
 mod state;
 mod upkeep;
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -143,6 +145,10 @@ pub(crate) struct Driver {
     pub(crate) lost: watch::Sender<Option<VolumeError>>,
     pub(crate) shared: OnceCell<Arc<Shared>>,
     pub(crate) growing: tokio::sync::Mutex<()>,
+    /// A segment knows a newer membership.
+    pub(crate) outdated: Cell<bool>,
+    /// Wakes the one who asks for the members.
+    pub(crate) ask_members: Notify,
 }
 
 /// Starts the driver on a thread of its own. It ends when `commands` is closed or the volume is lost.
@@ -177,15 +183,16 @@ impl Driver {
             lost: watch::Sender::new(None),
             shared: OnceCell::new(),
             growing: tokio::sync::Mutex::new(()),
+            outdated: Cell::new(false),
+            ask_members: Notify::new(),
         });
         for pg in &info.pgs {
             let segment = SegmentId { volume: driver.setup.volume, pg: pg.pg };
             driver.core.borrow_mut().add_group(segment, pg);
         }
-        let nodes = driver.core.borrow().nodes.len();
-        (0..nodes).for_each(|node| driver.spawn_link(node));
+        driver.connect_members();
         tokio::task::spawn_local(Rc::clone(&driver).keep_lease(lease_ms));
-        tokio::task::spawn_local(Rc::clone(&driver).follow_nodes());
+        tokio::task::spawn_local(Rc::clone(&driver).follow_volume());
         let answer = tokio::select! {
             answer = driver.open(deadline) => answer,
             () = opened.closed() => Err(VolumeError::Closed),
@@ -201,8 +208,12 @@ impl Driver {
         driver.lose(VolumeError::Closed);
     }
 
-    pub(crate) fn spawn_link(self: &Rc<Self>, node: usize) {
-        tokio::task::spawn_local(Rc::clone(self).run_link(node));
+    /// Starts a connection to every node that has a member and none yet.
+    pub(crate) fn connect_members(self: &Rc<Self>) {
+        let unlinked = self.core.borrow_mut().unlinked();
+        for node in unlinked {
+            tokio::task::spawn_local(Rc::clone(self).run_link(node));
+        }
     }
 
     /// From here on there is a tracker, and the log can be appended to.
@@ -215,7 +226,7 @@ impl Driver {
         let mut core = self.core.borrow_mut();
         for (group, last) in core.groups.iter_mut().zip(&outcome.points.last) {
             group.last = *last;
-            tracker.add_group(group.quorums.clone(), group.members.len(), *last);
+            tracker.add_group(group.membership.quorums().clone(), group.members.len(), *last);
             log.add_group(group.segment, *last);
         }
         core.tracker = Some(tracker);

@@ -32,7 +32,8 @@ pub(crate) enum Opening {
 impl Driver {
     /// Records the epoch, finds VDL, truncates: everything in front of "serve" (P18 section 2.4).
     pub(crate) async fn open(self: &Rc<Self>, deadline: Instant) -> Result<Opening, VolumeError> {
-        let groups = self.core.borrow().groups.iter().map(|g| (g.quorums.clone(), g.members.len())).collect();
+        let group = |g: &super::state::Group| (g.membership.quorums().clone(), g.members.len());
+        let groups = self.core.borrow().groups.iter().map(group).collect();
         let mut recovery = Recovery::new(self.setup.epoch, self.setup.lal, groups);
         let (events, mut answers) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
@@ -56,8 +57,13 @@ impl Driver {
                 () = tokio::time::sleep(PAUSE) => {}
             }
             while tasks.try_join_next().is_some() {}
+            if self.outdated.get() && Instant::now() < deadline {
+                tracing::warn!("the members of a group changed since the epoch was granted");
+                return Ok(Opening::Again);
+            }
             match recovery.stuck() {
                 true if *stuck_since.get_or_insert_with(Instant::now) + STUCK < Instant::now() => {
+                    tracing::warn!("the only segment with some record is gone");
                     return Ok(Opening::Again);
                 }
                 true => {}
@@ -86,7 +92,9 @@ impl Driver {
             Err(error) => {
                 tracing::warn!(group = place.group, member = place.member, %error, "a step of opening failed; again");
                 tokio::time::sleep(PAUSE).await;
-                if let Action::Copy { from, .. } = action {
+                if let Action::Copy { from, .. } = action
+                    && !matches!(error, CallError::NeedsPages { .. })
+                {
                     let _ = events.send(Event::Suspect(from));
                 }
                 Event::Failed(place)

@@ -8,11 +8,12 @@
 use std::io::{ErrorKind, IoSlice};
 use std::rc::Rc;
 
-use sextant_redo::wire::{Append, Request};
-use sextant_redo::{Lsn, frame};
+use bytes::Bytes;
+use sextant_redo::wire::{Append, Epochs, Request};
+use sextant_redo::{Lsn, VolumeEpoch, frame};
 
 use super::Driver;
-use super::state::{BATCH_HEAD, Core, Link, OutBatch, Outgoing};
+use super::state::{BATCH_HEAD, Core, Group, Link, OutBatch, Outgoing};
 use crate::log::{Filled, Round};
 use crate::metrics::METRICS;
 use crate::recovery::Place;
@@ -66,16 +67,7 @@ impl Core {
                 last: header.last,
             });
             let to = &mut self.groups[group];
-            let id = BATCH_ID | (group as u64) << 31 | (to.log_end() & 0x7fff_ffff);
-            let epochs = sextant_redo::wire::Epochs { volume: driver.setup.epoch, membership: to.membership };
-            let prefix = Append::prefix(to.segment, epochs);
-            let mut head = [0; BATCH_HEAD];
-            head[..frame::FRAME_HEADER].copy_from_slice(&frame::header(
-                Request::APPEND,
-                id,
-                &[&prefix, &bytes],
-            ));
-            head[frame::FRAME_HEADER..].copy_from_slice(&prefix);
+            let head = to.batch_head(group, to.log_end(), driver.setup.epoch, &bytes);
             self.retained_bytes += bytes.len();
             METRICS.batches.inc();
             let batch = OutBatch { head, bytes, prev_pg: start.prev_pg, last: header.last };
@@ -90,6 +82,18 @@ impl Core {
                 self.queue(Place { group, member });
             }
         }
+    }
+
+    /// The members have changed: kept batches go out under the newer epoch from now on.
+    pub(crate) fn address_again(&mut self, index: usize, volume: VolumeEpoch) {
+        let group = &mut self.groups[index];
+        let mut log = std::mem::take(&mut group.log);
+        for (seq, batch) in (group.log_base..).zip(&mut log) {
+            let OutBatch { ref bytes, prev_pg, last, .. } = **batch;
+            let head = group.batch_head(index, seq, volume, bytes);
+            *batch = Rc::new(OutBatch { head, bytes: bytes.clone(), prev_pg, last });
+        }
+        group.log = log;
     }
 
     /// Drops batches over the budget that are durable in their group; says which live members lacked them.
@@ -173,6 +177,18 @@ impl Core {
                 }
             }
         }
+    }
+}
+
+impl Group {
+    /// What goes in front of the batch with that sequence number, for every member alike.
+    fn batch_head(&self, index: usize, seq: u64, volume: VolumeEpoch, bytes: &Bytes) -> [u8; BATCH_HEAD] {
+        let id = BATCH_ID | (index as u64) << 31 | (seq & 0x7fff_ffff);
+        let prefix = Append::prefix(self.segment, Epochs { volume, membership: self.membership.epoch() });
+        let mut head = [0; BATCH_HEAD];
+        head[..frame::FRAME_HEADER].copy_from_slice(&frame::header(Request::APPEND, id, &[&prefix, bytes]));
+        head[frame::FRAME_HEADER..].copy_from_slice(&prefix);
+        head
     }
 }
 

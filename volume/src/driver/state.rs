@@ -10,13 +10,14 @@ use bytes::Bytes;
 use prometheus::IntCounter;
 use sextant_meta::{Member as MemberInfo, PgInfo};
 use sextant_redo::wire::{Append, Epochs, Reply};
-use sextant_redo::{AzId, Lsn, MembershipEpoch, NodeId, SegmentId, TruncationRange, frame};
+use sextant_redo::{AzId, Lsn, NodeId, SegmentId, TruncationRange, frame};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 
 use super::read::HedgeBudget;
+use crate::membership::Membership;
 use crate::metrics::METRICS;
-use crate::quorum::{MemberSet, QuorumSet};
+use crate::quorum::MemberSet;
 use crate::recovery::Place;
 use crate::tracker::Tracker;
 
@@ -99,6 +100,8 @@ pub(crate) struct Node {
     pub(crate) id: NodeId,
     pub(crate) az: AzId,
     pub(crate) addr: SocketAddr,
+    /// A task keeps it connected.
+    pub(crate) linked: bool,
     pub(crate) link: Option<Link>,
     /// Counts the connections.
     pub(crate) generation: u64,
@@ -135,6 +138,7 @@ impl Node {
             id: info.node,
             az: info.az,
             addr: info.addr,
+            linked: false,
             link: None,
             generation: 0,
             dirty: VecDeque::new(),
@@ -186,8 +190,8 @@ pub(crate) struct Member {
 
 pub(crate) struct Group {
     pub(crate) segment: SegmentId,
-    pub(crate) membership: MembershipEpoch,
-    pub(crate) quorums: QuorumSet,
+    pub(crate) membership: Membership,
+    /// By the indices of `membership`, with those who were members once; these are never live.
     pub(crate) members: Vec<Member>,
     /// Batches that some member may still need.
     pub(crate) log: VecDeque<Rc<OutBatch>>,
@@ -197,9 +201,32 @@ pub(crate) struct Group {
     pub(crate) last: Lsn,
 }
 
+impl Member {
+    pub(crate) fn new(node: usize, info: &MemberInfo) -> Member {
+        Member {
+            node,
+            created: info.created,
+            scl: Lsn::ZERO,
+            live: false,
+            joining: false,
+            next: 0,
+            sent: 0,
+            sent_to: Lsn::ZERO,
+            queued: false,
+            acks: 0,
+            seen: (Lsn::ZERO, 0),
+        }
+    }
+}
+
 impl Group {
     pub(crate) fn live(&self) -> MemberSet {
         self.members.iter().enumerate().filter(|(_, m)| m.live).map(|(n, _)| n).collect()
+    }
+
+    /// The index of the member on a node.
+    pub(crate) fn member_on(&self, node: usize) -> Option<usize> {
+        self.membership.members().find(|member| self.members[*member].node == node)
     }
 
     /// One above the newest batch's sequence number.
@@ -241,43 +268,43 @@ impl Core {
         }
     }
 
-    /// Adds a protection group and returns the nodes that are new.
-    pub(crate) fn add_group(&mut self, segment: SegmentId, info: &PgInfo) -> Vec<usize> {
-        let before = self.nodes.len();
-        let members = info.members.iter().map(|member| {
-            let known = self.nodes.iter().position(|n| n.id == member.node);
-            let node = known.unwrap_or_else(|| {
-                self.nodes.push(Node::new(member));
-                self.nodes.len() - 1
-            });
-            Member {
-                node,
-                created: member.created,
-                scl: Lsn::ZERO,
-                live: false,
-                joining: false,
-                next: 0,
-                sent: 0,
-                sent_to: Lsn::ZERO,
-                queued: false,
-                acks: 0,
-                seen: (Lsn::ZERO, 0),
-            }
-        });
+    /// Adds a protection group.
+    pub(crate) fn add_group(&mut self, segment: SegmentId, info: &PgInfo) {
         let group = Group {
             segment,
-            membership: info.membership,
-            quorums: QuorumSet::four_of_six(),
-            members: members.collect(),
+            membership: Membership::new(info),
+            members: info.members.iter().map(|member| self.new_member(member)).collect(),
             log: VecDeque::new(),
             log_base: 0,
             last: Lsn::ZERO,
         };
         if let Some(tracker) = &mut self.tracker {
-            tracker.add_group(group.quorums.clone(), group.members.len(), Lsn::ZERO);
+            tracker.add_group(group.membership.quorums().clone(), group.members.len(), Lsn::ZERO);
         }
         self.groups.push(group);
-        (before..self.nodes.len()).collect()
+    }
+
+    /// A member on a node that may be new.
+    pub(crate) fn new_member(&mut self, info: &MemberInfo) -> Member {
+        let known = self.nodes.iter().position(|n| n.id == info.node);
+        let node = known.unwrap_or_else(|| {
+            self.nodes.push(Node::new(info));
+            self.nodes.len() - 1
+        });
+        Member::new(node, info)
+    }
+
+    /// True when a node has a member.
+    pub(crate) fn is_used(&self, node: usize) -> bool {
+        !self.places_on(node).is_empty()
+    }
+
+    /// The nodes that have a member and that nothing keeps connected; somebody does from now on.
+    pub(crate) fn unlinked(&mut self) -> Vec<usize> {
+        let idle: Vec<usize> =
+            (0..self.nodes.len()).filter(|node| !self.nodes[*node].linked && self.is_used(*node)).collect();
+        idle.iter().for_each(|node| self.nodes[*node].linked = true);
+        idle
     }
 
     pub(crate) fn member(&mut self, at: Place) -> &mut Member {
@@ -290,10 +317,7 @@ impl Core {
 
     /// The members on a node.
     pub(crate) fn places_on(&self, node: usize) -> Vec<Place> {
-        let on_node = |(group, g): (usize, &Group)| {
-            let member = g.members.iter().position(|m| m.node == node)?;
-            Some(Place { group, member })
-        };
+        let on_node = |(group, g): (usize, &Group)| Some(Place { group, member: g.member_on(node)? });
         self.groups.iter().enumerate().filter_map(on_node).collect()
     }
 
@@ -309,14 +333,15 @@ impl Core {
         Some(call)
     }
 
-    /// An acknowledgement. Fails when the node has no such segment.
+    /// An acknowledgement. Fails when there is no such segment.
     pub(crate) fn on_appended(&mut self, node: usize, segment: SegmentId, scl: Lsn) -> Result<(), String> {
         self.nodes[node].counters.acks.inc();
         let group = segment.pg.0 as usize;
-        let known = self.groups.get(group).filter(|g| g.segment == segment);
-        let Some(member) = known.and_then(|g| g.members.iter().position(|m| m.node == node)) else {
-            return Err(format!("an acknowledgement of {segment:?}, which has no member there"));
+        let Some(known) = self.groups.get(group).filter(|g| g.segment == segment) else {
+            return Err(format!("an acknowledgement of {segment:?}, which is no segment of this volume"));
         };
+        // It may have been a member when the batch was sent.
+        let Some(member) = known.member_on(node) else { return Ok(()) };
         self.groups[group].members[member].acks += 1;
         self.acked(Place { group, member }, scl);
         Ok(())
@@ -330,7 +355,8 @@ impl Core {
             tracker.ack(at.group, at.member, scl);
         }
         let group = &mut self.groups[at.group];
-        let all = group.members.iter().map(|m| m.scl).min().unwrap_or(Lsn::ZERO);
+        let members = group.membership.members();
+        let all = members.map(|m| group.members[m].scl).min().unwrap_or(Lsn::ZERO);
         while let Some(batch) = group.log.pop_front_if(|b| b.last <= all) {
             group.log_base += 1;
             self.retained_bytes -= batch.bytes.len();
@@ -378,6 +404,6 @@ impl Core {
     }
 
     pub(crate) fn epochs(&self, group: usize, volume: sextant_redo::VolumeEpoch) -> Epochs {
-        Epochs { volume, membership: self.groups[group].membership }
+        Epochs { volume, membership: self.groups[group].membership.epoch() }
     }
 }

@@ -1,10 +1,10 @@
-//! What runs beside the data path: the lease, nodes that moved, nodes that say nothing, the state for /health, and
-//! growing by protection groups.
+//! What runs beside the data path: the lease, nodes that say nothing, the state for /health, and growing by protection
+//! groups.
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use sextant_meta::{MetaError, VolumeInfo};
+use sextant_meta::MetaError;
 use sextant_redo::{Lsn, PgId, SegmentId};
 use tokio::time::Instant;
 
@@ -16,8 +16,6 @@ use crate::metrics::METRICS;
 use crate::recovery::Place;
 use crate::status::{GroupStatus, MemberStatus, NodeStatus};
 
-/// How often addresses and members are asked for while a node is away.
-const REFRESH: Duration = Duration::from_secs(2);
 /// Pause before the metadata service is asked again.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -37,21 +35,6 @@ impl Driver {
                 Err(error) => {
                     tracing::warn!(%error, "the lease could not be renewed; storage still accepts this writer")
                 }
-            }
-        }
-    }
-
-    /// Follows storage nodes whose address changed.
-    pub(crate) async fn follow_nodes(self: Rc<Self>) {
-        loop {
-            tokio::time::sleep(REFRESH).await;
-            let all_there = self.core.borrow().nodes.iter().all(super::state::Node::is_ready);
-            if all_there {
-                continue;
-            }
-            match self.setup.directory.volume(&self.setup.name).await {
-                Ok(info) => self.core.borrow_mut().follow(&info),
-                Err(error) => tracing::debug!(%error, "the members of the volume could not be asked for"),
             }
         }
     }
@@ -112,8 +95,8 @@ impl Driver {
                     "{pg:?} was added but is not among the volume's groups"
                 )));
             };
-            let new = self.core.borrow_mut().add_group(SegmentId { volume: setup.volume, pg }, placed);
-            new.into_iter().for_each(|node| self.spawn_link(node));
+            self.core.borrow_mut().add_group(SegmentId { volume: setup.volume, pg }, placed);
+            self.connect_members();
         }
         let members = self.core.borrow().groups[index].members.len();
         for member in 0..members {
@@ -132,7 +115,7 @@ impl Driver {
             let (live, quorum, pg) = {
                 let core = self.core.borrow();
                 let group = &core.groups[index];
-                (group.live(), group.quorums.write.clone(), group.segment.pg)
+                (group.live(), group.membership.quorums().write.clone(), group.segment.pg)
             };
             if quorum.met(live) {
                 return Ok(());
@@ -153,18 +136,6 @@ impl Driver {
 }
 
 impl Core {
-    fn follow(&mut self, info: &VolumeInfo) {
-        for member in info.pgs.iter().flat_map(|pg| &pg.members) {
-            if let Some(node) = self.nodes.iter_mut().find(|n| n.id == member.node && n.addr != member.addr) {
-                tracing::info!(node = %node.id, from = %node.addr, to = %member.addr, "a storage node has moved");
-                node.addr = member.addr;
-            }
-        }
-        for (group, pg) in self.groups.iter_mut().zip(&info.pgs) {
-            group.membership = group.membership.max(pg.membership);
-        }
-    }
-
     /// A segment that answers but whose SCL stands still below what it was sent has a hole: it is sent what follows its
     /// SCL again. Returns those for whom that is not kept.
     fn fill_holes(&mut self) -> Vec<Place> {
@@ -209,16 +180,17 @@ impl Core {
     }
 
     fn group_statuses(&self) -> Vec<GroupStatus> {
+        let member =
+            |m: &super::state::Member| MemberStatus { node: self.nodes[m.node].id, scl: m.scl, live: m.live };
         let group = |(index, g): (usize, &super::state::Group)| GroupStatus {
             pg: g.segment.pg,
             pgcl: self.tracker.as_ref().map_or(Lsn::ZERO, |t| t.pgcl(index)),
-            writable: g.quorums.write.met(g.live()),
+            membership: g.membership.epoch(),
+            settled: g.membership.is_settled(),
+            replacements: g.membership.replacements().to_vec(),
+            writable: g.membership.quorums().write.met(g.live()),
             retained_batches: g.log.len(),
-            members: g
-                .members
-                .iter()
-                .map(|m| MemberStatus { node: self.nodes[m.node].id, scl: m.scl, live: m.live })
-                .collect(),
+            members: g.membership.members().map(|m| member(&g.members[m])).collect(),
         };
         self.groups.iter().enumerate().map(group).collect()
     }
@@ -232,6 +204,7 @@ impl Core {
             read_latency_us: n.read_latency.map_or(0, |l| l.as_micros() as u64),
             last_error: n.last_error.clone(),
         };
-        self.nodes.iter().map(node).collect()
+        let used = (0..self.nodes.len()).filter(|index| self.is_used(*index));
+        used.map(|index| node(&self.nodes[index])).collect()
     }
 }

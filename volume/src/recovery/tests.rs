@@ -1,4 +1,5 @@
-//! The recovery machine against model segments: openings that fail, crash and race with older writers that still send.
+//! The recovery machine against model segments: openings that fail, crash and race with older writers that still send,
+//! over members that change meanwhile.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +8,7 @@ use sextant_redo::wire::Epochs;
 use sextant_redo::{MembershipEpoch, PgId, SegmentId, VolumeId};
 
 use super::*;
+use crate::quorum::Seat;
 
 const MEMBERS: usize = 6;
 const LAL: u64 = 1000;
@@ -81,18 +83,29 @@ struct Writer {
     found: Lsn,
     /// End of its truncation range: new LSNs start above.
     base: Lsn,
-    scls: Vec<[Lsn; MEMBERS]>,
+    scls: Vec<Vec<Lsn>>,
+    /// Its groups' members, which it keeps for life.
+    seats: Vec<Vec<Seat>>,
+    quorums: Vec<QuorumSet>,
     /// Members that have its truncation list: it sends to no other.
     joined: Vec<MemberSet>,
     undelivered: Vec<(Place, RecordLinks)>,
 }
 
 impl Writer {
+    /// What a member of the group must have to hold all that is durable there.
+    fn needed(&self, group: usize) -> Lsn {
+        let vdl = self.vdl();
+        let durable = self.log.iter().filter(|(g, links)| *g == group && links.lsn <= vdl);
+        durable.map(|(_, links)| links.lsn).max().unwrap_or(Lsn::ZERO)
+    }
+
     /// The VDL as acknowledgements tell it.
     fn vdl(&self) -> Lsn {
         let mut vdl = self.found;
         for (group, links) in self.log.iter().filter(|(_, l)| l.lsn > self.found) {
-            if self.scls[*group].iter().filter(|scl| **scl >= links.lsn).count() < 4 {
+            let have = (0..self.scls[*group].len()).filter(|m| self.scls[*group][*m] >= links.lsn).collect();
+            if !self.quorums[*group].write.met(have) {
                 break;
             }
             if links.is_cpl {
@@ -106,6 +119,8 @@ impl Writer {
 struct World {
     dice: Dice,
     segments: Vec<Vec<Segment>>,
+    /// Of each group, as the metadata service has it.
+    seats: Vec<Vec<Seat>>,
     writers: Vec<Writer>,
     /// Records that some writer told its clients to be durable.
     acked: BTreeMap<Lsn, (usize, RecordLinks)>,
@@ -117,10 +132,42 @@ impl World {
         World {
             dice: Dice(seed | 1),
             segments: vec![vec![Segment::default(); MEMBERS]; groups],
+            seats: vec![(0..MEMBERS).map(Seat::held_by).collect(); groups],
             writers: Vec::new(),
             acked: BTreeMap::new(),
             epoch: 0,
         }
+    }
+
+    /// A step of a replacement. It is finished only when the newest writer knows both members and sees that the successor
+    /// has what is durable.
+    fn change_members(&mut self) {
+        let group = self.dice.below(self.segments.len());
+        let seat = self.dice.below(MEMBERS);
+        let pending = self.seats[group].iter().filter(|seat| seat.successor.is_some()).count();
+        match self.seats[group][seat].successor {
+            None if pending < 2 && self.segments[group].len() < 12 => {
+                self.segments[group].push(Segment::default());
+                self.seats[group][seat].successor = Some(self.segments[group].len() - 1);
+            }
+            Some(new) => {
+                let newest = self.writers.last().filter(|w| w.epoch.0 == self.epoch);
+                let hydrated = newest.is_some_and(|writer| {
+                    let known = writer.seats[group][seat].successor == Some(new);
+                    known && writer.scls[group][new] >= writer.needed(group)
+                });
+                if hydrated {
+                    self.seats[group][seat] = Seat::held_by(new);
+                } else if self.dice.one_in(2) {
+                    self.seats[group][seat].successor = None;
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn is_member(&self, group: usize, member: usize) -> bool {
+        self.seats[group].iter().any(|seat| seat.holder == member || seat.successor == Some(member))
     }
 
     /// One message of one writer arrives, if its epoch is not over there.
@@ -209,17 +256,23 @@ impl World {
     fn open(&mut self) -> Option<Outcome> {
         self.epoch += 1;
         let groups = self.segments.len();
-        let quorums = (0..groups).map(|_| (QuorumSet::four_of_six(), MEMBERS)).collect();
+        let quorums =
+            (0..groups).map(|g| (QuorumSet::of_seats(&self.seats[g]), self.segments[g].len())).collect();
         let mut recovery = Recovery::new(VolumeEpoch(self.epoch), LAL, quorums);
         let crash_after = if self.dice.one_in(2) { self.dice.below(60) } else { usize::MAX };
-        let away: Vec<MemberSet> =
-            (0..groups).map(|_| (0..2).map(|_| self.dice.below(MEMBERS)).collect()).collect();
+        let away: Vec<MemberSet> = (0..groups)
+            .map(|group| {
+                let members = self.segments[group].len();
+                let left = (0..members).filter(|m| !self.is_member(group, *m)).collect::<Vec<_>>();
+                (0..2).map(|_| self.dice.below(members)).chain(left).collect()
+            })
+            .collect();
         let mut waiting: Vec<Action> = Vec::new();
         for step in 0..10_000 {
             if let Some(outcome) = recovery.outcome() {
                 let joined = (0..groups).map(|group| {
                     let has = |m: &usize| self.segments[group][*m].ranges == outcome.ranges;
-                    (0..MEMBERS).filter(has).collect()
+                    (0..self.segments[group].len()).filter(has).collect()
                 });
                 self.start_writer(&outcome, joined.collect());
                 return Some(outcome);
@@ -257,13 +310,14 @@ impl World {
         let vdl = outcome.points.vdl;
         let mut log = BTreeMap::new();
         for (group, members) in self.segments.iter().enumerate() {
-            let has = |s: &&Segment| s.scl() >= outcome.points.last[group] && s.ranges == outcome.ranges;
-            let chains: Vec<Vec<_>> = members
+            let has = |s: &Segment| s.scl() >= outcome.points.last[group] && s.ranges == outcome.ranges;
+            let holders: MemberSet = (0..members.len()).filter(|m| has(&members[*m])).collect();
+            let quorums = QuorumSet::of_seats(&self.seats[group]);
+            assert!(quorums.write.met(holders), "a write quorum has the log");
+            let chains: Vec<Vec<_>> = holders
                 .iter()
-                .filter(has)
-                .map(|s| s.chain().into_iter().map(|r| r.0).filter(|l| l.lsn <= vdl).collect())
+                .map(|m| members[m].chain().into_iter().map(|r| r.0).filter(|l| l.lsn <= vdl).collect())
                 .collect();
-            assert!(chains.len() >= 4, "a write quorum has the log");
             assert!(chains.iter().all(|c| *c == chains[0]), "and it is the same log");
             log.extend(chains[0].iter().map(|l: &RecordLinks| (l.lsn, (group, *l))));
         }
@@ -275,7 +329,9 @@ impl World {
             log: log.into_values().collect(),
             found: vdl,
             base: outcome.base(),
-            scls: vec![[Lsn::ZERO; MEMBERS]; self.segments.len()],
+            scls: self.segments.iter().map(|group| vec![Lsn::ZERO; group.len()]).collect(),
+            seats: self.seats.clone(),
+            quorums: self.seats.iter().map(|seats| QuorumSet::of_seats(seats)).collect(),
             joined,
             undelivered: Vec::new(),
         });
@@ -288,7 +344,7 @@ proptest! {
     /// Whatever fails, crashes or arrives late: nothing acknowledged is lost, the VDL never falls, and opening again
     /// without a write in between finds the same.
     #[test]
-    fn openings_lose_nothing(seed in any::<u64>(), groups in 1usize..4) {
+    fn openings_lose_nothing(seed in any::<u64>(), groups in 1usize..4, changes in any::<bool>()) {
         let mut world = World::new(seed, groups);
         let mut last: Option<Outcome> = None;
         for _ in 0..8 {
@@ -299,6 +355,8 @@ proptest! {
             if quiet {
                 world.writers.clear();
             }
+            let steps = if changes { world.dice.below(4) } else { 0 };
+            (0..steps).for_each(|_| world.change_members());
             let Some(outcome) = world.open() else { continue };
             let newest = world.acked.keys().next_back().copied().unwrap_or(Lsn::ZERO);
             prop_assert!(outcome.points.vdl >= newest);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use sextant_meta::{Grant, Member, MetaError, PgInfo, VolumeInfo, WriterInfo};
+use sextant_meta::{Grant, Member, MetaError, PgInfo, Replacement, VolumeInfo, WriterInfo};
 use sextant_redo::{
     AzId, ClusterId, Geometry, GeometryEpoch, MembershipEpoch, NodeId, PgId, VolumeEpoch, VolumeId,
 };
@@ -46,6 +46,26 @@ impl FakeDirectory {
         members.filter(|m| m.node == NodeId(node)).for_each(|m| m.addr = addr);
     }
 
+    /// Begins to replace a member of group 0 by a spare node.
+    pub(crate) fn begin(&self, old: u64, new: u64) {
+        let mut inner = self.0.lock();
+        let successor = inner.member(new as usize - 1);
+        let group = &mut inner.volume.as_mut().expect("created").pgs[0];
+        group.members.push(successor);
+        let (old, new) = (NodeId(old), NodeId(new));
+        group.replacements.push(Replacement { old, new, hydrated: false, automatic: false });
+        group.membership.0 += 1;
+    }
+
+    /// Takes it back.
+    pub(crate) fn revert(&self, old: u64, new: u64) {
+        let mut inner = self.0.lock();
+        let group = &mut inner.volume.as_mut().expect("created").pgs[0];
+        group.replacements.retain(|r| (r.old, r.new) != (NodeId(old), NodeId(new)));
+        group.members.retain(|m| m.node != NodeId(new));
+        group.membership.0 += 1;
+    }
+
     fn with<T: Send + 'static>(
         &self,
         act: impl FnOnce(&mut Inner) -> Result<T, MetaError>,
@@ -62,17 +82,17 @@ impl FakeDirectory {
 
 impl Inner {
     fn group(&self, pg: u32) -> PgInfo {
-        let member = |(at, addr): (usize, &SocketAddr)| Member {
-            node: NodeId(at as u64 + 1),
-            az: AzId(at as u16 / 2),
-            addr: *addr,
-            created: false,
-        };
         PgInfo {
             pg: PgId(pg),
             membership: MembershipEpoch(1),
-            members: self.addrs.iter().enumerate().map(member).collect(),
+            members: (0..6).map(|at| self.member(at)).collect(),
+            replacements: Vec::new(),
         }
+    }
+
+    fn member(&self, at: usize) -> Member {
+        let (node, az) = (NodeId(at as u64 + 1), AzId(at as u16 / 2));
+        Member { node, az, addr: self.addrs[at], created: false }
     }
 
     fn current(&mut self, epoch: VolumeEpoch) -> Result<&mut VolumeInfo, MetaError> {
@@ -188,6 +208,43 @@ impl Directory for FakeDirectory {
             let volume = inner.current(epoch)?;
             let members = volume.pgs[pg.0 as usize].members.iter_mut();
             members.filter(|m| m.node == node).for_each(|m| m.created = true);
+            Ok(volume.clone())
+        })
+    }
+
+    fn mark_hydrated(
+        &self,
+        _: VolumeId,
+        epoch: VolumeEpoch,
+        pg: PgId,
+        new: NodeId,
+    ) -> BoxFuture<'_, Result<VolumeInfo, MetaError>> {
+        self.with(|inner| {
+            let volume = inner.current(epoch)?;
+            let pending = volume.pgs[pg.0 as usize].replacements.iter_mut();
+            pending.filter(|r| r.new == new).for_each(|r| r.hydrated = true);
+            Ok(volume.clone())
+        })
+    }
+
+    fn finish_replacement(
+        &self,
+        _: VolumeId,
+        pg: PgId,
+        membership: MembershipEpoch,
+        (old, new): (NodeId, NodeId),
+    ) -> BoxFuture<'_, Result<VolumeInfo, MetaError>> {
+        self.with(|inner| {
+            let volume = inner.volume.as_mut().expect("created");
+            let group = &mut volume.pgs[pg.0 as usize];
+            if group.membership != membership {
+                return Err(MetaError::StaleMembership { current: group.membership });
+            }
+            let pending = group.replacements.iter().find(|r| (r.old, r.new) == (old, new));
+            assert!(pending.is_some_and(|r| r.hydrated), "finished although its successor lacks log");
+            group.replacements.retain(|r| r.old != old);
+            group.members.retain(|m| m.node != old);
+            group.membership.0 += 1;
             Ok(volume.clone())
         })
     }

@@ -21,7 +21,7 @@ pub(crate) use node::{FakeNode, Manner};
 /// Pages of a protection group in tests.
 pub(crate) const PAGES_PER_PG: u64 = 100;
 
-/// Six nodes and a metadata service.
+/// Six nodes and two spare ones, and a metadata service.
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<FakeNode>,
     pub(crate) directory: Arc<FakeDirectory>,
@@ -30,7 +30,7 @@ pub(crate) struct Cluster {
 impl Cluster {
     pub(crate) async fn start() -> Cluster {
         let mut nodes = Vec::new();
-        for id in 1..=6 {
+        for id in 1..=8 {
             nodes.push(FakeNode::start(id).await);
         }
         let directory = Arc::new(FakeDirectory::new(nodes.iter().map(FakeNode::addr).collect()));

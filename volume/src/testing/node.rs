@@ -116,6 +116,20 @@ impl FakeNode {
         self.inner.lock().connections
     }
 
+    pub(crate) fn membership(&self, group: u32) -> u64 {
+        let inner = self.inner.lock();
+        inner.segments.get(&segment(group)).map_or(0, |s| s.state().epochs.membership.0)
+    }
+
+    /// A writer or opener that nobody knows of has recorded a newer membership.
+    pub(crate) fn record_membership(&self, group: u32, membership: u64) {
+        if let Some(segment) = self.inner.lock().segments.get_mut(&segment(group)) {
+            let mut epochs = segment.state().epochs;
+            epochs.membership.0 = membership;
+            segment.open(epochs).expect("newer");
+        }
+    }
+
     pub(crate) fn appends(&self) -> u64 {
         self.inner.lock().appends
     }

@@ -70,13 +70,22 @@ impl Segment {
         if epochs.volume > self.epochs.volume {
             return Err(bad("the epoch was never recorded here"));
         }
-        Ok(())
+        self.check_membership(epochs)
+    }
+
+    fn check_membership(&self, epochs: Epochs) -> Result<(), SegmentError> {
+        let current = self.epochs.membership;
+        match epochs.membership < current {
+            true => Err(SegmentError::StaleMembership { current }),
+            false => Ok(()),
+        }
     }
 
     pub(crate) fn open(&mut self, epochs: Epochs) -> Result<SegmentState, SegmentError> {
         if epochs.volume < self.epochs.volume {
             return Err(SegmentError::Fenced { current: self.epochs.volume });
         }
+        self.check_membership(epochs)?;
         self.epochs = epochs;
         Ok(self.state())
     }
@@ -106,6 +115,7 @@ impl Segment {
 
     pub(crate) fn append(&mut self, append: &Append) -> Result<Lsn, SegmentError> {
         self.check(append.epochs)?;
+        self.epochs.membership = append.epochs.membership;
         if !self.ranges.iter().any(|r| r.epoch == self.epochs.volume) {
             return Err(bad("the truncation range is not recorded here: send Truncate first"));
         }

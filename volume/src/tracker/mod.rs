@@ -7,7 +7,8 @@
 //! - The VCL is the volume predecessor of the first record that has not met its quorum, so a batch keeps that
 //!   predecessor and the last consistency point at or below it: a queue of consistency points is not needed. A batch
 //!   counts as complete only as a whole, which can only put the points too low, never too high.
-//! - No point ever regresses.
+//! - No point ever regresses, whatever happens to the members: what met its quorum is durable, and what did not must meet
+//!   the quorum of the day.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -99,12 +100,30 @@ impl Tracker {
 
     /// A member's SCL. Returns true when the VDL moved. An SCL lower than one seen before changes nothing: what a
     /// quorum once had stays durable.
-    pub fn ack(&mut self, group: usize, member: usize, scl: Lsn) -> bool {
-        let group = &mut self.groups[group];
+    pub fn ack(&mut self, index: usize, member: usize, scl: Lsn) -> bool {
+        let group = &mut self.groups[index];
         if scl <= group.scls[member] {
             return false;
         }
         group.scls[member] = scl;
+        self.count(index)
+    }
+
+    /// Changes a group's quorums, which speak of so many members. Returns true when the VDL moved.
+    pub fn set_quorums(&mut self, group: usize, quorums: QuorumSet, members: usize) -> bool {
+        let of = &mut self.groups[group];
+        of.quorums = quorums;
+        of.scls.resize(members.max(of.scls.len()), Lsn::ZERO);
+        self.count(group)
+    }
+
+    /// From here on the index means another member, which has nothing yet. It must be in no quorum.
+    pub fn reuse(&mut self, group: usize, member: usize) {
+        self.groups[group].scls[member] = Lsn::ZERO;
+    }
+
+    fn count(&mut self, group: usize) -> bool {
+        let group = &mut self.groups[group];
         let pgcl = group.quorums.write.point(&group.scls);
         if pgcl <= group.pgcl {
             return false;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::quorum::Quorum;
+use crate::quorum::{Quorum, Seat};
 
 const MEMBERS: usize = 6;
 
@@ -230,6 +230,81 @@ proptest! {
                 prop_assert!(write.met((0..MEMBERS).filter(|m| pair.scls[group][*m] >= required).collect()));
             }
             before = now;
+        }
+    }
+}
+
+/// F = 5 is replaced by G = 6: what was durable stays so, and what was not needs both quorums.
+#[test]
+fn a_change_of_members_moves_no_point_back() {
+    let mut t = tracker(1, 0);
+    t.sealed(one(0, 1, 0));
+    t.round_end(Lsn(1));
+    for member in [0, 1, 2, 5] {
+        t.ack(0, member, Lsn(1));
+    }
+    assert_eq!(t.vdl(), Lsn(1));
+    t.sealed(one(0, 2, 1));
+    t.round_end(Lsn(2));
+    ack_by(&mut t, 0, 0..3, 2);
+    assert!(!t.set_quorums(0, changing(&[(5, 6)]), 7));
+    assert_eq!((t.pgcl(0), t.vdl()), (Lsn(1), Lsn(1)));
+    assert!(!t.ack(0, 5, Lsn(2)), "four of the old six are not enough");
+    assert_eq!(t.required_scl(0), Lsn(1));
+    assert!(t.ack(0, 6, Lsn(2)), "with four of the new six they are");
+    assert_eq!(t.vdl(), Lsn(2));
+}
+
+#[test]
+fn the_end_of_a_change_may_make_more_durable() {
+    let mut t = tracker(1, 0);
+    t.set_quorums(0, changing(&[(5, 6)]), 7);
+    t.sealed(one(0, 1, 0));
+    t.round_end(Lsn(1));
+    ack_by(&mut t, 0, 0..3, 1);
+    assert!(!t.ack(0, 6, Lsn(1)));
+    let mut finished: Vec<Seat> = (0..MEMBERS).map(Seat::held_by).collect();
+    finished[5] = Seat::held_by(6);
+    assert!(t.set_quorums(0, QuorumSet::of_seats(&finished), 7));
+    assert_eq!(t.vdl(), Lsn(1));
+}
+
+fn changing(successors: &[(usize, usize)]) -> QuorumSet {
+    let successor = |seat| successors.iter().find(|(old, _)| *old == seat).map(|(_, new)| *new);
+    let seats: Vec<Seat> = (0..MEMBERS).map(|holder| Seat { holder, successor: successor(holder) }).collect();
+    QuorumSet::of_seats(&seats)
+}
+
+proptest! {
+    /// Acknowledgements and changes of members in any order: points never regress, and a record counts from the moment
+    /// on at which a quorum of the day had it.
+    #[test]
+    fn points_stand_while_members_change(steps in proptest::collection::vec((0usize..10, 0u64..40), 1..120)) {
+        let mut t = tracker(1, 0);
+        for lsn in 1..=40 {
+            t.sealed(one(0, lsn, lsn - 1));
+            t.round_end(Lsn(lsn));
+        }
+        let sets = [changing(&[]), changing(&[(5, 6)]), changing(&[(4, 7)]), changing(&[(5, 6), (4, 7)])];
+        let (mut quorums, mut scls, mut durable) = (changing(&[]), [Lsn::ZERO; 8], Lsn::ZERO);
+        for (what, value) in steps {
+            match what {
+                member @ 0..8 => {
+                    if quorums == sets[0] && member > 5 {
+                        continue;
+                    }
+                    scls[member] = scls[member].max(Lsn(value));
+                    t.set_quorums(0, quorums.clone(), 8);
+                    t.ack(0, member, Lsn(value));
+                }
+                _ => {
+                    quorums.clone_from(&sets[value as usize % 4]);
+                    t.set_quorums(0, quorums.clone(), 8);
+                }
+            }
+            let met = |lsn: &u64| quorums.write.met((0..8).filter(|m| scls[*m] >= Lsn(*lsn)).collect());
+            durable = durable.max(Lsn((1..=40).rev().find(met).unwrap_or(0)));
+            prop_assert_eq!((t.pgcl(0), t.vdl()), (durable, durable));
         }
     }
 }
