@@ -8,7 +8,7 @@ use std::time::Duration;
 use sextant_meta::lease::Leases;
 use sextant_meta::state::{Applied, Command, MetaState, NodeRecord, Outcome};
 use sextant_meta::{Grant, MetaError, VolumeInfo, WriterInfo};
-use sextant_redo::{AzId, ClusterId, Geometry, NodeId, PgId, VolumeEpoch, VolumeId};
+use sextant_redo::{AzId, ClusterId, Geometry, MembershipEpoch, NodeId, PgId, VolumeEpoch, VolumeId};
 
 use crate::schedule::Time;
 
@@ -17,13 +17,19 @@ pub(crate) const CLUSTER: ClusterId = ClusterId(0x5e);
 const LEASE: Duration = Duration::from_millis(1000);
 const PORT: u16 = 1000;
 
-/// What a writer asks.
+/// What a writer asks, or an operator: [`MetaRequest::BeginReplacement`] and [`MetaRequest::RevertReplacement`] come from
+/// outside; the writer notices by [`MetaRequest::Volume`], brings the successor up to date and does the rest.
 #[derive(Debug, Clone)]
 pub(crate) enum MetaRequest {
     Acquire { instance: String },
     Renew { instance: String, epoch: VolumeEpoch },
     AddPg { epoch: VolumeEpoch, pg: PgId },
     MarkCreated { epoch: VolumeEpoch, pg: PgId, node: NodeId },
+    Volume,
+    BeginReplacement { pg: PgId, membership: MembershipEpoch, old: NodeId },
+    MarkHydrated { epoch: VolumeEpoch, pg: PgId, new: NodeId },
+    FinishReplacement { pg: PgId, membership: MembershipEpoch, old: NodeId, new: NodeId },
+    RevertReplacement { pg: PgId, membership: MembershipEpoch, old: NodeId, new: NodeId },
 }
 
 /// What it is told.
@@ -143,6 +149,23 @@ impl Meta {
             MetaRequest::MarkCreated { epoch, pg, node } => {
                 let nodes = vec![node];
                 self.apply(Command::MarkCreated { volume: id, epoch, pg, nodes }).and_then(volume)
+            }
+            MetaRequest::Volume => self.state.volume_info(id).map(MetaReply::Volume),
+            MetaRequest::BeginReplacement { pg, membership, old } => {
+                let begin =
+                    Command::BeginReplacement { volume: id, pg, membership, old, automatic: false, alive };
+                self.apply(begin).and_then(volume)
+            }
+            MetaRequest::MarkHydrated { epoch, pg, new } => {
+                self.apply(Command::MarkHydrated { volume: id, epoch, pg, new }).and_then(volume)
+            }
+            MetaRequest::FinishReplacement { pg, membership, old, new } => {
+                let finish = Command::FinishReplacement { volume: id, pg, membership, old, new };
+                self.apply(finish).and_then(volume)
+            }
+            MetaRequest::RevertReplacement { pg, membership, old, new } => {
+                let revert = Command::RevertReplacement { volume: id, pg, membership, old, new };
+                self.apply(revert).and_then(volume)
             }
         }
     }

@@ -5,17 +5,20 @@
 //! | `network` | delay, loss, duplication, cuts |
 //! | `faults` | the fault atlas: what strikes, what is allowed at once, how it is healed |
 //! | `checks` | what a writer tells, against model and invariants |
+//! | `replace` | an operator who replaces members |
 //! | `phases` | faults, healing, convergence, the comparison at the end |
 
 mod checks;
 mod faults;
 mod network;
 mod phases;
+mod replace;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use sextant_meta::MetaError;
+use sextant_meta::state::COPIES_PER_AZ;
 use sextant_redo::wire::{Reply, Request};
 use sextant_redo::{Geometry, Lsn};
 use sextant_segment_store::core::Ticket;
@@ -66,6 +69,7 @@ enum Event {
     Alarm { writer: usize, timer: Timer },
     Supervise,
     Fault,
+    Replace,
     EndCut(u64),
     EndClog(usize),
     EndSlow(usize),
@@ -85,6 +89,8 @@ struct Process {
 struct World {
     schedule: Schedule<Event>,
     rng: Rng,
+    /// Draws replacements of members.
+    operator: Rng,
     profile: Profile,
     mutant: Option<Mutant>,
     nodes: Vec<StorageNode>,
@@ -144,6 +150,7 @@ impl World {
             schedule: Schedule::default(),
             network: Network::new(&profile),
             rng,
+            operator: Rng::new(!seed),
             mutant,
             nodes,
             meta,
@@ -179,6 +186,9 @@ impl World {
         self.schedule.after(100 * MS, Event::Supervise);
         if !self.profile.faults.is_empty() {
             self.schedule.after(500 * MS, Event::Fault);
+        }
+        if self.profile.nodes_per_az > COPIES_PER_AZ {
+            self.schedule.after(700 * MS, Event::Replace);
         }
         self.schedule.after(self.profile.fault_time, Event::Heal);
     }
@@ -255,6 +265,7 @@ impl World {
             Event::Start { node } => self.start_node(node),
             Event::Supervise => self.supervise(),
             Event::Fault => self.fault(),
+            Event::Replace => self.replace(),
             Event::EndCut(cut) => {
                 self.network.end_cut(cut);
                 Ok(())

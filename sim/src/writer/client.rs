@@ -226,7 +226,10 @@ impl Writer {
             .collect();
         // Nobody is able now: a copy at random says so, and its answer paces the next attempt.
         let node = match able.is_empty() {
-            true => group.members[self.rng.index(group.members.len())].node,
+            true => {
+                let members: Vec<usize> = group.membership.members().collect();
+                group.members[members[self.rng.index(members.len())]].node
+            }
             false => able[self.rng.index(able.len())],
         };
         let request = Request::ReadPage {

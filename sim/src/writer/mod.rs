@@ -7,10 +7,12 @@
 //! | `send` | members, sending, sending again, acknowledgements |
 //! | `task` | conversations of several steps with one segment: opening, truncating, copying, joining |
 //! | `serve` | acquiring, opening, begin of service, growing |
+//! | `members` | following changes of members, and finishing them |
 //! | `client` | the workload: mini-transactions and page reads |
 
 mod client;
 mod log;
+mod members;
 mod send;
 mod serve;
 mod task;
@@ -21,6 +23,7 @@ use bytes::Bytes;
 use sextant_meta::MetaError;
 use sextant_redo::wire::{Reply, Request, SegmentError};
 use sextant_redo::{Geometry, Lsn, NodeId, Page, PageId, SegmentId, TruncationRange, VolumeEpoch};
+use sextant_volume::membership::Membership;
 use sextant_volume::quorum::{Quorum, QuorumSet};
 use sextant_volume::recovery::{Place, Recovery};
 use sextant_volume::tracker::Tracker;
@@ -121,6 +124,8 @@ enum Call {
     Renew,
     AddPg,
     Mark(u64),
+    /// What the volume is like, or a step of a replacement that ends with that.
+    Members,
 }
 
 struct Member {
@@ -142,8 +147,8 @@ struct Member {
 
 struct Group {
     segment: SegmentId,
-    membership: sextant_redo::MembershipEpoch,
-    quorums: QuorumSet,
+    membership: Membership,
+    /// By the indices of `membership`, with those who were members once.
     members: Vec<Member>,
     log: VecDeque<OutBatch>,
     log_base: u64,
@@ -181,6 +186,10 @@ pub(crate) struct Writer {
     /// The client logs new mini-transactions.
     pub(crate) working: bool,
     growing: bool,
+    /// When the metadata service is asked for the members again.
+    ask_members_at: Time,
+    /// A step of a replacement waits for its answer.
+    replacing: bool,
 }
 
 impl Writer {
@@ -212,6 +221,8 @@ impl Writer {
             waiting: VecDeque::new(),
             working: true,
             growing: false,
+            ask_members_at: 0,
+            replacing: false,
         }
     }
 
@@ -243,8 +254,8 @@ impl Writer {
         (self.waiting.len(), self.calls.len() + self.tasks.len())
     }
 
-    fn quorums(&self, opening: bool) -> QuorumSet {
-        let mut quorums = QuorumSet::four_of_six();
+    /// The quorums of a group as this writer takes them.
+    fn quorums(&self, mut quorums: QuorumSet, opening: bool) -> QuorumSet {
         let of = sextant_volume::quorum::MemberSet::first(6);
         match self.mutant {
             Some(Mutant::AckAtThree) if !opening => {
@@ -283,7 +294,20 @@ impl Writer {
             Reply::Error(SegmentError::Fenced { current }) if *current > self.epoch => {
                 return self.end(format!("fenced by {current:?}"), out);
             }
-            Reply::Error(_) => self.on_refused(node, id),
+            Reply::Error(SegmentError::StaleMembership { .. })
+                if self.recovery.is_some() && self.calls.contains_key(&id) =>
+            {
+                // Another writer recorded a change that this opening's grant does not know.
+                self.recovery = None;
+                self.tasks.clear();
+                self.acquire(out);
+            }
+            Reply::Error(error) => {
+                if matches!(error, SegmentError::StaleMembership { .. }) {
+                    self.ask_members_at = 0;
+                }
+                self.on_refused(node, id);
+            }
             _ => {}
         }
         match self.calls.remove(&id) {
@@ -311,6 +335,7 @@ impl Writer {
             Call::Renew => out.push(Out::Timer { after: 333 * MS, timer: Timer::Renew }),
             Call::AddPg => self.on_grown(reply.ok(), out),
             Call::Mark(task) => self.on_marked(task, reply.is_ok(), out),
+            Call::Members => self.on_members(reply.ok(), out),
             Call::Task(_) | Call::Read(_) => {}
         }
         self.settle(out);
@@ -335,6 +360,7 @@ impl Writer {
                 Some(Call::Acquire) => self.acquire(out),
                 Some(Call::Renew) => out.push(Out::Timer { after: 50 * MS, timer: Timer::Renew }),
                 Some(Call::AddPg) => self.growing = false,
+                Some(Call::Members) => self.replacing = false,
             },
         }
         self.settle(out);
@@ -355,6 +381,6 @@ impl Writer {
     }
 
     fn epochs(&self, group: usize) -> sextant_redo::wire::Epochs {
-        sextant_redo::wire::Epochs { volume: self.epoch, membership: self.groups[group].membership }
+        sextant_redo::wire::Epochs { volume: self.epoch, membership: self.groups[group].membership.epoch() }
     }
 }

@@ -104,13 +104,15 @@ impl Writer {
     }
 
     pub(super) fn on_appended(&mut self, node: usize, segment: SegmentId, scl: Lsn, out: &mut Vec<Out>) {
-        let group = segment.pg.0 as usize;
-        let member = self.groups.get(group).and_then(|g| g.members.iter().position(|m| m.node == node));
-        match member {
-            Some(member) => self.acked(Place { group, member }, scl, out),
-            None => {
-                out.push(Out::Broken { what: format!("an acknowledgement of {segment:?} from node {node}") })
-            }
+        let index = segment.pg.0 as usize;
+        let Some(group) = self.groups.get(index) else {
+            let what = format!("an acknowledgement of {segment:?} from node {node}");
+            return out.push(Out::Broken { what });
+        };
+        // Another node was a member when the batch was sent.
+        let member = group.membership.members().find(|member| group.members[*member].node == node);
+        if let Some(member) = member {
+            self.acked(Place { group: index, member }, scl, out);
         }
     }
 
@@ -126,7 +128,8 @@ impl Writer {
             }
         }
         let group = &mut self.groups[at.group];
-        let all = group.members.iter().map(|m| m.scl).min().unwrap_or(Lsn::ZERO);
+        let members = group.membership.members();
+        let all = members.map(|member| group.members[member].scl).min().unwrap_or(Lsn::ZERO);
         while let Some(batch) = group.log.pop_front_if(|batch| batch.last <= all) {
             group.log_base += 1;
             self.retained -= batch.bytes.len();
@@ -157,10 +160,8 @@ impl Writer {
             return;
         }
         let group = ((id & !BATCH_ID) >> 31) as usize;
-        if let Some(of) = self.groups.get_mut(group)
-            && let Some(member) = of.members.iter_mut().find(|m| m.node == node)
-        {
-            member.live = false;
+        if let Some(of) = self.groups.get_mut(group) {
+            of.members.iter_mut().filter(|m| m.node == node).for_each(|member| member.live = false);
         }
     }
 
@@ -172,6 +173,9 @@ impl Writer {
         for group in 0..self.groups.len() {
             for member in 0..self.groups[group].members.len() {
                 let at = Place { group, member };
+                if !self.groups[group].membership.is_member(member) {
+                    continue;
+                }
                 let m = self.member(at);
                 let moved = m.scl > m.seen;
                 m.seen = m.scl;

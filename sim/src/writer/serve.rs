@@ -3,12 +3,13 @@
 
 use sextant_meta::{MetaError, PgInfo, VolumeInfo};
 use sextant_redo::{Lsn, PgId, SegmentId, VolumeId};
+use sextant_volume::membership::Membership;
 use sextant_volume::recovery::{Event, Outcome, Place, Recovery};
 use sextant_volume::tracker::Tracker;
 
 use super::log::Log;
 use super::{Call, Group, Member, OPENING_DEADLINE, Out, STUCK, TICK, Timer, Writer};
-use crate::meta::{MetaReply, MetaRequest, node_at};
+use crate::meta::{MetaReply, MetaRequest};
 use crate::mutant::Mutant;
 use crate::schedule::{MS, Time};
 
@@ -39,8 +40,8 @@ impl Writer {
         for pg in &grant.volume.pgs {
             self.add_group(grant.volume.id, pg);
         }
-        let quorums = self.quorums(true);
-        let groups = self.groups.iter().map(|g| (quorums.clone(), g.members.len())).collect();
+        let quorums = |group: &Group| self.quorums(group.membership.quorums().clone(), true);
+        let groups = self.groups.iter().map(|g| (quorums(g), g.members.len())).collect();
         let lal = if self.mutant == Some(Mutant::ShortRange) { 1 } else { self.profile.lal };
         self.recovery = Some(Recovery::new(grant.epoch, lal, groups));
         (self.opening_since, self.stuck_since) = (now, None);
@@ -50,24 +51,10 @@ impl Writer {
     }
 
     fn add_group(&mut self, volume: VolumeId, info: &PgInfo) {
-        let member = |member: &sextant_meta::Member| Member {
-            node: node_at(member.addr),
-            id: member.node,
-            created: member.created,
-            scl: Lsn::ZERO,
-            live: false,
-            joining: false,
-            join_failures: 0,
-            next: 0,
-            sent_to: Lsn::ZERO,
-            seen: Lsn::ZERO,
-            still: 0,
-        };
         self.groups.push(Group {
             segment: SegmentId { volume, pg: info.pg },
-            membership: info.membership,
-            quorums: self.quorums(false),
-            members: info.members.iter().map(member).collect(),
+            membership: Membership::new(info),
+            members: info.members.iter().map(Member::new).collect(),
             log: std::collections::VecDeque::new(),
             log_base: 0,
             last: Lsn::ZERO,
@@ -100,9 +87,12 @@ impl Writer {
         let base = outcome.base();
         let mut log = Log::new(self.epoch, self.geometry, vdl, base, self.profile.lal, self.mutant);
         let mut tracker = Tracker::new(vdl);
-        for (group, last) in self.groups.iter_mut().zip(&outcome.points.last) {
+        for index in 0..self.groups.len() {
+            let last = &outcome.points.last[index];
+            let quorums = self.quorums(self.groups[index].membership.quorums().clone(), false);
+            let group = &mut self.groups[index];
             group.last = *last;
-            tracker.add_group(group.quorums.clone(), group.members.len(), *last);
+            tracker.add_group(quorums, group.members.len(), *last);
             log.add_group(group.segment, *last);
         }
         self.tracker = Some(tracker);
@@ -115,6 +105,9 @@ impl Writer {
                 let at = Place { group, member };
                 let done = recovery.state(at).filter(|state| state.truncations == self.ranges);
                 let scl = done.map(|state| state.scl);
+                if let Some(state) = done {
+                    self.on_recorded(at, state.epochs.membership);
+                }
                 if !scl.is_some_and(|scl| self.go_live(at, scl, out)) {
                     self.join(at, out);
                 }
@@ -142,6 +135,7 @@ impl Writer {
         }
         self.resend(out);
         self.grow(out);
+        self.follow_members(now, out);
     }
 
     fn grow(&mut self, out: &mut Vec<Out>) {
@@ -149,7 +143,7 @@ impl Writer {
         let writable = log.groups();
         if let Some(next) = self.groups.get(writable) {
             let live = next.members.iter().enumerate().filter(|(_, m)| m.live).map(|(n, _)| n).collect();
-            if next.quorums.write.met(live) {
+            if next.membership.quorums().write.met(live) {
                 log.add_group(next.segment, Lsn::ZERO);
             }
         } else if writable < self.profile.groups as usize && !std::mem::replace(&mut self.growing, true) {
@@ -165,8 +159,9 @@ impl Writer {
         let Some(info) = pgs.get(index) else { return };
         self.add_group(id, info);
         let group = &self.groups[index];
+        let quorums = self.quorums(group.membership.quorums().clone(), false);
         if let Some(tracker) = &mut self.tracker {
-            tracker.add_group(group.quorums.clone(), group.members.len(), Lsn::ZERO);
+            tracker.add_group(quorums, group.members.len(), Lsn::ZERO);
         }
         for member in 0..self.groups[index].members.len() {
             self.join(Place { group: index, member }, out);

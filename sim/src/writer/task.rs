@@ -24,6 +24,8 @@ enum Goal {
     Opening(Action),
     /// Bring the segment to where batches can be sent to it.
     Join(Place),
+    /// Have the segment record the newest membership.
+    Record(Place),
 }
 
 #[derive(Debug, Clone)]
@@ -57,8 +59,17 @@ impl Task {
     fn place(&self) -> Place {
         match &self.goal {
             Goal::Opening(action) => action.place(),
-            Goal::Join(at) => *at,
+            Goal::Join(at) | Goal::Record(at) => *at,
         }
+    }
+
+    /// True when it holds the index of that member.
+    pub(super) fn concerns(&self, at: Place) -> bool {
+        let from = match &self.step {
+            Step::ReadLog { from, .. } | Step::Append { from, .. } => Some(*from),
+            _ => None,
+        };
+        self.place() == at || from == Some(at)
     }
 }
 
@@ -80,6 +91,12 @@ impl Writer {
         if !std::mem::replace(&mut self.member(at).joining, true) {
             let step = if self.member(at).created { Step::Open } else { Step::Create };
             self.start_task(Goal::Join(at), step, out);
+        }
+    }
+
+    pub(super) fn record_members(&mut self, at: Place, out: &mut Vec<Out>) {
+        if self.member(at).live {
+            self.start_task(Goal::Record(at), Step::Open, out);
         }
     }
 
@@ -164,6 +181,8 @@ impl Writer {
                 member.joining = false;
                 member.join_failures += 1;
             }
+            // It joins again.
+            Goal::Record(_) => self.member(at).live = false,
             Goal::Opening(Action::Open(_)) => self.start_action(Action::Open(at), out),
             Goal::Opening(_) => self.tell_opening(Event::Failed(at), out),
         }
@@ -209,13 +228,14 @@ impl Writer {
 
     fn on_state(&mut self, task: u64, mut state: SegmentState, out: &mut Vec<Out>) {
         let Some(known) = self.tasks.get(&task) else { return };
-        let (goal, at) = (known.goal.clone(), known.place());
+        let (goal, step, at) = (known.goal.clone(), known.step.clone(), known.place());
+        self.on_recorded(at, state.epochs.membership);
         let wanted = self.wanted_ranges(&goal);
         if state.truncations == self.forged(wanted.clone()) {
             state.truncations.clone_from(&wanted);
         }
         let told = state.truncations == wanted;
-        match (&goal, &known.step) {
+        match (&goal, &step) {
             (Goal::Opening(Action::Open(_)), _) => {
                 self.finish_task(task);
                 self.tell_opening(Event::State(at, state), out);
@@ -223,6 +243,9 @@ impl Writer {
             (Goal::Opening(_), _) if told => {
                 self.finish_task(task);
                 self.tell_opening(Event::State(at, state), out);
+            }
+            (Goal::Record(_), _) => {
+                self.finish_task(task);
             }
             (Goal::Join(_), Step::Open) if !told => self.set_step(task, Step::Truncate, out),
             (Goal::Join(_), _) if told => self.catch_up(task, at, state.scl, out),
@@ -232,6 +255,11 @@ impl Writer {
 
     /// Goes live, or copies what the kept log does not reach from the most complete peer.
     fn catch_up(&mut self, task: u64, at: Place, scl: Lsn, out: &mut Vec<Out>) {
+        let membership = &self.groups[at.group].membership;
+        if !membership.is_member(at.member) || !membership.has_recorded(at.member) {
+            // The members changed meanwhile: it starts again, if it still is one.
+            return self.fail_task(task, out);
+        }
         if self.go_live(at, scl, out) {
             self.finish_task(task);
             let member = self.member(at);
@@ -264,6 +292,7 @@ impl Writer {
         }
         match known.goal {
             Goal::Join(at) => self.catch_up(task, at, reached, out),
+            Goal::Record(_) => {}
             Goal::Opening(_) if reached < up_to => {
                 self.set_step(task, Step::ReadLog { from, reached, up_to }, out);
             }
