@@ -5,6 +5,7 @@
 //! | [`roles`] | `sextant meta`, `segment`, `engine`: one process of a cluster, from flags or a TOML file |
 //! | [`dev`] | `sextant dev`: all of them under one supervisor |
 //! | [`status`] | `sextant status`: the cluster on one screen |
+//! | [`replace`] | `sextant segment replace` and `revert`: the copies of a lost storage node |
 //! | `sextant_bench` | `sextant bench`: measurements beside peers |
 //!
 //! What must hold: nothing is decided here that a room below could decide; every error that reaches `main` is printed
@@ -17,8 +18,10 @@ use sextant_node::{logging, shutdown};
 use tokio::runtime::{Builder, Runtime};
 
 mod dev;
+mod replace;
 mod roles;
 mod status;
+mod target;
 
 /// A relational database whose log is the database: PostgreSQL's protocol over six copies in three zones
 #[derive(Debug, Parser)]
@@ -40,10 +43,20 @@ enum Verb {
     Dev(dev::Dev),
     Status(status::Status),
     Meta(roles::meta::Options),
-    Segment(roles::segment::Options),
+    Segment(Segment),
     Engine(roles::engine::Options),
     /// Measure this build against PostgreSQL at the same quorum, side by side in one run
     Bench(sextant_bench::BenchArgs),
+}
+
+/// Run one storage node, or move copies between storage nodes
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+struct Segment {
+    #[command(flatten)]
+    node: roles::segment::Options,
+    #[command(subcommand)]
+    verb: Option<replace::Verb>,
 }
 
 fn main() -> ExitCode {
@@ -65,7 +78,10 @@ fn main() -> ExitCode {
         Verb::Meta(options) => on(Builder::new_multi_thread(), |runtime| {
             roles::exit(runtime.block_on(roles::meta::run(options)))
         }),
-        Verb::Segment(options) => roles::exit(roles::segment::run(options)),
+        Verb::Segment(Segment { verb: Some(verb), .. }) => {
+            on(Builder::new_current_thread(), |runtime| report(runtime.block_on(replace::run(verb))))
+        }
+        Verb::Segment(Segment { node, verb: None }) => roles::exit(roles::segment::run(node)),
         Verb::Bench(arguments) => report(bench(&arguments)),
         Verb::Engine(options) => on(Builder::new_multi_thread(), |runtime| {
             roles::exit(runtime.block_on(roles::engine::run(options)))

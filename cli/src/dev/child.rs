@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn restarts_come_slower_and_slower_up_to_a_limit() {
-        let layout = Layout::new(Path::new("d"), 5440).expect("fits");
+        let layout = Layout::new(Path::new("d"), 5440, 2).expect("fits");
         let mut child = Child::new(layout.children[0].clone());
         let pauses: Vec<u128> = (0..8).map(|_| child.ended().as_millis()).collect();
         assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);

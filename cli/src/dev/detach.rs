@@ -56,7 +56,8 @@ pub(crate) async fn start(dir: &Path, layout: &Layout, wishes: &Wishes) -> Resul
 fn command(dir: &Path, layout: &Layout, wishes: &Wishes, log: &File) -> std::io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command
-        .args(["dev", "--base-port", &layout.base_port.to_string(), "--data"])
+        .args(["dev", "--base-port", &layout.base_port.to_string()])
+        .args(["--nodes-per-az", &layout.nodes_per_az().to_string(), "--data"])
         .arg(dir)
         .args((!wishes.restart).then_some("--no-restart"))
         .args(wishes.log_arguments())

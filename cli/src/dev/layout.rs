@@ -7,8 +7,8 @@
 //! | `N` | SQL (PostgreSQL protocol) |
 //! | `N+11` to `N+13` | metadata processes 1 to 3 |
 //! | `N+21` to `N+23` | their `/metrics` and `/health` |
-//! | `N+31` to `N+36` | storage nodes 1 to 6 |
-//! | `N+41` to `N+46` | their `/metrics` and `/health` |
+//! | `N+31` to `N+36`, with spare ones to `N+39` | storage nodes 1 to 6, to 9 |
+//! | `N+41` to `N+46`, `N+49` | their `/metrics` and `/health` |
 //! | `N+50` | the writer's `/metrics` and `/health` |
 //!
 //! The gaps are for more instances of each.
@@ -27,8 +27,11 @@ pub(crate) const DEFAULT_BASE_PORT: u16 = 5440;
 pub(crate) const PORTS: u16 = 60;
 
 const META_MEMBERS: u16 = 3;
-const STORAGE_NODES: u16 = 6;
-const NODES_PER_AZ: u16 = 2;
+const ZONES: u16 = 3;
+/// Storage nodes in each zone at the least: two copies of everything.
+pub(crate) const NODES_PER_AZ: u16 = 2;
+/// And at the most: the ports beside each other are used up then.
+pub(crate) const NODES_PER_AZ_MAX: u16 = 3;
 const META_RPC: u16 = 10;
 const META_HTTP: u16 = 20;
 const STORAGE_RPC: u16 = 30;
@@ -97,8 +100,8 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// The cluster with its data under `dir` and its ports from `base_port` on.
-    pub(crate) fn new(dir: &Path, base_port: u16) -> Result<Layout, DevError> {
+    /// The cluster with its data under `dir`, its ports from `base_port` on, and so many storage nodes in each zone.
+    pub(crate) fn new(dir: &Path, base_port: u16, nodes_per_az: u16) -> Result<Layout, DevError> {
         if base_port == 0 || base_port.checked_add(PORTS).is_none() {
             return Err(DevError::BasePort { base_port });
         }
@@ -117,12 +120,19 @@ impl Layout {
         };
         let meta =
             (1..=META_MEMBERS).map(|id| child(Role::Meta, id, Some(id - 1), META_RPC + id, META_HTTP + id));
-        let storage = (1..=STORAGE_NODES).map(|id| {
-            let az = (id - 1) / NODES_PER_AZ;
+        let storage = (1..=ZONES * nodes_per_az).map(|id| {
+            // Two in each zone come first, so that a cluster can be given spare nodes later.
+            let (pair, spare) = ((id - 1) / NODES_PER_AZ, (id - 1) % ZONES);
+            let az = if pair < ZONES { pair } else { spare };
             child(Role::Segment, id, Some(az), STORAGE_RPC + id, STORAGE_HTTP + id)
         });
         let engine = child(Role::Engine, 1, None, 0, ENGINE_HTTP);
         Ok(Layout { base_port, children: meta.chain(storage).chain([engine]).collect() })
+    }
+
+    /// Storage nodes in each zone.
+    pub(crate) fn nodes_per_az(&self) -> u16 {
+        self.of(Role::Segment).count() as u16 / ZONES
     }
 
     /// Where SQL is served.
@@ -182,9 +192,12 @@ mod tests {
 
     #[test]
     fn two_storage_nodes_in_each_of_three_zones() {
-        let layout = Layout::new(Path::new("d"), 5440).expect("fits");
+        let layout = Layout::new(Path::new("d"), 5440, 2).expect("fits");
         let zones: Vec<_> = layout.of(Role::Segment).map(|child| child.az).collect();
         assert_eq!(zones, [0, 0, 1, 1, 2, 2].map(Some));
+        let layout = Layout::new(Path::new("d"), 5440, 3).expect("fits");
+        let zones: Vec<_> = layout.of(Role::Segment).map(|child| child.az).collect();
+        assert_eq!(zones, [0, 0, 1, 1, 2, 2, 0, 1, 2].map(Some), "spare nodes come behind");
         assert_eq!(layout.of(Role::Meta).count(), 3);
         assert_eq!(layout.of(Role::Engine).count(), 1);
         assert_eq!(layout.sql().port(), 5440);
@@ -192,7 +205,7 @@ mod tests {
 
     #[test]
     fn every_port_is_in_the_block_and_given_once() {
-        let layout = Layout::new(Path::new("d"), 6000).expect("fits");
+        let layout = Layout::new(Path::new("d"), 6000, NODES_PER_AZ_MAX).expect("fits");
         let ports: Vec<u16> = layout.ports().map(|(addr, _)| addr.port()).collect();
         assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), ports.len());
         assert!(ports.iter().all(|port| (6000..6000 + PORTS).contains(port)), "{ports:?}");
@@ -201,14 +214,14 @@ mod tests {
     #[test]
     fn a_base_port_without_room_above_is_refused() {
         for bad in [0, u16::MAX - PORTS + 1, u16::MAX] {
-            assert!(matches!(Layout::new(Path::new("d"), bad), Err(DevError::BasePort { .. })), "{bad}");
+            assert!(matches!(Layout::new(Path::new("d"), bad, 2), Err(DevError::BasePort { .. })), "{bad}");
         }
-        assert!(Layout::new(Path::new("d"), u16::MAX - PORTS).is_ok());
+        assert!(Layout::new(Path::new("d"), u16::MAX - PORTS, 2).is_ok());
     }
 
     #[test]
     fn each_metadata_process_knows_all() {
-        let layout = Layout::new(Path::new("d"), 5440).expect("fits");
+        let layout = Layout::new(Path::new("d"), 5440, 2).expect("fits");
         for child in layout.of(Role::Meta) {
             let line: Vec<String> =
                 layout.arguments(child).iter().map(|part| part.to_string_lossy().into_owned()).collect();

@@ -24,7 +24,7 @@ pub(crate) mod layout;
 mod supervisor;
 
 use cluster_file::ClusterFile;
-use layout::{DEFAULT_BASE_PORT, Layout};
+use layout::{DEFAULT_BASE_PORT, Layout, NODES_PER_AZ, NODES_PER_AZ_MAX, Role};
 
 /// Data folder when none is given.
 pub(crate) const DEFAULT_DATA: &str = "./sextant-data";
@@ -48,6 +48,10 @@ struct Start {
     /// or what the folder was first started with: the members of the cluster know each other by these addresses.
     #[arg(long, value_name = "PORT")]
     base_port: Option<u16>,
+    /// Storage nodes in each of the three zones, 2 or 3. Default 2, which hold the six copies, or what the folder has
+    /// already; with a third one a copy that is lost can be replaced. Never fewer than the folder has
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(i64::from(NODES_PER_AZ)..=i64::from(NODES_PER_AZ_MAX)))]
+    nodes_per_az: Option<u16>,
     /// Leave a process that ended as it is, for tests and post-mortems. Otherwise it is started again.
     #[arg(long)]
     no_restart: bool,
@@ -120,7 +124,8 @@ pub(crate) async fn run(dev: Dev, log: Option<String>) -> Result<(), DevError> {
 async fn start(start: Start, log: Option<String>) -> Result<(), DevError> {
     let lock = DataDir::open(&start.data, "dev")?;
     let dir = absolute(&start.data)?;
-    let layout = Layout::new(&dir, base_port(&dir, start.base_port)?)?;
+    let nodes_per_az = nodes_per_az(&dir, start.nodes_per_az)?;
+    let layout = Layout::new(&dir, base_port(&dir, start.base_port)?, nodes_per_az)?;
     let wishes = Wishes { restart: !start.no_restart, log };
     if start.detach {
         // The supervisor to be takes the lock itself.
@@ -139,6 +144,15 @@ fn base_port(dir: &Path, wanted: Option<u16>) -> Result<u16, DevError> {
         (Some(kept), _) => Ok(kept),
         (None, wanted) => Ok(wanted.unwrap_or(DEFAULT_BASE_PORT)),
     }
+}
+
+/// Storage nodes that hold data must be there again.
+fn nodes_per_az(dir: &Path, wanted: Option<u16>) -> Result<u16, DevError> {
+    let in_first_zone = |file: ClusterFile| {
+        file.children.iter().filter(|child| child.role == Role::Segment && child.az == Some(0)).count()
+    };
+    let kept = ClusterFile::read(dir)?.map_or(0, in_first_zone) as u16;
+    Ok(kept.max(wanted.unwrap_or(NODES_PER_AZ)))
 }
 
 fn absolute(dir: &Path) -> Result<PathBuf, DevError> {

@@ -257,13 +257,15 @@ impl Supervisor<'_> {
     fn announce(&self) {
         let port = self.layout.base_port;
         let dir = self.dir.display();
+        let storage = 3 * self.layout.nodes_per_az();
         say(&format!(
-            "Sextant: 3 metadata processes, 6 storage nodes in 3 zones, 1 writer\n  \
+            "Sextant: 3 metadata processes, {} storage nodes in 3 zones, 1 writer\n  \
              psql   psql -h 127.0.0.1 -p {port} -U postgres postgres\n  \
              url    {}\n  \
              ports  {port} SQL, {} its HTTP; {}-{} metadata, {}-{} HTTP; {}-{} storage, {}-{} HTTP\n  \
              data   {dir} (cluster.json lists every process)\n  \
              logs   {dir}/logs/NAME.log",
+            storage,
             postgres_url(&self.layout),
             port + 50,
             port + 11,
@@ -271,9 +273,9 @@ impl Supervisor<'_> {
             port + 21,
             port + 23,
             port + 31,
-            port + 36,
+            port + 30 + storage,
             port + 41,
-            port + 46,
+            port + 40 + storage,
         ));
     }
 }

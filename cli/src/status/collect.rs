@@ -85,7 +85,7 @@ fn protection_group(volume: VolumeId, info: &PgInfo, states: &BTreeMap<NodeId, S
             error: state.err(),
         }
     };
-    Pg::new(info.pg, info.membership, info.members.iter().map(segment).collect())
+    Pg::new(info, info.members.iter().map(segment).collect())
 }
 
 async fn ask_writer(info: &WriterInfo) -> Writer {

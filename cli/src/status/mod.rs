@@ -9,39 +9,23 @@
 //! What must hold: it only asks. A process that does not answer is shown as such and delays the rest by no more than
 //! the time-out.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-
-use clap::{Args, ValueEnum};
+use clap::Args;
 use sextant_meta::MetaError;
 
-use crate::dev::cluster_file::ClusterFile;
-use crate::dev::{DEFAULT_DATA, DevError};
+use crate::target::{Output, Target, TargetError};
 
-mod collect;
+pub(crate) mod collect;
 mod http;
-mod report;
+pub(crate) mod report;
 
 /// Show members, zones, epochs, the writer, VDL and quorum health of a cluster
 #[derive(Debug, Args)]
 pub(crate) struct Status {
-    /// Folder of a cluster started by `sextant dev`, whose cluster.json names the metadata processes
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA, conflicts_with = "meta")]
-    data: PathBuf,
-    /// Address of a metadata process; once per member, or separated by commas
-    #[arg(long, value_name = "ADDR:PORT", value_delimiter = ',')]
-    meta: Vec<SocketAddr>,
+    #[command(flatten)]
+    target: Target,
     /// How to print
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people
-    Text,
-    /// For programs
-    Json,
 }
 
 /// Why there is nothing to show. Nothing was changed.
@@ -49,9 +33,7 @@ enum Output {
 #[non_exhaustive]
 pub(crate) enum StatusError {
     #[error(transparent)]
-    File(#[from] DevError),
-    #[error("there is no cluster in {dir}: it has no cluster.json. Give --data or --meta", dir = .dir.display())]
-    NoCluster { dir: PathBuf },
+    Target(#[from] TargetError),
     #[error(transparent)]
     Meta(#[from] MetaError),
     #[error("cannot print: {0}")]
@@ -60,14 +42,7 @@ pub(crate) enum StatusError {
 
 /// Asks and prints.
 pub(crate) async fn run(status: Status) -> Result<(), StatusError> {
-    let meta = match status.meta.is_empty() {
-        false => status.meta,
-        true => match ClusterFile::read(&status.data)? {
-            Some(file) => file.meta(),
-            None => return Err(StatusError::NoCluster { dir: status.data }),
-        },
-    };
-    let report = collect::collect(meta).await?;
+    let report = collect::collect(status.target.meta()?).await?;
     let text = match status.output {
         Output::Text => report.to_string(),
         Output::Json => serde_json::to_string_pretty(&report).map_err(std::io::Error::from)?,

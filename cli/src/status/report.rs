@@ -4,14 +4,11 @@ use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
 
 use serde::Serialize;
+use sextant_meta::{PgInfo, Replacement};
 use sextant_redo::{
     AzId, ClusterId, GeometryEpoch, Lsn, MembershipEpoch, NodeId, PgId, VolumeEpoch, VolumeId,
 };
-
-/// Copies of a protection group that must take a write.
-const WRITE_QUORUM: usize = 4;
-/// Copies of a protection group that recovery must hear.
-const READ_QUORUM: usize = 3;
+use sextant_volume::quorum::{MemberSet, QuorumSet};
 
 /// The cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -78,6 +75,8 @@ pub(crate) struct Pg {
     pub(crate) writable: bool,
     /// Whether enough do for nothing to be lost.
     pub(crate) recoverable: bool,
+    /// Members that are being replaced; until that ends their successors are copies too.
+    pub(crate) replacements: Vec<Replacement>,
     pub(crate) segments: Vec<Segment>,
 }
 
@@ -96,10 +95,20 @@ pub(crate) struct Segment {
 
 impl Pg {
     /// Judges a protection group by its copies.
-    pub(crate) fn new(pg: PgId, membership: MembershipEpoch, segments: Vec<Segment>) -> Pg {
-        let up = segments.iter().filter(|segment| segment.scl.is_some()).count();
-        let (writable, recoverable) = (up >= WRITE_QUORUM, up >= READ_QUORUM);
-        Pg { pg, membership, up, writable, recoverable, segments }
+    pub(crate) fn new(info: &PgInfo, segments: Vec<Segment>) -> Pg {
+        let of = |node| segments.iter().position(|segment| segment.node == node).unwrap_or(segments.len());
+        let quorums = QuorumSet::of_group(info, of);
+        let answers = |(at, segment): (usize, &Segment)| segment.scl.map(|_| at);
+        let up: MemberSet = segments.iter().enumerate().filter_map(answers).collect();
+        Pg {
+            pg: info.pg,
+            membership: info.membership,
+            up: up.len(),
+            writable: quorums.write.met(up),
+            recoverable: quorums.read.met(up),
+            replacements: info.replacements.clone(),
+            segments,
+        }
     }
 
     fn verdict(&self) -> &'static str {
@@ -107,7 +116,7 @@ impl Pg {
             (true, _) if self.up == self.segments.len() => "healthy",
             (true, _) => "writable, degraded",
             (false, true) => "NOT WRITABLE: commits wait; nothing is lost",
-            (false, false) => "UNAVAILABLE: fewer than 3 copies answer",
+            (false, false) => "UNAVAILABLE: too few copies answer to know what is durable",
         }
     }
 }
@@ -158,6 +167,11 @@ impl Display for Volume {
             let total = pg.segments.len();
             let Pg { pg: PgId(id), membership, up, .. } = pg;
             writeln!(f, "  pg {id:<5} {up}/{total} copies, {}, membership epoch {membership}", pg.verdict())?;
+            for Replacement { old, new, hydrated, automatic } in &pg.replacements {
+                let state = if *hydrated { "complete" } else { "not complete yet" };
+                let why = if *automatic { ", begun by the metadata leader" } else { "" };
+                writeln!(f, "    replacing node {old} by node {new}, {state}{why}")?;
+            }
             for segment in &pg.segments {
                 let state = match (segment.scl, segment.epoch, &segment.error) {
                     (Some(scl), Some(epoch), _) => format!("SCL {scl}, epoch {epoch}"),
@@ -183,7 +197,38 @@ mod tests {
             scl: (index < up).then_some(Lsn(700)),
             error: (index >= up).then(|| "connection refused".to_owned()),
         };
-        Pg::new(PgId(0), MembershipEpoch(1), (0..6).map(segment).collect())
+        Pg::new(&info(vec![]), (0..6).map(segment).collect())
+    }
+
+    fn info(replacements: Vec<Replacement>) -> PgInfo {
+        let member = |index: u64| sextant_meta::Member {
+            node: NodeId(index + 1),
+            az: AzId(index as u16 / 2),
+            addr: "127.0.0.1:1".parse().expect("address"),
+            created: true,
+        };
+        let members = (0..6 + replacements.len() as u64).map(member).collect();
+        PgInfo { pg: PgId(0), membership: MembershipEpoch(1), members, replacements }
+    }
+
+    #[test]
+    fn during_a_replacement_both_quorums_count() {
+        let (old, new) = (NodeId(6), NodeId(7));
+        let info = info(vec![Replacement { old, new, hydrated: false, automatic: true }]);
+        let segment = |node: u64, up: bool| Segment {
+            node: NodeId(node),
+            az: AzId(0),
+            epoch: up.then_some(VolumeEpoch(3)),
+            scl: up.then_some(Lsn(700)),
+            error: None,
+        };
+        let with =
+            |up: &[u64]| Pg::new(&info, (1..=7).map(|node| segment(node, up.contains(&node))).collect());
+        assert!(with(&[1, 2, 3, 4]).writable && with(&[1, 2, 3, 6, 7]).writable);
+        assert!(!with(&[1, 2, 3, 6]).writable && with(&[1, 2, 3]).recoverable);
+        let report = Report { volumes: vec![volume(with(&[1, 2, 3, 4]))], ..report() };
+        let screen = report.to_string();
+        assert!(screen.contains("replacing node 6 by node 7, not complete yet, begun by"), "{screen}");
     }
 
     #[test]
@@ -197,29 +242,37 @@ mod tests {
         assert!(pg(2).verdict().contains("UNAVAILABLE"));
     }
 
-    #[test]
-    fn the_screen_shows_the_points_that_matter() {
-        let report = Report {
+    fn report() -> Report {
+        Report {
             cluster: ClusterId(0xabc),
             leader: Some(2),
             term: 5,
             members: vec![Member { id: 2, address: "127.0.0.1:5452".parse().expect("address") }],
             nodes: vec![],
-            volumes: vec![Volume {
-                id: VolumeId(9),
-                name: "main".into(),
+            volumes: vec![volume(pg(4))],
+        }
+    }
+
+    fn volume(pg: Pg) -> Volume {
+        Volume {
+            id: VolumeId(9),
+            name: "main".into(),
+            epoch: VolumeEpoch(3),
+            geometry_epoch: GeometryEpoch(1),
+            writer: Some(Writer {
+                instance: "engine-1".into(),
+                address: "127.0.0.1:5440".into(),
                 epoch: VolumeEpoch(3),
-                geometry_epoch: GeometryEpoch(1),
-                writer: Some(Writer {
-                    instance: "engine-1".into(),
-                    address: "127.0.0.1:5440".into(),
-                    epoch: VolumeEpoch(3),
-                    vdl: Some(Lsn(712)),
-                    error: None,
-                }),
-                pgs: vec![pg(4)],
-            }],
-        };
+                vdl: Some(Lsn(712)),
+                error: None,
+            }),
+            pgs: vec![pg],
+        }
+    }
+
+    #[test]
+    fn the_screen_shows_the_points_that_matter() {
+        let report = report();
         let screen = report.to_string();
         for part in [
             "leader 2, term 5",

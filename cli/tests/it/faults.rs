@@ -26,7 +26,7 @@ fn kill_zone(cluster: &Cluster, az: u16) -> Vec<Process> {
     zone
 }
 
-fn start_node(cluster: &Cluster, node: &Process) -> Alone {
+pub(crate) fn start_node(cluster: &Cluster, node: &Process) -> Alone {
     let mut arguments = cluster.meta_flags();
     let data = node.data.to_str().expect("UTF-8");
     let (listen, http) = (node.address.to_string(), node.http.to_string());

@@ -7,6 +7,7 @@
 //! | [`dev`] | start, stop, start again; what `sextant dev` promises |
 //! | [`status`] | what `sextant status` shows |
 //! | [`faults`] | SIGKILL of a zone, of the engine, of everything; a paused engine is fenced |
+//! | [`replacing`] | a storage node lost for good is replaced under load |
 //! | [`bad_input`] | garbage, unknown keys, foreign folders, taken ports |
 //! | [`clients`] | unmodified psql and pgbench, where installed |
 
@@ -16,4 +17,5 @@ mod clients;
 mod cluster;
 mod dev;
 mod faults;
+mod replacing;
 mod status;
