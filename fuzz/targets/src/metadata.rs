@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use sextant_meta::WriterInfo;
 use sextant_meta::api::Request;
 use sextant_meta::state::{Command, MetaState, NodeRecord};
-use sextant_redo::{AzId, ClusterId, Geometry, NodeId, PgId, VolumeEpoch, VolumeId};
+use sextant_redo::{AzId, ClusterId, Geometry, MembershipEpoch, NodeId, PgId, VolumeEpoch, VolumeId};
 
 use crate::input::{Input, noise};
 
@@ -65,10 +65,11 @@ fn placement(state: &MetaState) {
     for group in state.volumes.values().flat_map(|volume| &volume.pgs) {
         let nodes: BTreeSet<NodeId> = group.members.iter().map(|member| member.node).collect();
         let mut zones = BTreeMap::new();
-        for node in &nodes {
-            *zones.entry(state.nodes[node].az).or_insert(0) += 1;
+        for member in &group.members[..6] {
+            *zones.entry(state.nodes[&member.node].az).or_insert(0) += 1;
         }
-        assert_eq!((nodes.len(), group.members.len()), (6, 6));
+        let members = 6 + group.replacements.len();
+        assert_eq!((nodes.len(), group.members.len()), (members, members));
         assert!(zones.len() == 3 && zones.values().all(|count| *count == 2), "{zones:?}");
     }
 }
@@ -130,7 +131,7 @@ fn command(input: &mut Input<'_>, state: &MetaState) -> Command {
         1 => state.cluster,
         _ => None,
     };
-    match input.u8() % 8 {
+    match input.u8() % 11 {
         0 => Command::InitCluster { cluster: ClusterId(u128::from(input.u8())) },
         1 => Command::JoinMember { id: input.number() & 3, uuid: name(input) },
         2 => register(u64::from(input.u8() % 16), u16::from(input.u8() % 4), cluster(input)),
@@ -155,7 +156,7 @@ fn command(input: &mut Input<'_>, state: &MetaState) -> Command {
             let pg = if input.u8() & 3 == 0 { PgId(input.number() as u32) } else { PgId(next) };
             Command::AddPg { volume, epoch: epoch(input, volume), pg, alive: alive(input) }
         }
-        _ => {
+        7 => {
             let volume = volume(input);
             let pg = PgId(input.number() as u32);
             Command::MarkCreated {
@@ -165,6 +166,43 @@ fn command(input: &mut Input<'_>, state: &MetaState) -> Command {
                 nodes: alive(input).into_iter().collect(),
             }
         }
+        _ => {
+            let volume = volume(input);
+            let pg = PgId(u32::from(input.u8() & 1));
+            let (epoch, alive) = (epoch(input, volume), alive(input));
+            replacing(input, state, (volume, pg), epoch, alive)
+        }
+    }
+}
+
+/// A step of a replacement: of members that exist, mostly, and decided on the current membership, mostly.
+fn replacing(
+    input: &mut Input<'_>,
+    state: &MetaState,
+    (volume, pg): (VolumeId, PgId),
+    epoch: VolumeEpoch,
+    alive: BTreeSet<NodeId>,
+) -> Command {
+    let group = state.group((volume, pg)).ok();
+    let membership = match (input.u8() & 7, group) {
+        (1.., Some(group)) => group.membership,
+        _ => MembershipEpoch(input.number()),
+    };
+    let members: Vec<NodeId> = group.map_or(vec![], |g| g.members.iter().map(|m| m.node).collect());
+    let old = match input.below(members.len() + 1) {
+        0 => NodeId(input.number()),
+        n => members[n - 1],
+    };
+    let under_way = group.and_then(|group| group.replacements.first());
+    let (seat, new) = under_way.map_or((old, old), |under_way| (under_way.old, under_way.new));
+    match input.u8() % 5 {
+        0 | 1 => {
+            let automatic = input.u8() & 1 == 0;
+            Command::BeginReplacement { volume, pg, membership, old, automatic, alive }
+        }
+        2 => Command::MarkHydrated { volume, epoch, pg, new },
+        3 => Command::FinishReplacement { volume, pg, membership, old: seat, new },
+        _ => Command::RevertReplacement { volume, pg, membership, old: seat, new },
     }
 }
 

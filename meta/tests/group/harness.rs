@@ -71,6 +71,7 @@ pub(crate) struct Cluster {
     pub(crate) peers: BTreeMap<u64, SocketAddr>,
     pub(crate) running: BTreeMap<u64, Running>,
     pub(crate) lease_ms: u64,
+    pub(crate) replace_after_s: u64,
 }
 
 /// Addresses that were free a moment ago, all different.
@@ -87,6 +88,7 @@ impl Cluster {
             peers: (1..).zip(addresses).collect(),
             running: BTreeMap::new(),
             lease_ms: 1000,
+            replace_after_s: 0,
         }
     }
 
@@ -114,7 +116,7 @@ impl Cluster {
             data: self.folder(id),
             peers: self.peers.clone(),
             lease_ms: self.lease_ms,
-            replace_after_s: 0,
+            replace_after_s: self.replace_after_s,
         }
     }
 
@@ -157,7 +159,7 @@ impl Cluster {
 pub(crate) struct Beats(tokio::task::JoinHandle<()>);
 
 impl Beats {
-    fn start(client: MetaClient, ids: Vec<NodeId>) -> Beats {
+    pub(crate) fn start(client: MetaClient, ids: Vec<NodeId>) -> Beats {
         Beats(tokio::spawn(async move {
             loop {
                 for id in &ids {

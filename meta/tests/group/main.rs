@@ -5,3 +5,4 @@ mod harness;
 mod leases;
 mod life;
 mod refusals;
+mod replacing;
