@@ -97,7 +97,7 @@ impl Writer {
                 _ => group.members.push(new),
             }
         }
-        self.count_by_members(index);
+        self.count_by_members(index, out);
         let members: Vec<usize> = self.groups[index].membership.members().collect();
         for member in members {
             let at = Place { group: index, member };
@@ -109,18 +109,20 @@ impl Writer {
     }
 
     /// A segment has said which membership epoch it has recorded.
-    pub(super) fn on_recorded(&mut self, at: Place, epoch: MembershipEpoch) {
+    pub(super) fn on_recorded(&mut self, at: Place, epoch: MembershipEpoch, out: &mut Vec<Out>) {
         if self.groups[at.group].membership.recorded(at.member, epoch) {
-            self.count_by_members(at.group);
+            self.count_by_members(at.group, out);
         }
     }
 
-    fn count_by_members(&mut self, index: usize) {
+    fn count_by_members(&mut self, index: usize, out: &mut Vec<Out>) {
         let group = &self.groups[index];
         let quorums = self.quorums(group.membership.quorums().clone(), false);
         let indices = group.membership.indices();
-        if let Some(tracker) = &mut self.tracker {
-            tracker.set_quorums(index, quorums, indices);
+        if let Some(tracker) = &mut self.tracker
+            && tracker.set_quorums(index, quorums, indices)
+        {
+            out.push(Out::Points { vcl: tracker.vcl(), vdl: tracker.vdl() });
         }
     }
 }

@@ -106,7 +106,7 @@ impl Writer {
                 let done = recovery.state(at).filter(|state| state.truncations == self.ranges);
                 let scl = done.map(|state| state.scl);
                 if let Some(state) = done {
-                    self.on_recorded(at, state.epochs.membership);
+                    self.on_recorded(at, state.epochs.membership, out);
                 }
                 if !scl.is_some_and(|scl| self.go_live(at, scl, out)) {
                     self.join(at, out);

@@ -229,7 +229,7 @@ impl Writer {
     fn on_state(&mut self, task: u64, mut state: SegmentState, out: &mut Vec<Out>) {
         let Some(known) = self.tasks.get(&task) else { return };
         let (goal, step, at) = (known.goal.clone(), known.step.clone(), known.place());
-        self.on_recorded(at, state.epochs.membership);
+        self.on_recorded(at, state.epochs.membership, out);
         let wanted = self.wanted_ranges(&goal);
         if state.truncations == self.forged(wanted.clone()) {
             state.truncations.clone_from(&wanted);
