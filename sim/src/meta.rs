@@ -36,7 +36,8 @@ pub(crate) enum MetaRequest {
 #[derive(Debug, Clone)]
 pub(crate) enum MetaReply {
     Granted(Grant),
-    Renewed,
+    /// Under this epoch, which is the current one.
+    Renewed(VolumeEpoch),
     Volume(VolumeInfo),
 }
 
@@ -49,8 +50,6 @@ pub(crate) struct Meta {
     pub(crate) volume: VolumeId,
     /// Nodes by their index in the run.
     pub(crate) nodes: Vec<NodeId>,
-    /// Epochs in the order in which they were granted.
-    pub(crate) granted: Vec<VolumeEpoch>,
 }
 
 fn addr(node: usize) -> SocketAddr {
@@ -73,7 +72,6 @@ impl Meta {
             index: 0,
             volume: VolumeId(0),
             nodes: Vec::new(),
-            granted: Vec::new(),
         };
         meta.found(nodes_per_az, geometry).expect("an empty state machine takes nodes and a volume");
         meta
@@ -141,7 +139,7 @@ impl Meta {
                     return Err(MetaError::Fenced { current: record.epoch });
                 }
                 self.leases.renewed(id, epoch, now);
-                Ok(MetaReply::Renewed)
+                Ok(MetaReply::Renewed(epoch))
             }
             MetaRequest::AddPg { epoch, pg } => {
                 self.apply(Command::AddPg { volume: id, epoch, pg, alive }).and_then(volume)
@@ -190,7 +188,6 @@ impl Meta {
         match self.apply(Command::Acquire { volume: id, expected, writer })? {
             Applied::Volume(volume) => {
                 self.leases.renewed(id, volume.epoch, now);
-                self.granted.push(volume.epoch);
                 Ok(Grant { epoch: volume.epoch, lease_ms: LEASE.as_millis() as u64, volume })
             }
             _ => Err(MetaError::Refused { reason: "the state machine answered something else".into() }),

@@ -1,7 +1,10 @@
 //! I3, fencing: one writing epoch per volume; nothing in a truncated range is ever visible. Source: P18 section 2.4,
 //! "changes the locks on the door". That nothing void is visible is seen by every page read (I4).
+//!
+//! On a live cluster: [`copies_know_one_opening`] over the answers of a group's copies to `Status`.
 
-use sextant_redo::{Lsn, VolumeEpoch};
+use sextant_redo::wire::SegmentState;
+use sextant_redo::{Lsn, NodeId, VolumeEpoch};
 
 use super::{Checked, check};
 use crate::model::Model;
@@ -29,4 +32,52 @@ pub fn range_covers_all(model: &Model, epoch: VolumeEpoch, base: Lsn) -> Checked
             "the truncation range of {epoch:?} ends at {base}, but an older writer has allocated {above:?}"
         )
     })
+}
+
+/// The copies of a group, asked at about the same time; afterwards the metadata service said that it had granted epochs
+/// up to `granted`. None is ahead of that, and two that know the range of one opening know one list.
+pub fn copies_know_one_opening(granted: VolumeEpoch, copies: &[(NodeId, SegmentState)]) -> Checked {
+    for (node, copy) in copies {
+        let epochs = || copy.truncations.iter().map(|range| range.epoch);
+        let known = copy.epochs.volume <= granted && epochs().all(|epoch| epoch <= copy.epochs.volume);
+        let ordered = epochs().is_sorted_by(|a, b| a < b) && copy.truncations.iter().all(|r| r.from <= r.to);
+        check("I3", known && ordered, || {
+            format!(
+                "the copy on node {node} is of an opening that nobody was granted ({granted:?}): {copy:?}"
+            )
+        })?;
+    }
+    let last = |copy: &SegmentState| copy.truncations.last().map(|range| range.epoch);
+    for (n, (node, copy)) in copies.iter().enumerate() {
+        let other = copies[..n]
+            .iter()
+            .find(|(_, other)| last(other) == last(copy) && other.truncations != copy.truncations);
+        check("I3", other.is_none(), || {
+            format!("one opening truncated in two ways: node {node} has {copy:?}, and there is {other:?}")
+        })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use sextant_redo::TruncationRange;
+
+    use super::*;
+    use crate::invariants::tests::state;
+
+    #[test]
+    fn one_opening_has_one_list() {
+        let with = |to: u64| {
+            let mut copy = state(3, 100);
+            let range = TruncationRange { epoch: VolumeEpoch(3), from: Lsn(100), to: Lsn(to) };
+            copy.truncations.push(range);
+            copy
+        };
+        let copies = [(NodeId(1), with(200)), (NodeId(2), with(200)), (NodeId(3), state(2, 90))];
+        assert_eq!(copies_know_one_opening(VolumeEpoch(3), &copies), Ok(()));
+        assert!(copies_know_one_opening(VolumeEpoch(2), &copies).is_err());
+        let copies = [(NodeId(1), with(200)), (NodeId(2), with(300))];
+        assert!(copies_know_one_opening(VolumeEpoch(3), &copies).is_err());
+    }
 }

@@ -8,7 +8,7 @@ use std::collections::btree_map::Entry;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use sextant_redo::wire::{Append, Reply, Request, SegmentError};
+use sextant_redo::wire::{Append, Reply, Request, SegmentError, SegmentState};
 use sextant_redo::{Lsn, NodeId, SegmentId};
 use sextant_segment_store::core::{Action, Answer, Entry as LogEntry, Store, Ticket};
 use sextant_segment_store::disk::{AlignedBuf, Disk, FileId};
@@ -287,6 +287,12 @@ impl StorageNode {
             self.apply(&group, out);
         }
         self.write(out);
+    }
+
+    /// A segment's state here and its PGMRPL.
+    pub(crate) fn copy(&self, segment: SegmentId) -> Option<(SegmentState, Lsn)> {
+        let slot = self.store.segments().get(&segment)?;
+        Some((slot.segment.state(), slot.segment.pgmrpl()))
     }
 
     /// The SCL of a segment here; zero where there is none.

@@ -1,14 +1,18 @@
 //! What a writer tells, against the model: every invariant that a single event can break.
 
-use sextant_redo::{Lsn, VolumeEpoch};
+use sextant_meta::MetaError;
+use sextant_redo::wire::SegmentState;
+use sextant_redo::{Lsn, NodeId, SegmentId, VolumeEpoch};
 
 use super::World;
 use super::phases::Phase;
 use crate::invariants::i02_points::{self, Points};
+use crate::invariants::i08_membership::{self, Membership};
+use crate::invariants::i10_metadata::{self, Asked, Said};
 use crate::invariants::{
     Checked, Violation, i01_durability, i03_fencing, i04_page_truth, i06_no_lie, i07_order, i09_garbage,
 };
-use crate::meta::node_at;
+use crate::meta::{MetaReply, node_at};
 use crate::model::Opening;
 use crate::writer::{Out, ReadKind};
 
@@ -28,6 +32,8 @@ impl World {
             Out::Acked { cpl } => self.acked(number, epoch, *cpl),
             Out::Page { page, read_point, image, kind } => {
                 let image = i06_no_lie::page_is_sealed(*page, image)?;
+                let vdl = self.writers.get(&number).map_or(Lsn::ZERO, |p| p.points.vdl);
+                i07_order::reads_stay_at_or_below_vdl(*read_point, vdl)?;
                 i07_order::page_is_not_from_the_future(*page, image.lsn(), *read_point)?;
                 i04_page_truth::page_is_its_records(&self.model, epoch, *page, *read_point, &image)?;
                 self.stats.pages += 1;
@@ -36,8 +42,8 @@ impl World {
                 }
                 Ok(())
             }
-            Out::TooOld { read_point, floor } => {
-                i09_garbage::read_points_in_use_are_kept(*read_point, *floor)
+            Out::Refused { read_point, floor, error } => {
+                i09_garbage::refusal_passes(*read_point, *floor, error)
             }
             Out::Broken { what } => Err(Violation { invariant: "I3", what: what.clone() }),
             Out::Ended { why } => {
@@ -80,6 +86,62 @@ impl World {
             };
             let scls: Vec<Lsn> = pg.members.iter().map(|m| standing(node_at(m.addr))).collect();
             i01_durability::durable_on_a_quorum(&self.model, epoch, vdl, pg.pg, &scls)?;
+        }
+        Ok(())
+    }
+
+    /// The metadata service has answered writer `number`: what it said of the epoch fits all that it said before.
+    pub(super) fn heard(&mut self, number: usize, id: u64, reply: &Result<MetaReply, MetaError>) -> Checked {
+        let Some(sent) = self.asked.remove(&(number, id)) else { return Ok(()) };
+        let said = match reply {
+            Ok(MetaReply::Granted(grant)) => Said::Granted(grant.epoch),
+            Ok(MetaReply::Renewed(epoch)) => Said::Current(*epoch),
+            Ok(MetaReply::Volume(info)) => Said::Current(info.epoch),
+            Err(MetaError::Fenced { current }) => Said::Current(*current),
+            Err(_) => return Ok(()),
+        };
+        let asked = Asked { sent, answered: self.schedule.now(), said };
+        i10_metadata::fits(&self.history, &asked)?;
+        self.history.push(asked);
+        Ok(())
+    }
+
+    /// Groups as the metadata service has them now, against what they were at the last look.
+    pub(super) fn memberships_are_sound(&mut self) -> Checked {
+        let Some(info) = self.meta.info() else { return Ok(()) };
+        for pg in &info.pgs {
+            let now = Membership::of(pg);
+            match self.memberships.get(&pg.pg) {
+                Some(before) if *before == now => continue,
+                Some(before) => i08_membership::step_is_sound(before, &now)?,
+                None => {}
+            }
+            i08_membership::is_sound(&now)?;
+            self.memberships.insert(pg.pg, now);
+        }
+        Ok(())
+    }
+
+    /// Every copy's state by itself and beside its peers: no epoch that nobody was granted, one list an opening, no
+    /// membership that was not decided, nothing collected that the writer still reads.
+    pub(super) fn copies_are_sound(&self) -> Checked {
+        let Some(info) = self.meta.info() else { return Ok(()) };
+        for pg in &info.pgs {
+            let segment = SegmentId { volume: info.id, pg: pg.pg };
+            let copy = |node: NodeId, at: usize| Some((node, self.nodes[at].copy(segment)?));
+            let members = pg.members.iter().map(|m| (m.node, node_at(m.addr)));
+            let sound = members.filter(|(_, at)| !self.nodes[*at].disk.is_damaged());
+            let copies: Vec<(NodeId, (SegmentState, Lsn))> =
+                sound.filter_map(|(n, at)| copy(n, at)).collect();
+            for (node, (state, pgmrpl)) in &copies {
+                i08_membership::copy_is_not_ahead(&Membership::of(pg), *node, state)?;
+                let reader = self.writers.values().find(|p| p.writer.epoch == state.epochs.volume);
+                if let Some(reader) = reader.filter(|p| p.writer.is_serving()) {
+                    i09_garbage::floor_spares_readers(*node, *pgmrpl, reader.writer.oldest_read())?;
+                }
+            }
+            let states: Vec<_> = copies.into_iter().map(|(node, (state, _))| (node, state)).collect();
+            i03_fencing::copies_know_one_opening(info.epoch, &states)?;
         }
         Ok(())
     }

@@ -23,6 +23,12 @@ impl World {
         node == self.liar && (self.profile.lost_writes_ppm > 0 || self.nodes[node].disk.is_damaged())
     }
 
+    /// A fault of the node's disk may have struck.
+    pub(super) fn may_be_damaged(&self, node: usize) -> bool {
+        let reads = self.profile.reliability;
+        reads.read_errors_ppm > 0 || reads.read_flips_ppm > 0 || self.is_liar(node)
+    }
+
     /// How many more nodes may be taken.
     fn budget(&self) -> usize {
         let impaired = (0..self.nodes.len()).filter(|node| self.is_impaired(*node)).count();

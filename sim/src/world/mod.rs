@@ -19,11 +19,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use sextant_meta::MetaError;
 use sextant_meta::state::COPIES_PER_AZ;
-use sextant_redo::wire::{Reply, Request};
-use sextant_redo::{Geometry, Lsn};
+use sextant_redo::wire::{Reply, Request, SegmentError};
+use sextant_redo::{Geometry, Lsn, PgId};
 use sextant_segment_store::core::Ticket;
 
 use crate::invariants::i02_points::Points;
+use crate::invariants::i08_membership::Membership;
+use crate::invariants::i10_metadata::Asked;
 use crate::invariants::{Checked, Violation, i01_durability, i06_no_lie, i11_liveness};
 use crate::meta::{Meta, MetaReply, MetaRequest};
 use crate::model::Model;
@@ -109,6 +111,12 @@ struct World {
     stats: Stats,
     hash: u64,
     last_ack: Time,
+    /// When each request to the metadata service left, by writer and id.
+    asked: BTreeMap<(usize, u64), Time>,
+    /// What the metadata service has said of the volume's epoch.
+    history: Vec<Asked>,
+    /// Members of each group when they last changed.
+    memberships: BTreeMap<PgId, Membership>,
     /// Pages that the comparison at the end still waits for.
     pages_left: u64,
     tracing: bool,
@@ -164,6 +172,9 @@ impl World {
             stats: Stats { seeds: 1, ..Stats::default() },
             hash: seed,
             last_ack: 0,
+            asked: BTreeMap::new(),
+            history: Vec::new(),
+            memberships: BTreeMap::new(),
             pages_left: 0,
             tracing,
             trace: Vec::new(),
@@ -252,11 +263,15 @@ impl World {
             Event::ToWriter { writer, node, id, reply } => {
                 self.mix(id << 8 | u64::from(reply.kind()));
                 self.note(|_| format!("writer {writer} <- node {node} #{id:x} {}", brief_reply(&reply)));
+                if let Reply::Error(SegmentError::Damaged { what }) = &reply {
+                    i06_no_lie::damage_is_real(node, what, self.may_be_damaged(node))?;
+                }
                 self.with_writer(writer, |w, _, out| w.on_reply(node, id, reply, out))
             }
             Event::ToMeta { writer, id, request } => self.ask_meta(writer, id, &request),
             Event::FromMeta { writer, id, reply } => {
                 self.note(|_| format!("writer {writer} <- meta #{id} {:?}", reply.as_ref().err()));
+                self.heard(writer, id, &reply)?;
                 self.with_writer(writer, |w, now, out| w.on_meta(now, id, reply, out))
             }
             Event::Alarm { writer, timer } => {
@@ -348,7 +363,7 @@ impl World {
         if !self.network.loses(&mut self.rng) {
             self.schedule.after(after, Event::FromMeta { writer, id, reply });
         }
-        crate::invariants::i10_metadata::epochs_only_grow(&self.meta.granted)
+        self.memberships_are_sound()
     }
 
     fn start_node(&mut self, node: usize) -> Checked {

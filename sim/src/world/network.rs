@@ -116,6 +116,7 @@ impl World {
                 }
             }
             Out::ToMeta { id, request } => {
+                self.asked.insert((writer, id), self.schedule.now());
                 if !self.network.loses(&mut self.rng) {
                     let after = self.network.delay(&mut self.rng, &self.profile);
                     self.schedule.after(after, Event::ToMeta { writer, id, request });
@@ -127,7 +128,7 @@ impl World {
             | Out::Points { .. }
             | Out::Acked { .. }
             | Out::Page { .. }
-            | Out::TooOld { .. }
+            | Out::Refused { .. }
             | Out::Broken { .. }
             | Out::Ended { .. } => {}
         }

@@ -35,7 +35,7 @@ impl World {
             let instance = usize::from(self.rng.percent(50));
             self.start_writer(instance);
         }
-        Ok(())
+        self.copies_are_sound()
     }
 
     pub(super) fn heal(&mut self) -> Checked {
@@ -98,8 +98,10 @@ impl World {
         for ((segment, last), pg) in process.writer.lasts().into_iter().zip(&info.pgs) {
             let nodes = pg.members.iter().map(|m| node_at(m.addr));
             let sound = nodes.filter(|node| !self.nodes[*node].disk.is_damaged());
-            let scls: Vec<Lsn> = sound.map(|node| self.nodes[node].scl(segment)).collect();
+            let scls: Vec<Lsn> = sound.clone().map(|node| self.nodes[node].scl(segment)).collect();
             i05_convergence::copies_are_complete(pg.pg, last, &scls)?;
+            let copy = |node: usize| Some((self.meta.nodes[node], self.nodes[node].copy(segment)?.0));
+            i05_convergence::copies_are_equal(pg.pg, &sound.filter_map(copy).collect::<Vec<_>>())?;
         }
         Ok(())
     }
@@ -113,17 +115,20 @@ impl World {
         for pg in &info.pgs {
             let segment = SegmentId { volume: info.id, pg: pg.pg };
             let first = info.geometry.first_page(pg.pg).0;
-            for node in pg.members.iter().map(|m| node_at(m.addr)) {
-                if self.nodes[node].disk.is_damaged() {
-                    continue;
-                }
-                for page in (first..first + self.profile.pages_per_pg).map(sextant_redo::PageId) {
-                    let made = self.nodes[node].page_at(segment, page, vdl);
+            let nodes = pg.members.iter().map(|m| node_at(m.addr));
+            let sound: Vec<usize> = nodes.filter(|node| !self.nodes[*node].disk.is_damaged()).collect();
+            for page in (first..first + self.profile.pages_per_pg).map(sextant_redo::PageId) {
+                let mut images = Vec::new();
+                for node in &sound {
+                    let made = self.nodes[*node].page_at(segment, page, vdl);
                     let image =
                         made.map_err(|error| Violation { invariant: "I5", what: error.to_string() })?;
                     i04_page_truth::page_is_its_records(&self.model, epoch, page, vdl, &image)?;
                     self.stats.pages += 1;
+                    images.push((self.meta.nodes[*node], image));
                 }
+                let bytes: Vec<_> = images.iter().map(|(node, image)| (*node, &image.0[..])).collect();
+                i05_convergence::pages_are_equal(page, vdl, &bytes)?;
             }
         }
         i10_metadata::replicas_are_equal(self.meta.replicas_agree())?;

@@ -46,9 +46,11 @@ pub(super) struct Snapshot {
 impl Writer {
     /// What nobody reads below any more.
     pub(super) fn floor(&self) -> Lsn {
-        if self.mutant == Some(Mutant::FloorIgnoresSnapshots) {
-            return self.vdl();
-        }
+        if self.mutant == Some(Mutant::FloorIgnoresSnapshots) { self.vdl() } else { self.oldest_read() }
+    }
+
+    /// The lowest point that something here still reads at.
+    pub(crate) fn oldest_read(&self) -> Lsn {
         let snapshot = self.snapshot.as_ref().map(|s| s.at);
         let reads = self.reads.values().map(|read| read.read_point);
         snapshot.into_iter().chain(reads).min().unwrap_or(Lsn::MAX).min(self.vdl())
@@ -243,9 +245,12 @@ impl Writer {
     }
 
     pub(super) fn on_read_reply(&mut self, id: u64, reply: Option<Reply>, out: &mut Vec<Out>) {
-        let floor = self.floor();
+        let floor = self.oldest_read();
         let Some(read) = self.reads.get(&id) else { return };
         let (page, read_point, kind, attempts) = (read.page, read.read_point, read.kind, read.attempts);
+        if let Some(Reply::Error(error)) = &reply {
+            out.push(Out::Refused { read_point, floor, error: error.clone() });
+        }
         match reply {
             Some(Reply::Page { image }) => {
                 self.reads.remove(&id);
@@ -257,7 +262,6 @@ impl Writer {
             }
             Some(Reply::Error(SegmentError::ReadPointTooOld { .. })) => {
                 self.reads.remove(&id);
-                out.push(Out::TooOld { read_point, floor });
             }
             _ if attempts >= ATTEMPTS => {
                 self.reads.remove(&id);

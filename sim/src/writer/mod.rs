@@ -91,10 +91,11 @@ pub(crate) enum Out {
         image: Bytes,
         kind: ReadKind,
     },
-    /// A copy refused a read point that is still in use.
-    TooOld {
+    /// A copy refused a read.
+    Refused {
         read_point: Lsn,
         floor: Lsn,
+        error: SegmentError,
     },
     /// An answer that breaks the protocol.
     Broken {
