@@ -3,7 +3,7 @@
 //!
 //! | module | idea |
 //! | --- | --- |
-//! | [`rng`], [`schedule`] | randomness and time |
+//! | [`rng`], [`schedule`], `clock` | randomness, virtual time, the clocks of processes |
 //! | [`profile`] | what a seed draws: cluster, workload, which faults exist |
 //! | [`disk`] | a disk that tears, loses, lies and fills up, behind the storage server's seam |
 //! | `node` | storage node: segment core, hot log and recovery |
@@ -11,6 +11,7 @@
 //! | `writer` | volume opening, tracker, and a deterministic twin of the driver |
 //! | [`model`] | what the volume must hold, naively |
 //! | [`invariants`] | one file each |
+//! | [`scenario`] | scripted runs over the same world |
 //! | `world` | events, network, faults, the two phases of a run |
 //! | [`mutant`] | bugs put back, to prove the harness |
 //!
@@ -19,6 +20,7 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod clock;
 pub mod disk;
 pub mod invariants;
 mod meta;
@@ -27,9 +29,10 @@ pub mod mutant;
 mod node;
 pub mod profile;
 pub mod rng;
+pub mod scenario;
 pub mod schedule;
 pub mod stats;
 mod world;
 mod writer;
 
-pub use world::{Failure, Run, run};
+pub use world::{Failure, Run, play, run};

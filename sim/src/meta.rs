@@ -1,5 +1,7 @@
-//! The metadata service as one logical instance: the real state machine and the real leases, applied in the order in
-//! which requests arrive. A second replica applies the same log, and must end equal (invariant I10).
+//! The metadata service: three members with the real state machine and the real leases, over a log that a quorum has
+//! agreed on (Raft itself is tested in `meta/tests`). Members apply the log late, but whoever leads has applied all of it
+//! before it answers. A member that lost the lead and does not know it answers nobody, for it has no quorum. A new leader
+//! knows of no renewal. At the end all members must be equal (invariant I10).
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,6 +12,8 @@ use sextant_meta::state::{Applied, Command, MetaState, NodeRecord, Outcome};
 use sextant_meta::{Grant, MetaError, VolumeInfo, WriterInfo};
 use sextant_redo::{AzId, ClusterId, Geometry, MembershipEpoch, NodeId, PgId, VolumeEpoch, VolumeId};
 
+use crate::clock::Clock;
+use crate::mutant::Mutant;
 use crate::schedule::Time;
 
 /// The cluster of every run.
@@ -41,15 +45,45 @@ pub(crate) enum MetaReply {
     Volume(VolumeInfo),
 }
 
+/// Members of the metadata group.
+pub(crate) const MEMBERS: usize = 3;
+
+struct Member {
+    state: MetaState,
+    applied: usize,
+    leases: Leases,
+    clock: Clock,
+}
+
+impl Member {
+    /// Applies the log; the last outcome.
+    fn catch_up(&mut self, log: &[Command]) -> Option<Result<Applied, MetaError>> {
+        let mut last = None;
+        for (at, command) in log.iter().enumerate().skip(self.applied) {
+            let Outcome(outcome) = self.state.apply(at as u64 + 1, command);
+            last = Some(outcome);
+        }
+        self.applied = log.len();
+        last
+    }
+
+    fn now(&self, now: Time) -> Duration {
+        Duration::from_micros(self.clock.read(now))
+    }
+}
+
 /// See the module.
 pub(crate) struct Meta {
-    state: MetaState,
-    replica: MetaState,
-    leases: Leases,
-    index: u64,
+    log: Vec<Command>,
+    members: Vec<Member>,
+    leader: usize,
+    term: u64,
+    /// A member that led before and believes that it still does.
+    deposed: Option<usize>,
     pub(crate) volume: VolumeId,
     /// Nodes by their index in the run.
     pub(crate) nodes: Vec<NodeId>,
+    mutant: Option<Mutant>,
 }
 
 fn addr(node: usize) -> SocketAddr {
@@ -62,17 +96,25 @@ pub(crate) fn node_at(addr: SocketAddr) -> usize {
 }
 
 impl Meta {
-    pub(crate) fn new(nodes_per_az: usize, geometry: Geometry) -> Meta {
-        let mut leases = Leases::new(LEASE);
-        leases.lead(1, Duration::ZERO);
+    pub(crate) fn new(
+        nodes_per_az: usize,
+        geometry: Geometry,
+        clocks: [Clock; MEMBERS],
+        mutant: Option<Mutant>,
+    ) -> Meta {
+        let member =
+            |clock| Member { state: MetaState::default(), applied: 0, leases: Leases::new(LEASE), clock };
         let mut meta = Meta {
-            state: MetaState::default(),
-            replica: MetaState::default(),
-            leases,
-            index: 0,
+            log: Vec::new(),
+            members: clocks.into_iter().map(member).collect(),
+            leader: 0,
+            term: 0,
+            deposed: None,
             volume: VolumeId(0),
             nodes: Vec::new(),
+            mutant,
         };
+        meta.elect(0, 0);
         meta.found(nodes_per_az, geometry).expect("an empty state machine takes nodes and a volume");
         meta
     }
@@ -94,27 +136,76 @@ impl Meta {
         Ok(())
     }
 
+    /// The leader has a command agreed on and applies it.
     fn apply(&mut self, command: Command) -> Result<Applied, MetaError> {
-        self.index += 1;
-        let Outcome(here) = self.state.apply(self.index, &command);
-        let Outcome(there) = self.replica.apply(self.index, &command);
-        debug_assert_eq!(here, there);
-        here
+        self.log.push(command);
+        let outcome = self.members[self.leader].catch_up(&self.log);
+        outcome.unwrap_or_else(|| Err(MetaError::Refused { reason: "nothing was applied".into() }))
     }
 
-    /// True when both replicas hold the same state.
-    pub(crate) fn replicas_agree(&self) -> bool {
-        self.state == self.replica
+    /// Another member leads from now on. The one before knows it at once.
+    pub(crate) fn elect(&mut self, member: usize, now: Time) {
+        self.term += 1;
+        self.leader = member;
+        self.deposed = None;
+        let leader = &mut self.members[member];
+        leader.catch_up(&self.log);
+        leader.leases.lead(self.term, leader.now(now));
+    }
+
+    /// The next member leads from now on, and the one before does not know it.
+    pub(crate) fn depose(&mut self, now: Time) {
+        let before = self.leader;
+        self.elect((before + 1) % MEMBERS, now);
+        self.deposed = Some(before);
+    }
+
+    /// Who leads.
+    pub(crate) fn leader(&self) -> usize {
+        self.leader
+    }
+
+    /// The member that lost the lead knows it now.
+    pub(crate) fn end_deposed(&mut self) {
+        self.deposed = None;
+    }
+
+    /// True while two members believe that they lead.
+    pub(crate) fn has_deposed(&self) -> bool {
+        self.deposed.is_some()
+    }
+
+    /// The clock of a member.
+    pub(crate) fn clock(&mut self, member: usize) -> &mut Clock {
+        &mut self.members[member].clock
+    }
+
+    /// True when all members hold the same state once they have applied the log.
+    pub(crate) fn members_agree(&mut self) -> bool {
+        self.members.iter_mut().for_each(|member| drop(member.catch_up(&self.log)));
+        self.members.windows(2).all(|pair| pair[0].state == pair[1].state)
+    }
+
+    fn state(&self) -> &MetaState {
+        &self.members[self.leader].state
     }
 
     /// The zone of each node.
     pub(crate) fn az_of(&self, node: usize) -> AzId {
-        self.state.nodes[&self.nodes[node]].az
+        self.state().nodes[&self.nodes[node]].az
     }
 
     /// The volume as it is.
     pub(crate) fn info(&self) -> Option<VolumeInfo> {
-        self.state.volume_info(self.volume).ok()
+        self.state().volume_info(self.volume).ok()
+    }
+
+    /// What a member that lost the lead answers: nothing, since no quorum confirms it.
+    pub(crate) fn on_deposed(&mut self, request: &MetaRequest) -> Option<Result<MetaReply, MetaError>> {
+        let believed = self.deposed.filter(|_| self.mutant == Some(Mutant::MetaWithoutQuorum))?;
+        let MetaRequest::Renew { epoch, .. } = request else { return None };
+        let known = self.members[believed].state.volume(self.volume).ok()?.epoch;
+        (known == *epoch).then_some(Ok(MetaReply::Renewed(known)))
     }
 
     /// Answers a request; `alive` are the nodes that are seen to live.
@@ -124,7 +215,7 @@ impl Meta {
         request: &MetaRequest,
         alive: BTreeSet<NodeId>,
     ) -> Result<MetaReply, MetaError> {
-        let (now, id) = (Duration::from_micros(now), self.volume);
+        let id = self.volume;
         let volume = |applied| match applied {
             Applied::Volume(info) => Ok(MetaReply::Volume(info)),
             _ => Err(MetaError::Refused { reason: "the state machine answered something else".into() }),
@@ -132,13 +223,13 @@ impl Meta {
         match request.clone() {
             MetaRequest::Acquire { instance } => self.acquire(now, instance).map(MetaReply::Granted),
             MetaRequest::Renew { instance, epoch } => {
-                let record = self.state.volume(id)?;
+                let record = self.state().volume(id)?;
                 let held =
                     record.epoch == epoch && record.writer.as_ref().is_some_and(|w| w.instance == instance);
                 if !held {
                     return Err(MetaError::Fenced { current: record.epoch });
                 }
-                self.leases.renewed(id, epoch, now);
+                self.renewed(epoch, now);
                 Ok(MetaReply::Renewed(epoch))
             }
             MetaRequest::AddPg { epoch, pg } => {
@@ -148,7 +239,7 @@ impl Meta {
                 let nodes = vec![node];
                 self.apply(Command::MarkCreated { volume: id, epoch, pg, nodes }).and_then(volume)
             }
-            MetaRequest::Volume => self.state.volume_info(id).map(MetaReply::Volume),
+            MetaRequest::Volume => self.state().volume_info(id).map(MetaReply::Volume),
             MetaRequest::BeginReplacement { pg, membership, old } => {
                 let begin =
                     Command::BeginReplacement { volume: id, pg, membership, old, automatic: false, alive };
@@ -168,16 +259,27 @@ impl Meta {
         }
     }
 
-    fn acquire(&mut self, now: Duration, instance: String) -> Result<Grant, MetaError> {
+    fn renewed(&mut self, epoch: VolumeEpoch, now: Time) {
+        let leader = &mut self.members[self.leader];
+        leader.leases.renewed(self.volume, epoch, leader.now(now));
+    }
+
+    fn acquire(&mut self, now: Time, instance: String) -> Result<Grant, MetaError> {
         let id = self.volume;
-        let record = self.state.volume(id)?;
+        let leader = &self.members[self.leader];
+        let record = leader.state.volume(id)?;
         let expected = record.epoch;
-        let remaining = self.leases.remaining(id, expected, now);
+        let remaining = leader.leases.remaining(id, expected, leader.now(now));
         if let Some(holder) = record.writer.as_ref().filter(|w| w.instance != instance)
             && !remaining.is_zero()
         {
             let remaining_ms = remaining.as_millis().max(1) as u64;
             return Err(MetaError::LeaseHeld { holder: holder.instance.clone(), remaining_ms });
+        }
+        let lease_ms = LEASE.as_millis() as u64;
+        if self.mutant == Some(Mutant::LeaseInsteadOfEpoch) && expected.0 > 0 {
+            let volume = leader.state.volume_info(id)?;
+            return Ok(Grant { epoch: expected, lease_ms, volume });
         }
         let writer = WriterInfo {
             instance,
@@ -187,8 +289,8 @@ impl Meta {
         };
         match self.apply(Command::Acquire { volume: id, expected, writer })? {
             Applied::Volume(volume) => {
-                self.leases.renewed(id, volume.epoch, now);
-                Ok(Grant { epoch: volume.epoch, lease_ms: LEASE.as_millis() as u64, volume })
+                self.renewed(volume.epoch, now);
+                Ok(Grant { epoch: volume.epoch, lease_ms, volume })
             }
             _ => Err(MetaError::Refused { reason: "the state machine answered something else".into() }),
         }

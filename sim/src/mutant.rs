@@ -57,6 +57,24 @@ mutants! {
     FloorIgnoresSnapshots = "floor-ignores-snapshots",
     /// The writer never sends again what got lost.
     NoResend = "no-resend",
+    /// The client is answered when the first record of its mini-transaction is durable.
+    AckBeforeMtrEnds = "ack-before-the-mtr-ends",
+    /// Pages are read at the last LSN logged, not at the VDL.
+    ReadAboveVdl = "read-above-vdl",
+    /// An opening reads record links from any copy of a group, not from the most complete one.
+    LaggingChain = "chain-from-a-lagging-copy",
+    /// An opening does not align the copies' truncation ranges before it counts their records.
+    NoAlign = "no-align",
+    /// An opening takes a truncation for recorded, whether an answer came or not.
+    TruncateUnheard = "truncate-unheard",
+    /// An opening adds its truncation ranges to those of a copy, instead of replacing them.
+    MergeRanges = "merge-ranges",
+    /// A lagging copy asks the same peer again, whatever that answered.
+    SamePeer = "ask-the-same-peer",
+    /// The metadata service hands the volume over when the lease has lapsed, without a new epoch.
+    LeaseInsteadOfEpoch = "lease-instead-of-epoch",
+    /// A metadata leader answers without asking whether it still has a quorum.
+    MetaWithoutQuorum = "meta-without-quorum",
 }
 
 impl std::str::FromStr for Mutant {

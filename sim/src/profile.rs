@@ -41,11 +41,23 @@ pub enum Fault {
     Clog,
     /// The metadata service does not answer.
     MetaAway,
+    /// Requests to the metadata service, or its answers, are lost.
+    MetaOneWay,
+    /// Another member of the metadata group leads; the one before may not know for a while.
+    MetaLeader,
+    /// The metadata leader applies what it is asked next and dies before it answers.
+    MetaLeaderKill,
+    /// The clock of a process leaps ahead, or stands still.
+    ClockJump,
+    /// The writer stands still for a while; nobody takes its place unless its lease lapses.
+    WriterPause,
+    /// The writer is killed, and its successor while it opens the volume.
+    WriterKillOpening,
 }
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Fault; 16] = [
+    pub const ALL: [Fault; 22] = [
         Fault::NodeKill,
         Fault::NodePowerLoss,
         Fault::AllPowerLoss,
@@ -62,6 +74,12 @@ impl Fault {
         Fault::OneWay,
         Fault::Clog,
         Fault::MetaAway,
+        Fault::MetaOneWay,
+        Fault::MetaLeader,
+        Fault::MetaLeaderKill,
+        Fault::ClockJump,
+        Fault::WriterPause,
+        Fault::WriterKillOpening,
     ];
 
     /// How often it is drawn among those that exist.
@@ -70,6 +88,7 @@ impl Fault {
             Fault::NodeKill | Fault::WriterKill => 8,
             Fault::NodePowerLoss | Fault::Zombie | Fault::PartitionNode | Fault::NodePause => 6,
             Fault::OneWay | Fault::Clog | Fault::WriteError | Fault::PartitionAz => 4,
+            Fault::MetaLeader | Fault::MetaLeaderKill | Fault::ClockJump | Fault::WriterKillOpening => 3,
             _ => 2,
         }
     }
@@ -129,6 +148,37 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// The world of a scripted run: nothing goes wrong by itself.
+    #[must_use]
+    pub(crate) fn quiet() -> Profile {
+        Profile {
+            nodes_per_az: 2,
+            groups: 2,
+            pages_per_pg: 4,
+            lal: 1 << 20,
+            log_file_bytes: 128 << 10,
+            log_cache_bytes: 1 << 20,
+            retained_bytes: 1 << 20,
+            sector: 512,
+            delay: MS,
+            loss_ppm: 0,
+            duplicate_ppm: 0,
+            reorder: false,
+            write_time: 500,
+            reliability: Reliability::default(),
+            lost_writes_ppm: 0,
+            commit_gap: 5 * MS,
+            mtr_pages: 3,
+            commits_waiting: 80,
+            snapshots: false,
+            fault_time: 20 * SECOND,
+            fault_gap: SECOND,
+            faults: Vec::new(),
+            impaired_max: 3,
+            repair: SECOND,
+        }
+    }
+
     /// Draws one.
     #[must_use]
     pub fn draw(rng: &mut Rng) -> Profile {
@@ -147,7 +197,7 @@ impl Profile {
             retained_bytes: [0, 4 << 10, 64 << 10, 1 << 20][rng.index(4)],
             sector: [512, 4096][rng.index(2)],
             delay: [200, MS, 3 * MS, 10 * MS][rng.index(4)],
-            loss_ppm: if lossy { [1_000, 20_000, 100_000][rng.index(3)] } else { 0 },
+            loss_ppm: if lossy { [1_000, 10_000, 20_000, 50_000, 100_000, 300_000][rng.index(6)] } else { 0 },
             duplicate_ppm: if exists(rng, 40) { [1_000, 30_000, 150_000][rng.index(3)] } else { 0 },
             reorder: rng.percent(60),
             write_time: [100, 500, 3 * MS][rng.index(3)],

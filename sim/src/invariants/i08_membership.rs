@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use sextant_meta::PgInfo;
 use sextant_redo::wire::SegmentState;
 use sextant_redo::{AzId, MembershipEpoch, NodeId, PgId};
-use sextant_volume::quorum::{MemberSet, Quorum, QuorumSet};
+use sextant_volume::quorum::{MAX_MEMBERS, MemberSet, Quorum, QuorumSet};
 
 use super::{Checked, check};
 
@@ -33,11 +33,12 @@ impl Membership {
     /// As the metadata service says.
     #[must_use]
     pub fn of(info: &PgInfo) -> Membership {
+        let place = |node| info.members.iter().position(|member| member.node == node);
         Membership {
             pg: info.pg,
             epoch: info.membership,
             members: info.members.iter().map(|member| (member.node, member.az)).collect(),
-            quorums: QuorumSet::four_of_six(),
+            quorums: QuorumSet::of_group(info, |node| place(node).unwrap_or(MAX_MEMBERS - 1)),
         }
     }
 

@@ -167,6 +167,11 @@ impl StorageNode {
         self.queue.len()
     }
 
+    /// True while a write is under way.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.flight.is_some()
+    }
+
     /// Takes a request.
     pub(crate) fn on_request(&mut self, ticket: Ticket, mut request: Request, out: &mut Vec<NodeOut>) {
         if self.mutant == Some(Mutant::NoEpochCheck) {

@@ -4,11 +4,13 @@
 //!
 //! [`Profile::impaired_max`]: crate::profile::Profile::impaired_max
 
-use super::network::Cut;
+use super::network::{Cut, MetaCut};
 use super::phases::Phase;
-use super::{Event, World};
+use super::{Clocked, Event, World};
+use crate::clock::Clock;
 use crate::disk::Crash;
 use crate::invariants::Checked;
+use crate::meta::MEMBERS;
 use crate::profile::Fault;
 use crate::schedule::{MS, SECOND, Time};
 
@@ -41,6 +43,13 @@ impl World {
         (self.budget() > 0 && !healthy.is_empty()).then(|| healthy[self.rng.index(healthy.len())])
     }
 
+    /// A tenth of a second to half a minute; each decade is as likely.
+    fn pause_time(&mut self) -> Time {
+        let decade = [100 * MS, SECOND, 3 * SECOND, 30 * SECOND];
+        let at = self.rng.index(3);
+        self.rng.between(decade[at], decade[at + 1])
+    }
+
     fn repair_time(&mut self) -> Time {
         10 * MS + self.rng.exponential(self.profile.repair)
     }
@@ -71,7 +80,9 @@ impl World {
             Fault::AllPowerLoss => self.all_down().map(|()| "power loss of all"),
             Fault::NodePause => {
                 let node = self.victim()?;
-                self.nodes[node].resume_at = self.schedule.now() + time;
+                let until = self.schedule.now() + self.pause_time();
+                self.nodes[node].resume_at = until;
+                self.schedule.at(until, Event::EndPause);
                 Some("storage pause")
             }
             Fault::SlowDisk => {
@@ -94,7 +105,16 @@ impl World {
                 self.writers.remove(&self.current)?;
                 Some("writer kill")
             }
-            Fault::Zombie => self.zombie(time).map(|()| "zombie writer"),
+            Fault::Zombie => self.zombie().map(|()| "zombie writer"),
+            Fault::WriterPause => {
+                let length = self.pause_time();
+                self.stand_still(length).map(|()| "writer pause")
+            }
+            Fault::WriterKillOpening => {
+                self.writers.remove(&self.current)?;
+                self.opening_dies = Some(self.rng.exponential(40) + 1);
+                Some("writer kill, and its successor's while it opens")
+            }
             Fault::PartitionNode => {
                 let node = self.victim()?;
                 self.cut_off(vec![node], true, true, time);
@@ -119,6 +139,25 @@ impl World {
                 self.schedule.after(time, Event::MetaBack);
                 Some("metadata away")
             }
+            Fault::MetaOneWay => {
+                let to = self.rng.percent(50);
+                self.network.meta_cut = MetaCut { to, from: !to };
+                self.schedule.after(time, Event::EndMetaCut);
+                Some("metadata cut off one way")
+            }
+            Fault::MetaLeader => {
+                let now = self.schedule.now();
+                self.meta.depose(now);
+                self.schedule.after(time, Event::EndDeposed);
+                Some("metadata leader deposed")
+            }
+            Fault::MetaLeaderKill => {
+                let now = self.schedule.now();
+                self.lose_grant = self.rng.percent(50);
+                self.meta.elect((self.meta.leader() + 1) % MEMBERS, now);
+                Some("metadata leader kill")
+            }
+            Fault::ClockJump => self.jump(),
         }
     }
 
@@ -138,13 +177,67 @@ impl World {
         Some(())
     }
 
+    /// A clock leaps ahead, or stands still.
+    fn jump(&mut self) -> Option<&'static str> {
+        let now = self.schedule.now();
+        let length = self.rng.between(100 * MS, 10 * SECOND);
+        let process = match self.rng.index(3) {
+            0 => Clocked::Writer(self.current),
+            1 => Clocked::Meta(self.rng.index(MEMBERS)),
+            _ => Clocked::Meta(self.meta.leader()),
+        };
+        let ahead = self.rng.percent(50);
+        let clock = self.clock(process)?;
+        if ahead {
+            clock.leap(now, length);
+            return Some("clock leaps ahead");
+        }
+        clock.stop(now, length);
+        self.schedule.after(length, Event::EndStandstill(process));
+        Some("clock stands still")
+    }
+
+    pub(super) fn clock(&mut self, process: Clocked) -> Option<&mut Clock> {
+        match process {
+            Clocked::Meta(member) => Some(self.meta.clock(member)),
+            Clocked::Writer(number) => self.writers.get_mut(&number).map(|process| &mut process.clock),
+        }
+    }
+
+    /// An opening that is to die after so many answers has had one more.
+    pub(super) fn maybe_end_opening(&mut self, writer: usize) {
+        let opening = self.writers.get(&writer).is_some_and(|p| p.writer.is_opening());
+        let Some(left) = self.opening_dies.filter(|_| opening && writer == self.current) else { return };
+        if left > 1 {
+            self.opening_dies = Some(left - 1);
+            return;
+        }
+        self.note(|_| format!("writer {writer} is killed while it opens the volume"));
+        self.opening_dies = None;
+        self.stage.openings_died += 1;
+        self.writers.remove(&writer);
+    }
+
     /// The writer stands still, another one is started; later the first one wakes up and goes on.
-    fn zombie(&mut self, time: Time) -> Option<()> {
-        let process = self.writers.get_mut(&self.current)?;
-        process.writer.resume_at = self.schedule.now() + SECOND + time;
-        let other = 1 - process.writer.instance;
-        self.start_writer(other);
+    fn zombie(&mut self) -> Option<()> {
+        let length = SECOND + self.pause_time();
+        self.stand_still(length)?;
+        self.start_other_writer();
         Some(())
+    }
+
+    /// The writer stands still for so long.
+    pub(super) fn stand_still(&mut self, length: Time) -> Option<()> {
+        let until = self.schedule.now() + length;
+        self.writers.get_mut(&self.current)?.writer.resume_at = until;
+        self.schedule.at(until, Event::EndPause);
+        Some(())
+    }
+
+    /// Gives processes that stand still no more what came for them meanwhile.
+    pub(super) fn release(&mut self) {
+        let now = self.schedule.now();
+        self.held.drain(..).for_each(|event| self.schedule.at(now, event));
     }
 
     fn cut_off(&mut self, nodes: Vec<usize>, to: bool, from: bool, time: Time) {
@@ -172,8 +265,11 @@ impl World {
         self.network.cuts.clear();
         self.network.clogged.clear();
         (self.network.loss_ppm, self.network.duplicate_ppm) = (0, 0);
-        self.meta_away = false;
+        (self.meta_away, self.lose_grant, self.opening_dies) = (false, false, None);
+        (self.network.meta_cut, self.network.filter) = (MetaCut::default(), None);
+        self.meta.end_deposed();
         let now = self.schedule.now();
+        (0..MEMBERS).for_each(|member| self.meta.clock(member).run(now));
         for node in 0..self.nodes.len() {
             let n = &mut self.nodes[node];
             (n.slow, n.resume_at) = (1, now);
@@ -186,6 +282,11 @@ impl World {
                 self.schedule.after(MS, Event::Start { node });
             }
         }
-        self.writers.values_mut().for_each(|process| process.writer.resume_at = now);
+        for process in self.writers.values_mut() {
+            process.writer.resume_at = now;
+            process.clock.run(now);
+            process.writer.working = true;
+        }
+        self.release();
     }
 }

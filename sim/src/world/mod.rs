@@ -7,12 +7,14 @@
 //! | `checks` | what a writer tells, against model and invariants |
 //! | `replace` | an operator who replaces members |
 //! | `phases` | faults, healing, convergence, the comparison at the end |
+//! | `stage` | what a script sees and may do |
 
 mod checks;
 mod faults;
 mod network;
 mod phases;
 mod replace;
+mod stage;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,6 +25,7 @@ use sextant_redo::wire::{Reply, Request, SegmentError};
 use sextant_redo::{Geometry, Lsn, PgId};
 use sextant_segment_store::core::Ticket;
 
+use crate::clock::Clock;
 use crate::invariants::i02_points::Points;
 use crate::invariants::i08_membership::Membership;
 use crate::invariants::i10_metadata::Asked;
@@ -33,11 +36,13 @@ use crate::mutant::Mutant;
 use crate::node::{NodeOut, StorageNode};
 use crate::profile::Profile;
 use crate::rng::Rng;
+use crate::scenario::Scenario;
 use crate::schedule::{MS, SECOND, Schedule, Time};
 use crate::stats::Stats;
 use crate::writer::{Out, Timer, Writer};
-use network::Network;
+use network::{MetaCut, Network};
 use phases::Phase;
+use stage::Stage;
 
 /// A run that found something.
 #[derive(Debug, Clone)]
@@ -76,19 +81,31 @@ enum Event {
     EndClog(usize),
     EndSlow(usize),
     EndFull(usize),
+    EndPause,
     MetaBack,
+    EndMetaCut,
+    EndDeposed,
+    EndStandstill(Clocked),
     Heal,
     Look,
+}
+
+/// A process with a clock.
+#[derive(Debug, Clone, Copy)]
+enum Clocked {
+    Meta(usize),
+    Writer(usize),
 }
 
 /// A writer process and what is known of it from outside.
 struct Process {
     writer: Writer,
+    clock: Clock,
     points: Points,
     last_ack: Lsn,
 }
 
-struct World {
+pub(crate) struct World {
     schedule: Schedule<Event>,
     rng: Rng,
     /// Draws replacements of members.
@@ -98,6 +115,11 @@ struct World {
     nodes: Vec<StorageNode>,
     meta: Meta,
     meta_away: bool,
+    /// The next grant is applied, and its answer lost.
+    lose_grant: bool,
+    /// The current opening dies after so many more answers.
+    opening_dies: Option<u64>,
+    stage: Stage,
     /// Running writers by number; numbers are not reused.
     writers: BTreeMap<usize, Process>,
     next_writer: usize,
@@ -113,6 +135,8 @@ struct World {
     last_ack: Time,
     /// When each request to the metadata service left, by writer and id.
     asked: BTreeMap<(usize, u64), Time>,
+    /// Events for processes that stand still.
+    held: Vec<Event>,
     /// What the metadata service has said of the volume's epoch.
     history: Vec<Asked>,
     /// Members of each group when they last changed.
@@ -133,7 +157,22 @@ const TRACE_LINES: usize = 4_000;
 /// Runs a seed.
 #[must_use]
 pub fn run(seed: u64, mutant: Option<Mutant>, tracing: bool) -> Run {
-    let mut world = World::new(seed, mutant, tracing);
+    let mut rng = Rng::new(seed);
+    let profile = Profile::draw(&mut rng);
+    to_end(World::new(seed, rng, profile, mutant, tracing))
+}
+
+/// Plays a scenario.
+#[must_use]
+pub fn play(scenario: &Scenario, mutant: Option<Mutant>, tracing: bool) -> Run {
+    let mut profile = Profile::quiet();
+    (scenario.profile)(&mut profile);
+    let mut world = World::new(0, Rng::new(0), profile, mutant, tracing);
+    world.stage.steps = (scenario.steps)().into();
+    to_end(world)
+}
+
+fn to_end(mut world: World) -> Run {
     let result = catch_unwind(AssertUnwindSafe(|| world.run_to_end()));
     let violation = result.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
@@ -147,10 +186,10 @@ pub fn run(seed: u64, mutant: Option<Mutant>, tracing: bool) -> Run {
 }
 
 impl World {
-    fn new(seed: u64, mutant: Option<Mutant>, tracing: bool) -> World {
-        let mut rng = Rng::new(seed);
-        let profile = Profile::draw(&mut rng);
-        let meta = Meta::new(profile.nodes_per_az, Geometry { pages_per_pg: profile.pages_per_pg });
+    fn new(seed: u64, mut rng: Rng, profile: Profile, mutant: Option<Mutant>, tracing: bool) -> World {
+        let geometry = Geometry { pages_per_pg: profile.pages_per_pg };
+        let clocks = std::array::from_fn(|_| Clock::ahead(rng.below(SECOND)));
+        let meta = Meta::new(profile.nodes_per_az, geometry, clocks, mutant);
         let nodes: Vec<StorageNode> =
             meta.nodes.iter().map(|id| StorageNode::new(*id, &profile, rng.fork(), mutant)).collect();
         let liar = rng.index(nodes.len());
@@ -163,6 +202,9 @@ impl World {
             nodes,
             meta,
             meta_away: false,
+            lose_grant: false,
+            opening_dies: None,
+            stage: Stage::default(),
             writers: BTreeMap::new(),
             next_writer: 0,
             current: 0,
@@ -173,6 +215,7 @@ impl World {
             hash: seed,
             last_ack: 0,
             asked: BTreeMap::new(),
+            held: Vec::new(),
             history: Vec::new(),
             memberships: BTreeMap::new(),
             pages_left: 0,
@@ -227,6 +270,7 @@ impl World {
             }
             self.mix(self.schedule.now());
             self.dispatch(event)?;
+            self.follow_script();
             if self.phase == Phase::Over {
                 return Ok(());
             }
@@ -234,27 +278,21 @@ impl World {
         Err(Violation { invariant: "I11", what: "nothing happens any more".into() })
     }
 
-    /// When a paused process gets its event.
-    fn node_resumes(&self, node: usize) -> Option<Time> {
-        let at = self.nodes[node].resume_at;
-        (at > self.schedule.now()).then_some(at)
-    }
-
-    fn writer_resumes(&self, writer: usize) -> Option<Time> {
-        let at = self.writers.get(&writer)?.writer.resume_at;
-        (at > self.schedule.now()).then_some(at)
-    }
-
-    fn dispatch(&mut self, event: Event) -> Checked {
-        let paused = match &event {
-            Event::ToNode { node, .. } | Event::Written { node, .. } => self.node_resumes(*node),
+    /// True when the process that the event is for stands still.
+    fn is_held(&self, event: &Event) -> bool {
+        let resumes = match event {
+            Event::ToNode { node, .. } | Event::Written { node, .. } => Some(self.nodes[*node].resume_at),
             Event::ToWriter { writer, .. } | Event::FromMeta { writer, .. } | Event::Alarm { writer, .. } => {
-                self.writer_resumes(*writer)
+                self.writers.get(writer).map(|process| process.writer.resume_at)
             }
             _ => None,
         };
-        if let Some(at) = paused {
-            self.schedule.at(at, event);
+        resumes.is_some_and(|at| at > self.schedule.now())
+    }
+
+    fn dispatch(&mut self, event: Event) -> Checked {
+        if self.is_held(&event) {
+            self.held.push(event);
             return Ok(());
         }
         match event {
@@ -266,7 +304,9 @@ impl World {
                 if let Reply::Error(SegmentError::Damaged { what }) = &reply {
                     i06_no_lie::damage_is_real(node, what, self.may_be_damaged(node))?;
                 }
-                self.with_writer(writer, |w, _, out| w.on_reply(node, id, reply, out))
+                self.with_writer(writer, |w, _, out| w.on_reply(node, id, reply, out))?;
+                self.maybe_end_opening(writer);
+                Ok(())
             }
             Event::ToMeta { writer, id, request } => self.ask_meta(writer, id, &request),
             Event::FromMeta { writer, id, reply } => {
@@ -299,6 +339,25 @@ impl World {
             }
             Event::MetaBack => {
                 self.meta_away = false;
+                Ok(())
+            }
+            Event::EndMetaCut => {
+                self.network.meta_cut = MetaCut::default();
+                Ok(())
+            }
+            Event::EndDeposed => {
+                self.meta.end_deposed();
+                Ok(())
+            }
+            Event::EndStandstill(process) => {
+                let now = self.schedule.now();
+                if let Some(clock) = self.clock(process) {
+                    clock.run(now);
+                }
+                Ok(())
+            }
+            Event::EndPause => {
+                self.release();
                 Ok(())
             }
             Event::Heal => self.heal(),
@@ -356,14 +415,28 @@ impl World {
             return Ok(());
         }
         self.note(|_| format!("meta <- writer {writer} #{id} {request:?}"));
+        if self.meta.has_deposed() && (self.stage.all_ask_the_deposed || self.rng.percent(50)) {
+            return match self.meta.on_deposed(request) {
+                Some(reply) => self.answer_from_meta(writer, id, reply),
+                None => Ok(()),
+            };
+        }
         let up = |node: &usize| self.nodes[*node].up;
         let alive = (0..self.nodes.len()).filter(up).map(|node| self.meta.nodes[node]).collect();
         let reply = self.meta.on(self.schedule.now(), request, alive);
+        self.memberships_are_sound()?;
+        if matches!(reply, Ok(MetaReply::Granted(_))) && std::mem::take(&mut self.lose_grant) {
+            return Ok(());
+        }
+        self.answer_from_meta(writer, id, reply)
+    }
+
+    fn answer_from_meta(&mut self, writer: usize, id: u64, reply: Result<MetaReply, MetaError>) -> Checked {
         let after = self.network.delay(&mut self.rng, &self.profile);
-        if !self.network.loses(&mut self.rng) {
+        if !self.network.meta_cut.from && !self.network.loses(&mut self.rng) {
             self.schedule.after(after, Event::FromMeta { writer, id, reply });
         }
-        self.memberships_are_sound()
+        Ok(())
     }
 
     fn start_node(&mut self, node: usize) -> Checked {
@@ -393,7 +466,8 @@ impl World {
         writer.start(&mut out);
         self.stats.writers += 1;
         self.note(|_| format!("writer {number} (engine-{instance}) starts"));
-        let process = Process { writer, points: Points::default(), last_ack: Lsn::ZERO };
+        let clock = Clock::ahead(self.rng.below(SECOND));
+        let process = Process { writer, clock, points: Points::default(), last_ack: Lsn::ZERO };
         self.writers.insert(number, process);
         for out in out {
             self.route(number, out);
@@ -404,7 +478,7 @@ impl World {
         let now = self.schedule.now();
         let Some(process) = self.writers.get_mut(&number) else { return Ok(()) };
         let mut outs = std::mem::take(&mut self.outs);
-        act(&mut process.writer, now, &mut outs);
+        act(&mut process.writer, process.clock.read(now), &mut outs);
         let (commits, calls) = process.writer.load();
         let alive = process.writer.alive;
         let mut checked = Ok(());

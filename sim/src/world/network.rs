@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sextant_redo::wire::Reply;
+use sextant_redo::wire::{Reply, Request};
 use sextant_segment_store::core::Ticket;
 
 use super::{Event, World};
@@ -21,7 +21,22 @@ pub(super) struct Cut {
     pub(super) from: bool,
 }
 
+/// What is lost between writers and the metadata service.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct MetaCut {
+    /// Requests.
+    pub(super) to: bool,
+    /// Answers.
+    pub(super) from: bool,
+}
+
+/// Requests that a script loses.
+pub(crate) type Filter = fn(usize, &Request) -> bool;
+
 pub(super) struct Network {
+    pub(super) meta_cut: MetaCut,
+    /// A script loses requests to nodes for which it says so.
+    pub(super) filter: Option<Filter>,
     pub(super) cuts: BTreeMap<u64, Cut>,
     pub(super) clogged: BTreeSet<usize>,
     next_cut: u64,
@@ -36,6 +51,8 @@ pub(super) struct Network {
 impl Network {
     pub(super) fn new(profile: &Profile) -> Network {
         Network {
+            meta_cut: MetaCut::default(),
+            filter: None,
             cuts: BTreeMap::new(),
             clogged: BTreeSet::new(),
             next_cut: 0,
@@ -110,6 +127,9 @@ impl World {
     pub(super) fn route(&mut self, writer: usize, out: Out) {
         match out {
             Out::ToNode { node, id, request } => {
+                if self.network.filter.is_some_and(|loses| loses(node, &request)) {
+                    return;
+                }
                 for at in self.ways(writer, node, true) {
                     let request = request.clone();
                     self.schedule.at(at, Event::ToNode { writer, node, id, request });
@@ -117,7 +137,7 @@ impl World {
             }
             Out::ToMeta { id, request } => {
                 self.asked.insert((writer, id), self.schedule.now());
-                if !self.network.loses(&mut self.rng) {
+                if !self.network.meta_cut.to && !self.network.loses(&mut self.rng) {
                     let after = self.network.delay(&mut self.rng, &self.profile);
                     self.schedule.after(after, Event::ToMeta { writer, id, request });
                 }

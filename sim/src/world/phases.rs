@@ -39,6 +39,10 @@ impl World {
     }
 
     pub(super) fn heal(&mut self) -> Checked {
+        if self.phase != Phase::Faults {
+            return Ok(());
+        }
+        self.script_is_over()?;
         self.end_faults();
         let at = self.schedule.now();
         self.note(|_| "HEALED".to_owned());
@@ -101,7 +105,11 @@ impl World {
             let scls: Vec<Lsn> = sound.clone().map(|node| self.nodes[node].scl(segment)).collect();
             i05_convergence::copies_are_complete(pg.pg, last, &scls)?;
             let copy = |node: usize| Some((self.meta.nodes[node], self.nodes[node].copy(segment)?.0));
-            i05_convergence::copies_are_equal(pg.pg, &sound.filter_map(copy).collect::<Vec<_>>())?;
+            let Some(copies) = sound.map(copy).collect::<Option<Vec<_>>>() else {
+                let what = format!("{:?} was not created everywhere", pg.pg);
+                return Err(Violation { invariant: "I5", what });
+            };
+            i05_convergence::copies_are_equal(pg.pg, &copies)?;
         }
         Ok(())
     }
@@ -131,7 +139,7 @@ impl World {
                 i05_convergence::pages_are_equal(page, vdl, &bytes)?;
             }
         }
-        i10_metadata::replicas_are_equal(self.meta.replicas_agree())?;
+        i10_metadata::replicas_are_equal(self.meta.members_agree())?;
         self.phase = Phase::Compare;
         let instance = process_instance(self);
         self.writers.clear();
@@ -164,7 +172,7 @@ impl World {
         self.with_writer(self.current, |writer, _, out| writer.read_all(out))
     }
 
-    fn writable_groups(&self) -> u64 {
+    pub(crate) fn writable_groups(&self) -> u64 {
         self.writers.get(&self.current).map_or(0, |p| p.writer.lasts().len() as u64)
     }
 

@@ -32,7 +32,7 @@ impl World {
                 self.stats.fault("member replaced");
             }
         }
-        Ok(())
+        self.memberships_are_sound()
     }
 }
 

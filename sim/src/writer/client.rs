@@ -7,7 +7,7 @@ use sextant_redo::patch::Patch;
 use sextant_redo::wire::{Reply, Request, SegmentError};
 use sextant_redo::{Lsn, Mtr, PAGE_HEADER, PAGE_SIZE, Page, PageId, page};
 
-use super::{Call, Out, Timer, Writer};
+use super::{Call, Out, Timer, Waiting, Writer};
 use crate::mutant::Mutant;
 
 /// Copies that a read asks, one after the other, before it starts anew.
@@ -107,7 +107,7 @@ impl Writer {
             }
         }
         let group = changes.last().map_or(0, |(page, ..)| self.geometry.pg_of(*page).0 as usize);
-        self.waiting.push_back((cpl, group));
+        self.waiting.push_back(Waiting { first, cpl, group });
         out.push(Out::Logged { first, cpl, changes });
     }
 
@@ -204,6 +204,9 @@ impl Writer {
                 Some(required) => (snapshot.at, *required),
                 None => return,
             },
+            _ if self.mutant == Some(Mutant::ReadAboveVdl) => {
+                (self.log.as_ref().map_or(Lsn::ZERO, |log| log.last), self.groups[group].last)
+            }
             _ => (tracker.vdl(), tracker.required_scl(group)),
         };
         let read = self.next_id;

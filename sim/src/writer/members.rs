@@ -23,6 +23,7 @@ impl Member {
             live: false,
             joining: false,
             join_failures: 0,
+            ranges: Vec::new(),
             next: 0,
             sent_to: Lsn::ZERO,
             seen: Lsn::ZERO,

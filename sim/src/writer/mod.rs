@@ -129,6 +129,16 @@ enum Call {
     Members,
 }
 
+/// A mini-transaction whose client waits.
+struct Waiting {
+    /// Its first record.
+    first: Lsn,
+    /// Its last record, a consistency point.
+    cpl: Lsn,
+    /// Index of the last record's group.
+    group: usize,
+}
+
 struct Member {
     node: usize,
     id: NodeId,
@@ -138,6 +148,8 @@ struct Member {
     joining: bool,
     /// Joins that failed in a row: the next one copies from another peer.
     join_failures: usize,
+    /// Truncation ranges that it was seen to have (only a mutant looks).
+    ranges: Vec<TruncationRange>,
     /// Sequence number of the next batch for it.
     next: u64,
     sent_to: Lsn,
@@ -182,8 +194,8 @@ pub(crate) struct Writer {
     reads: BTreeMap<u64, Read>,
     cache: BTreeMap<PageId, Page>,
     snapshot: Option<Snapshot>,
-    /// Consistency points that wait for the VDL, with the index of their group.
-    waiting: VecDeque<(Lsn, usize)>,
+    /// Mini-transactions that wait for the VDL.
+    waiting: VecDeque<Waiting>,
     /// The client logs new mini-transactions.
     pub(crate) working: bool,
     growing: bool,
@@ -225,6 +237,11 @@ impl Writer {
             ask_members_at: 0,
             replacing: false,
         }
+    }
+
+    /// True while it opens the volume.
+    pub(crate) fn is_opening(&self) -> bool {
+        self.alive && self.recovery.is_some()
     }
 
     /// True once it can be written.

@@ -4,7 +4,7 @@ use sextant_redo::wire::{Append, Request};
 use sextant_redo::{Lsn, SegmentId};
 use sextant_volume::recovery::Place;
 
-use super::{Out, Writer};
+use super::{Out, Waiting, Writer};
 use crate::mutant::Mutant;
 
 /// Rounds on their way at a time, as in the driver.
@@ -32,9 +32,12 @@ impl Writer {
         let Some(tracker) = &self.tracker else { return };
         let (vcl, vdl) = (tracker.vcl(), tracker.vdl());
         while self.rounds.pop_front_if(|last| *last <= vcl).is_some() {}
-        let by_group = self.mutant == Some(Mutant::AckAtPgcl);
-        let durable = |cpl: Lsn, group: usize| cpl <= vdl || by_group && tracker.pgcl(group) >= cpl;
-        while let Some((cpl, _)) = self.waiting.pop_front_if(|(cpl, group)| durable(*cpl, *group)) {
+        let durable = |waiting: &mut Waiting| match self.mutant {
+            Some(Mutant::AckAtPgcl) if tracker.pgcl(waiting.group) >= waiting.cpl => true,
+            Some(Mutant::AckBeforeMtrEnds) => waiting.first <= vcl,
+            _ => waiting.cpl <= vdl,
+        };
+        while let Some(Waiting { cpl, .. }) = self.waiting.pop_front_if(durable) {
             out.push(Out::Acked { cpl });
         }
     }

@@ -75,6 +75,12 @@ impl Task {
 
 impl Writer {
     pub(super) fn start_action(&mut self, action: Action, out: &mut Vec<Out>) {
+        if let Action::Truncate(at, ranges) = &action
+            && self.mutant == Some(Mutant::NoAlign)
+            && ranges.last().is_none_or(|range| range.epoch < self.epoch)
+        {
+            return self.pretend_truncated(*at, ranges.clone(), out);
+        }
         let step = match &action {
             Action::Open(at) if self.groups[at.group].members[at.member].created => Step::Open,
             Action::Open(_) => Step::Create,
@@ -123,11 +129,17 @@ impl Writer {
         let request = match &known.step {
             Step::Create => Request::CreateSegment { segment, epochs },
             Step::Open => Request::OpenSegment { segment, epochs },
-            Step::Truncate => {
-                Request::Truncate { segment, epochs, ranges: self.forged(self.wanted_ranges(&known.goal)) }
-            }
+            Step::Truncate => Request::Truncate {
+                segment,
+                epochs,
+                ranges: self.forged(at, self.wanted_ranges(&known.goal)),
+            },
             Step::Chain => {
                 let Goal::Opening(Action::ReadChain { after, .. }) = known.goal else { return };
+                if self.mutant == Some(Mutant::LaggingChain) {
+                    let members = &self.groups[at.group].members;
+                    node = members[(at.member + 1) % members.len()].node;
+                }
                 Request::ReadChain { segment, epochs, after, max_records: CHAIN_RECORDS }
             }
             Step::ReadLog { from, reached, up_to } => {
@@ -149,6 +161,14 @@ impl Writer {
         self.call(node, request, Call::Task(task), out);
     }
 
+    /// Mutants: the opening believes that a copy knows these ranges.
+    fn pretend_truncated(&mut self, at: Place, ranges: Vec<TruncationRange>, out: &mut Vec<Out>) {
+        if let Some(state) = self.recovery.as_ref().and_then(|recovery| recovery.state(at)) {
+            let state = SegmentState { truncations: ranges, ..state.clone() };
+            self.tell_opening(Event::State(at, state), out);
+        }
+    }
+
     fn wanted_ranges(&self, goal: &Goal) -> Vec<TruncationRange> {
         match goal {
             Goal::Opening(Action::Truncate(_, ranges)) => ranges.clone(),
@@ -156,10 +176,17 @@ impl Writer {
         }
     }
 
-    /// Mutant: ranges that void nothing.
-    fn forged(&self, mut ranges: Vec<TruncationRange>) -> Vec<TruncationRange> {
-        if self.mutant == Some(Mutant::NoTruncation) {
-            ranges.iter_mut().for_each(|range| range.from = range.to);
+    /// Mutants: ranges that void nothing; ranges that are added to those of the copy.
+    fn forged(&self, at: Place, mut ranges: Vec<TruncationRange>) -> Vec<TruncationRange> {
+        match self.mutant {
+            Some(Mutant::NoTruncation) => ranges.iter_mut().for_each(|range| range.from = range.to),
+            Some(Mutant::MergeRanges) => {
+                let own = &self.groups[at.group].members[at.member].ranges;
+                ranges.extend(own.iter().copied());
+                ranges.sort_unstable();
+                ranges.dedup();
+            }
+            _ => {}
         }
         ranges
     }
@@ -218,6 +245,15 @@ impl Writer {
                 let len = BatchHeader::decode(&rest).map_or(rest.len(), |header| header.total_len());
                 self.on_copied(task, (from, reached.max(scl), up_to, rest.slice(len..)), out);
             }
+            (Step::Truncate, None) if self.mutant == Some(Mutant::TruncateUnheard) => {
+                match self.finish_task(task) {
+                    Some(Goal::Opening(Action::Truncate(at, ranges))) => {
+                        self.pretend_truncated(at, ranges, out)
+                    }
+                    Some(Goal::Join(at)) => self.member(at).joining = false,
+                    _ => {}
+                }
+            }
             _ => self.fail_task(task, out),
         }
     }
@@ -231,7 +267,10 @@ impl Writer {
         let (goal, step, at) = (known.goal.clone(), known.step.clone(), known.place());
         self.on_recorded(at, state.epochs.membership, out);
         let wanted = self.wanted_ranges(&goal);
-        if state.truncations == self.forged(wanted.clone()) {
+        if self.mutant == Some(Mutant::MergeRanges) {
+            self.member(at).ranges.clone_from(&state.truncations);
+        }
+        if state.truncations == self.forged(at, wanted.clone()) {
             state.truncations.clone_from(&wanted);
         }
         let told = state.truncations == wanted;
@@ -270,7 +309,10 @@ impl Writer {
         let peers = members.filter(|(n, m)| m.live && *n != at.member && m.scl > scl);
         let mut peers: Vec<(usize, Lsn)> = peers.map(|(n, m)| (n, m.scl)).collect();
         peers.sort_by_key(|(_, theirs)| std::cmp::Reverse(*theirs));
-        let failures = self.groups[at.group].members[at.member].join_failures;
+        let failures = match self.mutant {
+            Some(Mutant::SamePeer) => 0,
+            _ => self.groups[at.group].members[at.member].join_failures,
+        };
         match peers.get(failures % peers.len().max(1)) {
             Some(&(member, up_to)) => {
                 let from = Place { group: at.group, member };

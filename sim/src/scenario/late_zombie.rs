@@ -1,0 +1,38 @@
+//! A writer stands still with batches under way to every copy, another one opens the volume and commits, the first one
+//! wakes up and goes on; the metadata service cannot tell it. The door must be closed to it everywhere. Pins `no-epoch-check`.
+
+use super::{Scenario, Step};
+use crate::mutant::Mutant;
+use crate::schedule::{MS, SECOND};
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "late-zombie",
+    shows: "batches of a writer that was superseded while it stood still are refused by every copy",
+    catches: &[Mutant::NoEpochCheck],
+    profile: |profile| profile.commit_gap = 2 * MS,
+    steps: || {
+        vec![
+            Step::new(
+                "the writer stands still, another starts",
+                |w| w.acked_count() > 50,
+                |w| {
+                    w.pause_writer(3 * SECOND);
+                    w.start_other_writer();
+                    w.remember_now();
+                    w.remember_acked();
+                },
+            ),
+            Step::new(
+                "the other one has committed",
+                |w| w.openings() == 2 && w.acked_since() > 20,
+                |w| w.cut_meta_off(),
+            ),
+            Step::new(
+                "the first one is awake",
+                |w| w.since_remembered() > 3 * SECOND,
+                |w| w.remember_acked(),
+            ),
+            Step::new("the other one goes on", |w| w.acked_since() > 50, |_| ()),
+        ]
+    },
+};

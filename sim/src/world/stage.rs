@@ -1,0 +1,221 @@
+//! What a script sees of the world and may do to it (see [`crate::scenario`]).
+
+use std::collections::VecDeque;
+
+use sextant_redo::{Lsn, PgId, SegmentId, VolumeEpoch};
+
+use super::network::{Filter, MetaCut};
+use super::{Event, World};
+use crate::disk::Crash;
+use crate::invariants::{Checked, Violation};
+use crate::scenario::Step;
+use crate::schedule::{MS, Time};
+
+/// How long a run goes on after the script's last step, until all is healed.
+const AFTER: Time = 500 * MS;
+
+/// How far a script has come, and what it keeps in mind.
+#[derive(Default)]
+pub(super) struct Stage {
+    pub(super) steps: VecDeque<Step>,
+    pub(super) openings_died: u64,
+    pub(super) all_ask_the_deposed: bool,
+    opening_death_seen: u64,
+    answers: u64,
+    moment: Time,
+    acked: u64,
+    ends: Vec<(usize, Vec<Lsn>)>,
+}
+
+impl World {
+    /// Takes the script's steps whose moment has come.
+    pub(super) fn follow_script(&mut self) {
+        while self.stage.steps.front().is_some_and(|step| (step.when)(self)) {
+            let Some(step) = self.stage.steps.pop_front() else { return };
+            self.note(|_| format!("SCRIPT {}", step.what));
+            (step.act)(self);
+            if self.stage.steps.is_empty() {
+                self.schedule.after(AFTER, Event::Heal);
+            }
+        }
+    }
+
+    /// The time for faults is over: so must the script be.
+    pub(super) fn script_is_over(&self) -> Checked {
+        let Some(step) = self.stage.steps.front() else { return Ok(()) };
+        Err(Violation { invariant: "I11", what: format!("the script waits for ever: {}", step.what) })
+    }
+
+    /// Commits acknowledged.
+    pub(crate) fn acked_count(&self) -> u64 {
+        self.stats.acked
+    }
+
+    /// Openings that came through.
+    pub(crate) fn openings(&self) -> u64 {
+        self.stats.openings
+    }
+
+    /// Counts commits from here.
+    pub(crate) fn remember_acked(&mut self) {
+        self.stage.acked = self.stats.acked;
+    }
+
+    /// Commits since then.
+    pub(crate) fn acked_since(&self) -> u64 {
+        self.stats.acked - self.stage.acked
+    }
+
+    /// Measures time from here.
+    pub(crate) fn remember_now(&mut self) {
+        self.stage.moment = self.schedule.now();
+    }
+
+    /// Time since then.
+    pub(crate) fn since_remembered(&self) -> Time {
+        self.schedule.now() - self.stage.moment
+    }
+
+    fn ends(&self, node: usize) -> Vec<Lsn> {
+        let groups = self.meta.info().map_or(0, |info| info.pgs.len() as u32);
+        let segment = |pg| SegmentId { volume: self.meta.volume, pg: PgId(pg) };
+        (0..groups).map(|pg| self.nodes[node].scl(segment(pg))).collect()
+    }
+
+    /// Keeps in mind where these nodes stand.
+    pub(crate) fn remember_ends(&mut self, nodes: &[usize]) {
+        self.stage.ends = nodes.iter().map(|node| (*node, self.ends(*node))).collect();
+    }
+
+    /// True when all those nodes stand further in some group.
+    pub(crate) fn have_grown(&self) -> bool {
+        self.stage.ends.iter().all(|(node, before)| self.ends(*node) > *before)
+    }
+
+    /// True when this node stands where those nodes did, or further.
+    pub(crate) fn has_reached(&self, node: usize) -> bool {
+        let here = self.ends(node);
+        let reached = |before: &[Lsn]| before.iter().zip(&here).all(|(there, here)| here >= there);
+        self.stage.ends.iter().all(|(_, before)| reached(before))
+    }
+
+    /// True while the writer serves.
+    pub(crate) fn is_serving(&self) -> bool {
+        self.writers.get(&self.current).is_some_and(|process| process.writer.is_serving())
+    }
+
+    /// True when the newest truncation range that the node knows is of that epoch.
+    pub(crate) fn knows_range_of(&self, node: usize, epoch: VolumeEpoch) -> bool {
+        let segment = SegmentId { volume: self.meta.volume, pg: PgId(0) };
+        let known = self.nodes[node].copy(segment).and_then(|(state, _)| state.truncations.last().copied());
+        known.is_some_and(|range| range.epoch == epoch)
+    }
+
+    /// True while a log write of the node is under way.
+    pub(crate) fn is_writing(&self, node: usize) -> bool {
+        self.nodes[node].up && self.nodes[node].is_writing()
+    }
+
+    /// True when the node does not run.
+    pub(crate) fn is_down(&self, node: usize) -> bool {
+        !self.nodes[node].up
+    }
+
+    /// Loses requests to nodes for which the filter says so.
+    pub(crate) fn lose_requests(&mut self, filter: Option<Filter>) {
+        self.network.filter = filter;
+    }
+
+    /// The node's disk reads nothing any more, until all is healed.
+    pub(crate) fn fail_reads(&mut self, node: usize) {
+        self.profile.reliability.read_errors_ppm = 1_000_000;
+        self.nodes[node].disk.set_reliability(self.profile.reliability);
+    }
+
+    /// These nodes lose power.
+    pub(crate) fn power_off(&mut self, nodes: &[usize]) {
+        nodes.iter().for_each(|node| self.nodes[*node].crash(Crash::PowerLoss));
+    }
+
+    /// All that are down start.
+    pub(crate) fn power_on(&mut self) {
+        for node in (0..self.nodes.len()).filter(|node| !self.nodes[*node].up) {
+            self.schedule.after(MS, Event::Start { node });
+        }
+    }
+
+    /// The writer is killed; the supervisor starts another before long.
+    pub(crate) fn kill_writer(&mut self) {
+        self.writers.remove(&self.current);
+    }
+
+    /// The writer stands still for so long.
+    pub(crate) fn pause_writer(&mut self, length: Time) {
+        let _ = self.stand_still(length);
+    }
+
+    /// The writer's client has nothing to do.
+    pub(crate) fn stop_work(&mut self) {
+        self.writers.values_mut().for_each(|process| process.writer.working = false);
+    }
+
+    /// True when everything logged is durable.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.writers.get(&self.current).is_some_and(|process| process.writer.is_idle())
+    }
+
+    /// Another instance is started.
+    pub(crate) fn start_other_writer(&mut self) {
+        let other = self.writers.get(&self.current).map_or(0, |process| 1 - process.writer.instance);
+        self.start_writer(other);
+    }
+
+    /// The next opening dies, two answers later than the one before.
+    pub(crate) fn kill_openings_later_and_later(&mut self) {
+        self.stage.answers += 2;
+        self.opening_dies = Some(self.stage.answers);
+        self.stage.opening_death_seen = self.stage.openings_died;
+    }
+
+    /// Openings die no more.
+    pub(crate) fn spare_openings(&mut self) {
+        self.opening_dies = None;
+    }
+
+    /// True when an opening died since the last word about it.
+    pub(crate) fn opening_died(&self) -> bool {
+        self.stage.openings_died > self.stage.opening_death_seen
+    }
+
+    /// The next grant is applied, and its answer lost.
+    pub(crate) fn lose_the_next_grant(&mut self) {
+        self.lose_grant = true;
+    }
+
+    /// True when that has happened.
+    pub(crate) fn grant_was_lost(&self) -> bool {
+        !self.lose_grant
+    }
+
+    /// Another member of the metadata group leads.
+    pub(crate) fn change_meta_leader(&mut self) {
+        let next = (self.meta.leader() + 1) % crate::meta::MEMBERS;
+        self.meta.elect(next, self.schedule.now());
+    }
+
+    /// Another member leads, and the one before does not know it for so long.
+    pub(crate) fn depose_meta_leader(&mut self, length: Time) {
+        self.meta.depose(self.schedule.now());
+        self.schedule.after(length, Event::EndDeposed);
+    }
+
+    /// While two members believe that they lead, everybody asks the one before.
+    pub(crate) fn all_ask_the_deposed(&mut self) {
+        self.stage.all_ask_the_deposed = true;
+    }
+
+    /// Neither requests to the metadata service nor its answers arrive, until all is healed.
+    pub(crate) fn cut_meta_off(&mut self) {
+        self.network.meta_cut = MetaCut { to: true, from: true };
+    }
+}
