@@ -71,6 +71,8 @@ mutants! {
     MergeRanges = "merge-ranges",
     /// A lagging copy asks the same peer again, whatever that answered.
     SamePeer = "ask-the-same-peer",
+    /// The writer repeats a step of a replacement that was refused, and does not look what the members are now.
+    RepeatStep = "repeat-a-refused-step",
     /// The metadata service hands the volume over when the lease has lapsed, without a new epoch.
     LeaseInsteadOfEpoch = "lease-instead-of-epoch",
     /// A metadata leader answers without asking whether it still has a quorum.

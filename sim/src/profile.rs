@@ -135,6 +135,8 @@ pub struct Profile {
     pub commits_waiting: usize,
     /// Snapshots are held open in the past.
     pub snapshots: bool,
+    /// An operator replaces members, where there are spare nodes.
+    pub replacements: bool,
     /// How long faults strike.
     pub fault_time: Time,
     /// Mean time between two faults.
@@ -171,6 +173,7 @@ impl Profile {
             mtr_pages: 3,
             commits_waiting: 80,
             snapshots: false,
+            replacements: false,
             fault_time: 20 * SECOND,
             fault_gap: SECOND,
             faults: Vec::new(),
@@ -211,6 +214,7 @@ impl Profile {
             mtr_pages: rng.between(1, 6) as usize,
             commits_waiting: [4, 20, 80, 300][rng.index(4)],
             snapshots: exists(rng, 40),
+            replacements: true,
             fault_time: rng.between(4, 10) * SECOND,
             fault_gap: [100 * MS, 300 * MS, 700 * MS][rng.index(3)],
             faults,

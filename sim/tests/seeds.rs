@@ -34,7 +34,7 @@ fn assert_caught(mutant: Mutant, seeds: std::ops::Range<u64>) {
 #[test]
 fn bugs_put_back_are_caught() {
     use Mutant::*;
-    let quick = [AckAtThree, AckAtPgcl, VdlInsideMtr, ReplyBeforeFlush, AckHighest, NoEpochCheck, ShortRange];
+    let quick = [AckAtThree, AckAtPgcl, VdlInsideMtr, ReplyBeforeFlush, AckHighest, ShortRange];
     quick.into_iter().for_each(|mutant| assert_caught(mutant, 0..20));
     [ServeUnchecked, ReadAnywhere, FloorIgnoresSnapshots, EpochNotDurable]
         .into_iter()

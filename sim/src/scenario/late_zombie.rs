@@ -1,5 +1,7 @@
 //! A writer stands still with batches under way to every copy, another one opens the volume and commits, the first one
-//! wakes up and goes on; the metadata service cannot tell it. The door must be closed to it everywhere. Pins `no-epoch-check`.
+//! wakes up and goes on; nothing but its batches gets through. The door must be closed to it everywhere. Pins `no-epoch-check`.
+
+use sextant_redo::wire::Request;
 
 use super::{Scenario, Step};
 use crate::mutant::Mutant;
@@ -25,12 +27,18 @@ pub(super) const SCENARIO: Scenario = Scenario {
             Step::new(
                 "the other one has committed",
                 |w| w.openings() == 2 && w.acked_since() > 20,
-                |w| w.cut_meta_off(),
+                |w| {
+                    w.cut_meta_off();
+                    w.lose_requests(Some(|_, request| !matches!(request, Request::Append(_))));
+                },
             ),
             Step::new(
                 "the first one is awake",
-                |w| w.since_remembered() > 3 * SECOND,
-                |w| w.remember_acked(),
+                |w| w.since_remembered() > 3 * SECOND + 50 * MS,
+                |w| {
+                    w.lose_requests(None);
+                    w.remember_acked();
+                },
             ),
             Step::new("the other one goes on", |w| w.acked_since() > 50, |_| ()),
         ]

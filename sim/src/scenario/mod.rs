@@ -16,6 +16,7 @@ mod torn_groups;
 mod two_leaders;
 mod two_of_six;
 mod unaligned_copies;
+mod unheard_revert;
 mod vdl_of_a_lost_batch;
 
 use crate::mutant::Mutant;
@@ -65,6 +66,7 @@ pub const ALL: &[&Scenario] = &[
     &two_leaders::SCENARIO,
     &two_of_six::SCENARIO,
     &unaligned_copies::SCENARIO,
+    &unheard_revert::SCENARIO,
     &vdl_of_a_lost_batch::SCENARIO,
 ];
 

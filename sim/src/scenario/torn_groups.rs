@@ -5,7 +5,7 @@ use super::{Scenario, Step};
 use crate::mutant::Mutant;
 use crate::schedule::MS;
 
-const TIMES: usize = 40;
+const TIMES: usize = 150;
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "torn-groups",

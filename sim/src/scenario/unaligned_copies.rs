@@ -1,17 +1,19 @@
 //! A batch reaches nodes 0 and 1. An opening that does not see them voids it, comes through, and its writer dies before it
 //! writes anything. So for the next opening 0 and 1 are the most complete copies, by records that are void: it must give
-//! them the newest list of ranges before it counts what they have. Pins the mutant `no-align`.
+//! them the newest list of ranges before it counts what they have. One that does not chooses records that are void, finds
+//! nobody who has them once all know the ranges, and has to open again: caught by time. Pins the mutant `no-align`.
 
 use sextant_redo::wire::Request;
 
 use super::{Scenario, Step};
 use crate::mutant::Mutant;
+use crate::schedule::SECOND;
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "unaligned-copies",
     shows: "what an opening voided does not come back when nothing was written since",
     catches: &[Mutant::NoAlign],
-    profile: |_| (),
+    profile: |profile| profile.fault_time = 2 * SECOND,
     steps: || {
         vec![
             Step::new(

@@ -241,7 +241,7 @@ impl World {
         if !self.profile.faults.is_empty() {
             self.schedule.after(500 * MS, Event::Fault);
         }
-        if self.profile.nodes_per_az > COPIES_PER_AZ {
+        if self.profile.replacements && self.profile.nodes_per_az > COPIES_PER_AZ {
             self.schedule.after(700 * MS, Event::Replace);
         }
         self.schedule.after(self.profile.fault_time, Event::Heal);

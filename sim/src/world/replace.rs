@@ -24,15 +24,19 @@ impl World {
         let after = SECOND / 4 + self.operator.exponential(SECOND);
         self.schedule.after(after, Event::Replace);
         if let Some(step) = step(self.meta.info(), &mut self.operator).filter(|_| !self.meta_away) {
-            let up = (0..self.nodes.len()).filter(|node| self.nodes[*node].up);
-            let alive: BTreeSet<NodeId> = up.map(|node| self.meta.nodes[node]).collect();
-            // Without a node that may succeed it is refused.
-            if self.meta.on(self.schedule.now(), &step, alive).is_ok() {
-                self.note(|_| format!("OPERATOR {step:?}"));
-                self.stats.fault("member replaced");
-            }
+            self.operate(&step);
         }
         self.memberships_are_sound()
+    }
+
+    /// Asks for a step. Without a node that may succeed it is refused.
+    pub(super) fn operate(&mut self, step: &MetaRequest) {
+        let up = (0..self.nodes.len()).filter(|node| self.nodes[*node].up);
+        let alive: BTreeSet<NodeId> = up.map(|node| self.meta.nodes[node]).collect();
+        if self.meta.on(self.schedule.now(), step, alive).is_ok() {
+            self.note(|_| format!("OPERATOR {step:?}"));
+            self.stats.fault("member replaced");
+        }
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 
-use sextant_redo::{Lsn, PgId, SegmentId, VolumeEpoch};
+use sextant_redo::{Lsn, MembershipEpoch, PgId, SegmentId, VolumeEpoch};
 
 use super::network::{Filter, MetaCut};
 use super::{Event, World};
 use crate::disk::Crash;
 use crate::invariants::{Checked, Violation};
+use crate::meta::{MetaRequest, node_at};
 use crate::scenario::Step;
 use crate::schedule::{MS, Time};
 
@@ -217,5 +218,39 @@ impl World {
     /// Neither requests to the metadata service nor its answers arrive, until all is healed.
     pub(crate) fn cut_meta_off(&mut self) {
         self.network.meta_cut = MetaCut { to: true, from: true };
+    }
+
+    /// The operator begins to replace the first member of group 0.
+    pub(crate) fn begin_replacement(&mut self) {
+        let Some(group) = self.meta.info().map(|info| info.pgs[0].clone()) else { return };
+        let (pg, membership, old) = (group.pg, group.membership, group.members[0].node);
+        self.operate(&MetaRequest::BeginReplacement { pg, membership, old });
+    }
+
+    /// The operator takes that back.
+    pub(crate) fn revert_replacement(&mut self) {
+        let Some(group) = self.meta.info().map(|info| info.pgs[0].clone()) else { return };
+        let Some(under_way) = group.replacements.first() else { return };
+        let (old, new) = (under_way.old, under_way.new);
+        let (pg, membership) = (group.pg, group.membership);
+        self.operate(&MetaRequest::RevertReplacement { pg, membership, old, new });
+    }
+
+    /// True when the metadata service was told that the successor has everything.
+    pub(crate) fn is_hydrated(&self) -> bool {
+        let group = self.meta.info().map(|info| info.pgs[0].clone());
+        group.is_some_and(|group| group.replacements.first().is_some_and(|r| r.hydrated))
+    }
+
+    /// True when all members of group 0 have recorded its newest membership, which is at least that.
+    pub(crate) fn have_recorded(&self, membership: MembershipEpoch) -> bool {
+        let Some(info) = self.meta.info() else { return false };
+        let segment = SegmentId { volume: info.id, pg: PgId(0) };
+        let group = &info.pgs[0];
+        group.membership >= membership
+            && group.members.iter().all(|member| {
+                let copy = self.nodes[node_at(member.addr)].copy(segment);
+                copy.is_some_and(|(state, _)| state.epochs.membership == group.membership)
+            })
     }
 }

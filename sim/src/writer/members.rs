@@ -8,6 +8,7 @@ use sextant_volume::recovery::Place;
 
 use super::{Call, Member, Out, Writer};
 use crate::meta::{MetaReply, MetaRequest, node_at};
+use crate::mutant::Mutant;
 use crate::schedule::{MS, Time};
 
 /// Between two questions for the members, while nothing is heard of a change.
@@ -38,10 +39,10 @@ impl Writer {
         if self.log.is_none() || self.replacing {
             return;
         }
-        if let Some(step) = self.next_step() {
+        if let Some(step) = self.next_step().filter(|_| !self.ask_members_first) {
             self.replacing = true;
             self.call_meta(step, Call::Members, out);
-        } else if now >= self.ask_members_at {
+        } else if std::mem::take(&mut self.ask_members_first) || now >= self.ask_members_at {
             self.ask_members_at = now + ASK_AGAIN;
             self.call_meta(MetaRequest::Volume, Call::Members, out);
         }
@@ -70,6 +71,7 @@ impl Writer {
 
     pub(super) fn on_members(&mut self, reply: Option<MetaReply>, out: &mut Vec<Out>) {
         self.replacing = false;
+        self.ask_members_first = reply.is_none() && self.mutant != Some(Mutant::RepeatStep);
         let Some(MetaReply::Volume(info)) = reply else { return };
         if self.log.is_some() {
             info.pgs.iter().take(self.groups.len()).for_each(|pg| self.learn(pg, out));

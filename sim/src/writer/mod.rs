@@ -201,6 +201,8 @@ pub(crate) struct Writer {
     growing: bool,
     /// When the metadata service is asked for the members again.
     ask_members_at: Time,
+    /// The step before was refused or not answered: somebody else may have changed the members.
+    ask_members_first: bool,
     /// A step of a replacement waits for its answer.
     replacing: bool,
 }
@@ -235,6 +237,7 @@ impl Writer {
             working: true,
             growing: false,
             ask_members_at: 0,
+            ask_members_first: false,
             replacing: false,
         }
     }
@@ -378,7 +381,7 @@ impl Writer {
                 Some(Call::Acquire) => self.acquire(out),
                 Some(Call::Renew) => out.push(Out::Timer { after: 50 * MS, timer: Timer::Renew }),
                 Some(Call::AddPg) => self.growing = false,
-                Some(Call::Members) => self.replacing = false,
+                Some(Call::Members) => self.on_members(None, out),
             },
         }
         self.settle(out);

@@ -38,16 +38,24 @@ impl Driver {
                 () = self.ask_members.notified() => {}
             }
             let step = self.core.borrow().next_step();
-            let asked = match step {
-                Some(step) => self.take_step(step).await,
-                None => self.setup.directory.volume(&self.setup.name).await,
+            let taken = match step {
+                Some(step) => Some(self.take_step(step).await),
+                None => None,
+            };
+            let asked = match taken {
+                // A step that is refused once is refused for ever if somebody else, an operator say, changed the members
+                // meanwhile: what they are now decides the next one.
+                None | Some(Err(MetaError::Refused { .. } | MetaError::StaleMembership { .. })) => {
+                    self.setup.directory.volume(&self.setup.name).await
+                }
+                Some(answer) => answer,
             };
             match asked {
                 Ok(info) => self.follow(&info),
                 Err(error @ MetaError::Fenced { .. }) => {
                     return self.lose(from_meta(&error, self.setup.epoch));
                 }
-                // Somebody else changed the members meanwhile, or the service is away: seen when asked again.
+                // The service is away: it is asked again.
                 Err(error) => tracing::debug!(%error, "the members of the volume could not be followed"),
             }
         }
