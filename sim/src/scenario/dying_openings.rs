@@ -1,6 +1,6 @@
 //! Batches reach the copies unevenly, then one opening after the other dies, each a few answers later than the one
 //! before. Dying at any point of an opening changes nothing: what was acknowledged is found by the last one. Pins
-//! `chain-from-a-lagging-copy` and `open-at-2-of-6`.
+//! the mutant `chain-from-a-lagging-copy`.
 
 use sextant_redo::wire::Request;
 

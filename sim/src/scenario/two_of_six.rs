@@ -1,6 +1,6 @@
 //! A batch reaches two of six copies; the writer is killed; both copies are away while the next writer opens the volume,
 //! finds the batch nowhere and writes on. When they come back, what they hold is void and must never be seen. Pins
-//! `no-truncation` and `ack-at-pgcl`'s siblings: whoever counts a void record shows it.
+//! the mutant `no-truncation`.
 
 use sextant_redo::wire::Request;
 
