@@ -38,7 +38,7 @@ fn plain() -> Vec<(u64, Option<u64>)> {
 }
 
 fn record(membership: &mut Membership, members: impl IntoIterator<Item = usize>, epoch: u64) -> bool {
-    members.into_iter().fold(false, |moved, m| membership.recorded(m, MembershipEpoch(epoch)) || moved)
+    members.into_iter().filter(|m| membership.recorded(*m, MembershipEpoch(epoch))).count() > 0
 }
 
 #[test]
