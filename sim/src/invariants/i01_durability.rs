@@ -37,3 +37,25 @@ pub fn durable_on_a_quorum(model: &Model, epoch: VolumeEpoch, vdl: Lsn, pg: PgId
 pub fn copy_keeps_its_word(node: usize, lost: Option<&String>) -> Checked {
     check("I1", lost.is_none(), || format!("node {node} lost what it had acknowledged: {lost:?}"))
 }
+
+/// The writer had called everything up to `vdl` durable before the copies of a group were asked; they stand at `copies`, as
+/// many as answered, and `next` is the first record above the highest SCL that could be a write quorum's.
+pub fn nothing_durable_is_rare(pg: PgId, vdl: Lsn, next: Option<Lsn>, copies: &[Lsn]) -> Checked {
+    check("I1", next.is_none_or(|next| next > vdl), || {
+        format!(
+            "{vdl} is said to be durable, but of {pg:?} record {next:?} is not on a write quorum: {copies:?}"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_durable_record_that_few_copies_have_is_found() {
+        let rare = |next| nothing_durable_is_rare(PgId(0), Lsn(100), next, &[Lsn(90), Lsn(110)]);
+        assert!(rare(None).is_ok() && rare(Some(Lsn(101))).is_ok());
+        assert!(rare(Some(Lsn(100))).is_err());
+    }
+}

@@ -31,6 +31,15 @@ pub fn copies_are_equal(pg: PgId, copies: &[(NodeId, SegmentState)]) -> Checked 
     Ok(())
 }
 
+/// A while after a copy of the group was complete to `best`, the copy on `node` is complete to `scl`.
+pub fn copy_has_caught_up(pg: PgId, node: NodeId, best: Lsn, scl: Lsn) -> Checked {
+    check("I5", scl >= best, || {
+        format!(
+            "the copy of {pg:?} on node {node} stands at {scl} and does not reach {best}, which another one has"
+        )
+    })
+}
+
 /// Page `id` at one read point, as each node has it.
 pub fn pages_are_equal<B: AsRef<[u8]>>(id: PageId, read_point: Lsn, images: &[(NodeId, B)]) -> Checked {
     let Some((first, model)) = images.first() else { return Ok(()) };

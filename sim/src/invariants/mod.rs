@@ -4,8 +4,10 @@
 //!
 //! | check | over |
 //! | --- | --- |
+//! | [`i01_durability::nothing_durable_is_rare`] | the copies of a group, after the writer told its VDL |
 //! | [`i02_points::copy_advances`] | two answers of one copy, in order |
 //! | [`i03_fencing::copies_know_one_opening`] | the copies of a group, and the epoch granted |
+//! | [`i05_convergence::copy_has_caught_up`] | a copy, a while after another one was asked |
 //! | [`i05_convergence::copies_are_equal`], [`i05_convergence::pages_are_equal`] | the copies of a group at rest |
 //! | [`i06_no_lie::page_is_sealed`] | a page that was served |
 //! | [`i08_membership::is_sound`], [`i08_membership::step_is_sound`], [`i08_membership::copy_is_not_ahead`] | a group's members, now and one step before |
