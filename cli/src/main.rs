@@ -5,6 +5,7 @@
 //! | [`roles`] | `sextant meta`, `segment`, `engine`: one process of a cluster, from flags or a TOML file |
 //! | [`dev`] | `sextant dev`: all of them under one supervisor |
 //! | [`status`] | `sextant status`: the cluster on one screen |
+//! | [`verify`] | `sextant verify`: the invariants of a live cluster |
 //! | [`replace`] | `sextant segment replace` and `revert`: the copies of a lost storage node |
 //! | `sextant_bench` | `sextant bench`: measurements beside peers |
 //!
@@ -22,6 +23,7 @@ mod replace;
 mod roles;
 mod status;
 mod target;
+mod verify;
 
 /// A relational database whose log is the database: PostgreSQL's protocol over six copies in three zones
 #[derive(Debug, Parser)]
@@ -42,6 +44,7 @@ struct Cli {
 enum Verb {
     Dev(dev::Dev),
     Status(status::Status),
+    Verify(verify::Verify),
     Meta(roles::meta::Options),
     Segment(Segment),
     Engine(roles::engine::Options),
@@ -75,6 +78,9 @@ fn main() -> ExitCode {
         Verb::Status(status) => {
             on(Builder::new_current_thread(), |runtime| report(runtime.block_on(status::run(status))))
         }
+        Verb::Verify(verify) => on(Builder::new_current_thread(), |runtime| {
+            runtime.block_on(verify::run(verify)).unwrap_or_else(|error| report(Err(error)))
+        }),
         Verb::Meta(options) => on(Builder::new_multi_thread(), |runtime| {
             roles::exit(runtime.block_on(roles::meta::run(options)))
         }),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 
 use crate::dev::cluster_file::ClusterFile;
 use crate::dev::{DEFAULT_DATA, DevError};
@@ -26,6 +27,18 @@ pub(crate) enum Output {
     Text,
     /// For programs
     Json,
+}
+
+impl Output {
+    /// Prints to stdout: `Display` for people, the structure for programs.
+    pub(crate) fn print(self, report: &(impl Serialize + std::fmt::Display)) -> std::io::Result<()> {
+        use std::io::Write;
+        let text = match self {
+            Output::Text => report.to_string(),
+            Output::Json => serde_json::to_string_pretty(report)?,
+        };
+        writeln!(std::io::stdout(), "{}", text.trim_end())
+    }
 }
 
 /// Why there is no cluster to speak to. Nothing was changed.

@@ -8,6 +8,7 @@
 pub mod config;
 pub mod exit;
 pub mod http;
+pub mod http_get;
 pub mod identity;
 pub mod logging;
 pub mod net;

@@ -11,11 +11,13 @@
 //! | [`host`] | the seam to the machine: time and tasks |
 //! | [`server`] | connections, back-pressure, replies |
 //! | [`node`] | what the tasks of the one thread share |
+//! | [`admin`] | a client for tools that look at a node from outside |
 //!
 //! The life of an append: frame read -> epochs and checksums checked -> queued -> one group of all that waits, one
 //! durable write -> applied to chain and page index -> answered with the SCL. Nothing is applied or answered before it
 //! is durable, and recovery applies the same entries by the same code.
 
+pub mod admin;
 mod appender;
 mod config;
 pub mod core;

@@ -5,16 +5,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sextant_meta::{ClusterView, MetaClient, NodeInfo, PgInfo, VolumeInfo, WriterInfo};
-use sextant_node::net::{self, FrameReader, NetError};
-use sextant_redo::wire::{PeerKind, Reply, Request, SegmentState};
-use sextant_redo::{ClusterId, DecodeError, Lsn, NodeId, VolumeId, frame};
-use tokio::io::AsyncWriteExt;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use sextant_node::http_get;
+use sextant_redo::wire::SegmentState;
+use sextant_redo::{ClusterId, Lsn, NodeId, VolumeId};
+use sextant_segment_store::admin::{AdminClient, AdminError};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::StatusError;
-use super::http;
 use super::report::{Member, Node, Pg, Report, Segment, Volume, Writer};
 
 /// How long any one process may take to answer.
@@ -89,7 +87,7 @@ fn protection_group(volume: VolumeId, info: &PgInfo, states: &BTreeMap<NodeId, S
 }
 
 async fn ask_writer(info: &WriterInfo) -> Writer {
-    let (vdl, error) = match http::health(&info.http, PATIENCE).await {
+    let (vdl, error) = match http_get::health(&info.http, PATIENCE).await {
         Ok(health) => (health["detail"]["vdl"].as_u64().map(Lsn), None),
         Err(error) => (None, Some(error)),
     };
@@ -111,47 +109,10 @@ async fn ask_nodes(view: &ClusterView) -> BTreeMap<NodeId, States> {
     asking.join_all().await.into_iter().collect()
 }
 
-/// Why a storage node's segments are not known.
-#[derive(Debug, thiserror::Error)]
-enum AskError {
-    #[error(transparent)]
-    Net(#[from] NetError),
-    #[error("malformed answer: {0}")]
-    Malformed(#[from] DecodeError),
-    #[error("{0}")]
-    Refused(String),
-}
-
-async fn ask_node(cluster: ClusterId, node: NodeId, addr: SocketAddr) -> Result<Vec<SegmentState>, AskError> {
-    let (read, mut write) = net::connect(addr, PATIENCE).await?.into_split();
-    let mut read = FrameReader::new(read);
-    let hello = Request::Hello { cluster, node, peer: PeerKind::Admin };
-    match call(&mut read, &mut write, 1, &hello).await? {
-        Reply::Hello { .. } => {}
-        other => return Err(unexpected(other)),
-    }
-    match call(&mut read, &mut write, 2, &Request::Status).await? {
-        Reply::Status(states) => Ok(states),
-        other => Err(unexpected(other)),
-    }
-}
-
-async fn call(
-    read: &mut FrameReader<OwnedReadHalf>,
-    write: &mut OwnedWriteHalf,
-    id: u64,
-    request: &Request,
-) -> Result<Reply, AskError> {
-    let mut out = Vec::new();
-    frame::encode(&mut out, request.kind(), id, &request.payload());
-    write.write_all(&out).await.map_err(NetError::from)?;
-    let answer = read.expect_next().await?;
-    Ok(Reply::decode(answer.kind, &answer.payload)?)
-}
-
-fn unexpected(reply: Reply) -> AskError {
-    match reply {
-        Reply::Error(error) => AskError::Refused(error.to_string()),
-        other => AskError::Refused(format!("unexpected answer of kind {}", other.kind())),
-    }
+async fn ask_node(
+    cluster: ClusterId,
+    node: NodeId,
+    addr: SocketAddr,
+) -> Result<Vec<SegmentState>, AdminError> {
+    AdminClient::connect(addr, cluster, node, PATIENCE).await?.status().await
 }

@@ -4,7 +4,6 @@
 //! | --- | --- |
 //! | [`collect`] | asks the metadata group, every storage node and the writers |
 //! | [`report`] | what was found, as JSON and as text |
-//! | [`http`] | the little of HTTP that reading `/health` takes |
 //!
 //! What must hold: it only asks. A process that does not answer is shown as such and delays the rest by no more than
 //! the time-out.
@@ -15,7 +14,6 @@ use sextant_meta::MetaError;
 use crate::target::{Output, Target, TargetError};
 
 pub(crate) mod collect;
-mod http;
 pub(crate) mod report;
 
 /// Show members, zones, epochs, the writer, VDL and quorum health of a cluster
@@ -43,11 +41,5 @@ pub(crate) enum StatusError {
 /// Asks and prints.
 pub(crate) async fn run(status: Status) -> Result<(), StatusError> {
     let report = collect::collect(status.target.meta()?).await?;
-    let text = match status.output {
-        Output::Text => report.to_string(),
-        Output::Json => serde_json::to_string_pretty(&report).map_err(std::io::Error::from)?,
-    };
-    use std::io::Write;
-    writeln!(std::io::stdout(), "{}", text.trim_end())?;
-    Ok(())
+    Ok(status.output.print(&report)?)
 }

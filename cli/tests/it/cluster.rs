@@ -4,25 +4,29 @@
 //! its children with it.
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
+use sextant_fire::bank::connect_within;
+pub(crate) use sextant_fire::ports::Ports;
+pub(crate) use sextant_fire::process::{runs, signal};
 use tempfile::TempDir;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 /// The program under test.
 pub(crate) const SEXTANT: &str = env!("CARGO_BIN_EXE_sextant");
 /// How long a cluster may take until it answers SQL; ten processes on a busy two-core machine.
 pub(crate) const READY: Duration = Duration::from_secs(60);
-/// Ports of one cluster.
-const BLOCK: u16 = 60;
-
 /// One cluster at a time in a test binary: ten processes are enough for two cores.
 static TURN: Mutex<()> = Mutex::new(());
+
+/// Waits until no other test of this binary runs a cluster.
+pub(crate) fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// `cluster.json`, as far as tests read it.
 #[derive(Debug, Clone, Deserialize)]
@@ -47,31 +51,6 @@ pub(crate) struct Process {
     pub(crate) log: PathBuf,
 }
 
-/// A block of ports that no other test has.
-pub(crate) struct Ports {
-    pub(crate) base: u16,
-    _reserved: File,
-}
-
-impl Ports {
-    /// Looks below the range that the kernel gives to clients; a lock file keeps other test processes away.
-    pub(crate) fn reserve() -> Ports {
-        let blocks = (32_000 - 10_000) / BLOCK;
-        let first = (std::process::id() % u32::from(blocks)) as u16;
-        for block in (0..blocks).map(|n| (first + n) % blocks) {
-            let base = 10_000 + block * BLOCK;
-            let path = std::env::temp_dir().join(format!("sextant-test-ports-{base}"));
-            let Ok(file) = File::create(path) else { continue };
-            if file.try_lock().is_ok()
-                && (base..base + BLOCK).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok())
-            {
-                return Ports { base, _reserved: file };
-            }
-        }
-        panic!("no free block of {BLOCK} ports");
-    }
-}
-
 /// A cluster under test.
 pub(crate) struct Cluster {
     folder: TempDir,
@@ -83,7 +62,7 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// A folder and ports; nothing runs yet.
     pub(crate) fn new() -> Cluster {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turn();
         let folder = TempDir::with_prefix("sextant-test-").expect("temporary folder");
         Cluster { folder, ports: Ports::reserve(), supervisor: None, _turn: turn }
     }
@@ -224,24 +203,10 @@ impl Cluster {
     }
 }
 
-/// A connection to the engine at `port`; `None` when it is not there.
-pub(crate) async fn try_connect_to(port: u16) -> Option<Client> {
-    let url = format!("host=127.0.0.1 port={port} user=postgres dbname=postgres connect_timeout=5");
-    let (client, connection) = tokio_postgres::connect(&url, NoTls).await.ok()?;
-    tokio::spawn(connection);
-    Some(client)
-}
-
 /// A connection to the engine at `port`, waiting for it as long as a start may take.
 pub(crate) async fn connect_to(port: u16) -> Client {
-    let deadline = Instant::now() + READY;
-    loop {
-        if let Some(client) = try_connect_to(port).await {
-            return client;
-        }
-        assert!(Instant::now() < deadline, "no SQL at port {port} after {READY:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let client = connect_within(&[port], READY).await;
+    client.unwrap_or_else(|| panic!("no SQL at port {port} after {READY:?}"))
 }
 
 impl Drop for Cluster {
@@ -296,20 +261,6 @@ impl Drop for Alone {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// Sends a signal to a process that this test started.
-pub(crate) fn signal(pid: u32, signal: i32) {
-    let pid = libc::pid_t::try_from(pid).expect("a process id");
-    assert!(pid > 1, "not a process of ours");
-    // SAFETY: kill touches no memory.
-    unsafe { libc::kill(pid, signal) };
-}
-
-/// Whether a process runs; one that ended and was not yet waited for does not.
-pub(crate) fn runs(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
-    stat.is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with(['Z', 'X']))
 }
 
 /// Waits until a process is gone.

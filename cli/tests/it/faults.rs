@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use crate::bank::{self, Load};
-use crate::cluster::{
-    Alone, Cluster, Process, connect_to, runs, signal, try_connect_to, wait_gone, wait_until,
-};
+use sextant_fire::bank::{self, Crew, Load, Outcome, try_connect_to};
+
+use crate::cluster::{Alone, Cluster, Process, connect_to, runs, signal, wait_gone, wait_until};
 
 const CLIENTS: i32 = 8;
 /// Commits that a phase must see; a few seconds at most on a slow machine.
@@ -14,8 +13,30 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn bank() -> Cluster {
     let cluster = Cluster::started();
-    bank::create(&cluster.connect().await).await;
+    create_bank(&cluster).await;
     cluster
+}
+
+pub(crate) async fn create_bank(cluster: &Cluster) {
+    bank::create(&cluster.connect().await).await.expect("tables and rows");
+}
+
+/// Clients with numbers from `first` on, and one that reads.
+pub(crate) fn start_load(port: u16, first: i32) -> Load {
+    Load::start(&[port], Crew { first, tellers: CLIENTS, readers: 1, patience: PATIENCE })
+}
+
+/// Commits go on.
+pub(crate) async fn some(load: &Load) {
+    assert!(load.wait_for(SOME, PATIENCE).await, "fewer than {SOME} commits within {PATIENCE:?}");
+}
+
+/// The bank at `port` is what its clients know, and no reader saw anything else.
+pub(crate) async fn verify(outcome: &Outcome, port: u16) {
+    let verdict = outcome.verdict(&connect_to(port).await).await.expect("the bank can be read");
+    assert!(verdict.is_clean(), "{verdict}");
+    let reads = &outcome.reads;
+    assert_eq!((reads.wrong_sums, reads.stale), (0, 0), "{:?}", reads.examples);
 }
 
 fn kill_zone(cluster: &Cluster, az: u16) -> Vec<Process> {
@@ -48,26 +69,26 @@ fn lowest_scl(status: &serde_json::Value) -> Option<u64> {
 async fn commits_go_on_without_a_zone_and_after_its_return() {
     let mut cluster = Cluster::new();
     cluster.start(&["--no-restart"]);
-    bank::create(&cluster.connect().await).await;
-    let load = Load::start(cluster.port(), 0, CLIENTS);
-    load.wait_for(SOME, PATIENCE).await;
+    create_bank(&cluster).await;
+    let load = start_load(cluster.port(), 0);
+    some(&load).await;
     let lost = kill_zone(&cluster, 1);
-    load.wait_for(SOME, PATIENCE).await;
+    some(&load).await;
 
     // They return by hand: the supervisor was told to leave them.
     let vdl = cluster.status()["volumes"][0]["writer"]["vdl"].as_u64().expect("VDL");
     let returned: Vec<_> = lost.iter().map(|node| start_node(&cluster, node)).collect();
-    load.wait_for(SOME, PATIENCE).await;
+    some(&load).await;
     wait_until(PATIENCE, "the returned copies have what they missed", || {
         lowest_scl(&cluster.status()) >= Some(vdl)
     });
 
     // Now another zone can go: the returned copies carry the quorum.
     kill_zone(&cluster, 2);
-    load.wait_for(SOME, PATIENCE).await;
+    some(&load).await;
     let outcome = load.stop().await;
     assert_eq!(outcome.errors, 0, "no client noticed");
-    outcome.verify(cluster.port()).await;
+    verify(&outcome, cluster.port()).await;
     cluster.stop();
     returned.into_iter().for_each(Alone::stop);
 }
@@ -75,18 +96,18 @@ async fn commits_go_on_without_a_zone_and_after_its_return() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_engine_comes_back_with_every_acknowledged_commit() {
     let mut cluster = bank().await;
-    let load = Load::start(cluster.port(), 0, CLIENTS);
+    let load = start_load(cluster.port(), 0);
     for round in 1..=3 {
-        load.wait_for(SOME, PATIENCE).await;
+        some(&load).await;
         let engine = cluster.engine().pid.expect("runs");
         signal(engine, libc::SIGKILL);
         wait_gone(engine);
         wait_until(PATIENCE, "the engine is back", || cluster.engine().restarts == round);
     }
-    load.wait_for(SOME, PATIENCE).await;
+    some(&load).await;
     let outcome = load.stop().await;
     assert!(outcome.errors > 0, "the kills were noticed");
-    outcome.verify(cluster.port()).await;
+    verify(&outcome, cluster.port()).await;
     cluster.stop();
 }
 
@@ -95,8 +116,8 @@ async fn everything_killed_at_once_comes_back_with_every_acknowledged_commit() {
     let mut cluster = bank().await;
     let mut outcome = None;
     for round in 0..2 {
-        let load = Load::start(cluster.port(), round * CLIENTS, CLIENTS);
-        load.wait_for(SOME, PATIENCE).await;
+        let load = start_load(cluster.port(), round * CLIENTS);
+        some(&load).await;
         cluster.kill_all();
         let now = load.stop().await;
         assert!(now.acked() >= SOME as usize);
@@ -105,7 +126,7 @@ async fn everything_killed_at_once_comes_back_with_every_acknowledged_commit() {
             Some(before) => now.and(before),
         };
         cluster.start(&[]);
-        all.verify(cluster.port()).await;
+        verify(&all, cluster.port()).await;
         outcome = Some(all);
     }
     cluster.stop();
@@ -115,9 +136,9 @@ async fn everything_killed_at_once_comes_back_with_every_acknowledged_commit() {
 async fn a_paused_and_replaced_engine_is_fenced() {
     let mut cluster = Cluster::new();
     cluster.start(&["--no-restart"]);
-    bank::create(&cluster.connect().await).await;
-    let load = Load::start(cluster.port(), 0, CLIENTS);
-    load.wait_for(SOME, PATIENCE).await;
+    create_bank(&cluster).await;
+    let load = start_load(cluster.port(), 0);
+    some(&load).await;
     let before = load.stop().await;
     let old_client = cluster.connect().await;
     old_client.batch_execute("BEGIN; UPDATE bank_branches SET bbalance = bbalance + 1").await.expect("open");
@@ -131,8 +152,8 @@ async fn a_paused_and_replaced_engine_is_fenced() {
     arguments.splice(0..0, own.map(Into::into));
     let replacement = Alone::start(&arguments, &cluster.data().join("logs/engine-2.log"));
     drop(connect_to(port).await);
-    let load = Load::start(port, CLIENTS, CLIENTS);
-    load.wait_for(SOME, PATIENCE).await;
+    let load = start_load(port, CLIENTS);
+    some(&load).await;
 
     signal(old, libc::SIGCONT);
     let commit = tokio::time::timeout(Duration::from_secs(20), old_client.batch_execute("COMMIT")).await;
@@ -143,9 +164,9 @@ async fn a_paused_and_replaced_engine_is_fenced() {
     });
     assert!(try_connect_to(cluster.port()).await.is_none(), "the old engine still serves");
 
-    load.wait_for(SOME, PATIENCE).await;
+    some(&load).await;
     let outcome = load.stop().await.and(before);
-    outcome.verify(port).await;
+    verify(&outcome, port).await;
     replacement.stop();
     cluster.stop();
 }

@@ -3,19 +3,21 @@
 //! | module | idea |
 //! | --- | --- |
 //! | [`cluster`] | a cluster for a test, gone when the test ends |
-//! | [`bank`] | TPC-B's bank, remembering every acknowledged transaction |
 //! | [`dev`] | start, stop, start again; what `sextant dev` promises |
 //! | [`status`] | what `sextant status` shows |
 //! | [`faults`] | SIGKILL of a zone, of the engine, of everything; a paused engine is fenced |
+//! | [`fire`] | half a minute of all faults, and the oracle's verdict |
+//! | [`verify`] | `sextant verify` on a healthy cluster and on one that lost a zone |
 //! | [`replacing`] | a storage node lost for good is replaced under load |
 //! | [`bad_input`] | garbage, unknown keys, foreign folders, taken ports |
 //! | [`clients`] | unmodified psql and pgbench, where installed |
 
 mod bad_input;
-mod bank;
 mod clients;
 mod cluster;
 mod dev;
 mod faults;
+mod fire;
 mod replacing;
 mod status;
+mod verify;

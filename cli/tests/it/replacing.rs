@@ -9,13 +9,9 @@ use sextant_redo::wire::{Epochs, PeerKind, Reply, Request, SegmentError};
 use sextant_redo::{ClusterId, Lsn, MembershipEpoch, NodeId, PgId, SegmentId, VolumeEpoch, VolumeId, frame};
 use tokio::io::AsyncWriteExt;
 
-use crate::bank::{self, Load};
 use crate::cluster::{Alone, Cluster, Process, SEXTANT, output, signal, wait_gone, wait_until};
-use crate::faults::start_node;
+use crate::faults::{create_bank, some, start_load, start_node, verify};
 
-const CLIENTS: i32 = 8;
-/// Commits that a phase must see; a few seconds at most on a slow machine.
-const SOME: u64 = 200;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The first protection group as `sextant status` shows it.
@@ -91,13 +87,13 @@ async fn ask_log(cluster: &Cluster, node: u64, membership: u64) -> Reply {
 async fn a_node_lost_for_good_is_replaced_under_load_and_then_others_may_go() {
     let mut cluster = Cluster::new();
     cluster.start(&["--no-restart", "--nodes-per-az", "3"]);
-    bank::create(&cluster.connect().await).await;
-    let load = Load::start(cluster.port(), 0, CLIENTS);
-    load.wait_for(SOME, PATIENCE).await;
+    create_bank(&cluster).await;
+    let load = start_load(cluster.port(), 0);
+    some(&load).await;
     let before = members(&cluster);
     let lost = before[5];
     let lost_process = kill(&cluster, lost);
-    load.wait_for(SOME, PATIENCE).await;
+    some(&load).await;
 
     // The plan alone changes nothing.
     let planned = segment(&cluster, "replace", lost, &["--dry-run"]);
@@ -112,7 +108,7 @@ async fn a_node_lost_for_good_is_replaced_under_load_and_then_others_may_go() {
         "{done:#}"
     );
     assert_eq!(done["new"], planned["new"]);
-    load.wait_for(SOME, PATIENCE).await;
+    some(&load).await;
     let now = members(&cluster);
     assert_eq!(now[..5], before[..5]);
     assert_eq!(Some(now[5]), done["new"].as_u64());
@@ -121,11 +117,11 @@ async fn a_node_lost_for_good_is_replaced_under_load_and_then_others_may_go() {
     // The new copy counts: with two of the others gone it makes the fourth.
     kill(&cluster, now[0]);
     kill(&cluster, now[2]);
-    load.wait_for(SOME, PATIENCE).await;
+    some(&load).await;
 
     // The old node comes back, and is nobody: it is sent nothing, and what it asks under its membership is refused.
     let returned: Alone = start_node(&cluster, &lost_process);
-    load.wait_for(SOME, PATIENCE).await;
+    some(&load).await;
     assert!(!members(&cluster).contains(&lost));
     let refused = ask_log(&cluster, now[5], 1).await;
     assert!(
@@ -134,7 +130,7 @@ async fn a_node_lost_for_good_is_replaced_under_load_and_then_others_may_go() {
     );
     let outcome = load.stop().await;
     assert_eq!(outcome.errors, 0, "no client noticed");
-    outcome.verify(cluster.port()).await;
+    verify(&outcome, cluster.port()).await;
     cluster.stop();
     returned.stop();
 }
