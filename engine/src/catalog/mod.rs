@@ -83,6 +83,19 @@ impl Attached for Overlay {
         self.state.lsn.fetch_max(lsn.0, Ordering::AcqRel);
         self.state.version.store(version, Ordering::Release);
     }
+
+    fn mark(&self) -> usize {
+        self.changes.len()
+    }
+
+    fn rollback_to(&mut self, mark: usize) {
+        if mark < self.changes.len() {
+            self.changes.truncate(mark);
+            let committed = self.state.committed.read().clone();
+            self.base = committed.version;
+            self.rebuild(&committed);
+        }
+    }
 }
 
 impl Catalog {

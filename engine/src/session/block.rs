@@ -5,11 +5,12 @@
 //! | idle | start, COMMIT, ROLLBACK, the end of an implicit transaction | `I` |
 //! | implicit | the first statement outside a block; ends with its query string, or at Sync | (never seen) |
 //! | open | BEGIN; before the first statement there is no transaction below it yet | `T` |
-//! | failed | an error in an open block; the transaction below is rolled back at once, so its locks are gone | `E` |
+//! | failed | an error in an open block; what it did since its last savepoint, or all of it, is rolled back at once | `E` |
 
 use std::time::Instant;
 
 use super::interrupt::End;
+use super::savepoint::Savepoint;
 use super::{Failure, Session, codes, metrics};
 use crate::sql::{IsolationLevel, TransactionModes};
 use crate::txn::{Isolation, Transaction};
@@ -33,9 +34,13 @@ pub(super) struct Block {
     pub(super) txn: Option<Transaction>,
     /// What BEGIN or SET TRANSACTION said; else the session's default counts.
     isolation: Option<IsolationLevel>,
-    read_only: Option<bool>,
+    pub(super) read_only: Option<bool>,
     /// A statement has run: the isolation level stands.
     pub(super) used: bool,
+    /// The outermost first; each has its number in the transaction below.
+    pub(super) savepoints: Vec<Savepoint>,
+    /// Savepoints set so far: what is made behind one has a higher number than it.
+    pub(super) serial: u64,
 }
 
 impl Block {
@@ -97,7 +102,10 @@ impl Session {
             IsolationLevel::ReadUncommitted | IsolationLevel::ReadCommitted => Isolation::ReadCommitted,
             IsolationLevel::Serializable => return Err(no_serializable()),
         };
-        self.block.txn = Some(self.db.txns.begin(isolation));
+        self.block.txn = Some(match self.context.shared_locks() {
+            Some(locks) => self.db.txns.begin_in(locks, isolation),
+            None => self.db.txns.begin(isolation),
+        });
         self.context.start_transaction();
         Ok(())
     }
@@ -142,10 +150,17 @@ impl Session {
                     "SET TRANSACTION ISOLATION LEVEL must be called before any query",
                 ));
             }
+            if !self.block.savepoints.is_empty() && self.isolation() != level {
+                return Err(SqlError::new(
+                    sqlstate::ACTIVE_TRANSACTION,
+                    "SET TRANSACTION ISOLATION LEVEL must not be called in a subtransaction",
+                ));
+            }
             self.block.isolation = Some(level);
         }
         if let Some(read_only) = modes.read_only {
-            if self.block.used && self.read_only() && !read_only {
+            let fixed = self.block.used || !self.block.savepoints.is_empty();
+            if fixed && self.read_only() && !read_only {
                 return Err(SqlError::new(
                     sqlstate::ACTIVE_TRANSACTION,
                     "cannot set transaction read-write mode inside a read-only transaction",
@@ -153,7 +168,7 @@ impl Session {
             }
             self.block.read_only = Some(read_only);
         }
-        if !self.block.used && self.block.txn.is_some() {
+        if !self.block.used && self.block.savepoints.is_empty() && self.block.txn.is_some() {
             // Nothing has run: begin anew with the new modes.
             if let Some(txn) = self.block.txn.take() {
                 txn.rollback();
@@ -250,17 +265,21 @@ impl Session {
         self.leave(false);
     }
 
-    /// A statement failed: an implicit transaction is over, an open block waits for its end.
+    /// A statement failed: an implicit transaction is over, an open block waits for its end or for a way back to a
+    /// savepoint.
     pub(super) fn fail(&mut self) {
-        if self.block.is_explicit() {
+        if !self.block.is_explicit() {
+            return self.rollback();
+        }
+        if let Some(last) = self.block.savepoints.len().checked_sub(1) {
+            self.take_back(last);
+        } else {
             if let Some(txn) = self.block.txn.take() {
                 txn.rollback();
             }
             self.portals.clear();
-            self.block.state = State::Failed;
-        } else {
-            self.rollback();
         }
+        self.block.state = State::Failed;
     }
 
     fn leave(&mut self, committed: bool) {

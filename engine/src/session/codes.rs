@@ -20,7 +20,9 @@ pub const TOO_MANY_CONNECTIONS: &str = "53300";
 pub const CANT_CHANGE_PARAMETER: &str = "55P02";
 /// The engine stops, or lost its volume.
 pub const ADMIN_SHUTDOWN: &str = "57P01";
-/// Not all that was in the transaction can be had back.
+/// No savepoint of that name.
+pub const INVALID_SAVEPOINT: &str = "3B001";
+/// A session was idle in a transaction for too long.
 pub const IDLE_IN_TRANSACTION_TIMEOUT: &str = "25P03";
 /// A warning.
 pub const WARNING: &str = "01000";

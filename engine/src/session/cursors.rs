@@ -38,8 +38,10 @@ impl Session {
             return Err(SqlError::unsupported("DECLARE CURSOR with parameters").into());
         }
         let mut portal = Portal::new(&statement, Vec::new(), outer.formats.clone());
+        portal.serial = self.block.serial;
         if let Some(plan) = portal.plan.clone() {
-            let running = self.start(&plan, &StatementKind::Query, Vec::new())?;
+            let mut running = self.start(&plan, &StatementKind::Query, Vec::new())?;
+            self.open(&mut running).await?;
             portal.progress = Progress::Running(Box::new(running));
         }
         self.portals.put(name, portal);
@@ -61,17 +63,18 @@ impl Session {
         if describe {
             rows::describe(&mut wire.out, cursor.columns(), &cursor.formats);
         }
-        let fetched = match count {
+        match count {
             Some(count) if count < 0 => {
                 Err(SqlError::new(sqlstate::OBJECT_NOT_IN_STATE, "cursor can only scan forward").into())
             }
             Some(0) => Ok(Ran::Done(Cow::Borrowed("FETCH 0"))),
             Some(count) => self.run_planned(&mut cursor, count.unsigned_abs(), wire).await,
             None => self.run_planned(&mut cursor, 0, wire).await,
-        };
+        }?;
         let sent = cursor.sent;
+        // One that failed is gone, also where a savepoint lets the block go on.
         self.portals.put(name, cursor);
-        fetched.map(|_| format!("FETCH {sent}").into())
+        Ok(format!("FETCH {sent}").into())
     }
 
     /// CLOSE.

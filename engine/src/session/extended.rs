@@ -92,7 +92,9 @@ impl Session {
             None => self.columns_of(&statement).map_or(0, |columns| columns.len()),
         };
         let formats = Formats::read(bind.result_formats, columns, "result")?;
-        self.portals.put(bind.portal, Portal::new(&statement, parameters, formats));
+        let mut portal = Portal::new(&statement, parameters, formats);
+        portal.serial = self.block.serial;
+        self.portals.put(bind.portal, portal);
         backend::bind_complete(&mut wire.out);
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! | file | idea |
 //! | --- | --- |
 //! | [`Session`] (here) | one message in, its answer into the write buffer |
-//! | `block` | the transaction block: idle, implicit, open, failed |
+//! | `block`, `savepoint` | the transaction block: idle, implicit, open, failed; its savepoints |
 //! | `simple`, `extended` | the two query protocols |
 //! | `portal`, `run`, `rows` | a statement with its parameters, running it, writing its rows |
 //! | `steer`, `cursors`, `settings` | statements about the session itself |
@@ -29,6 +29,7 @@ mod portal;
 pub mod report;
 mod rows;
 mod run;
+mod savepoint;
 mod settings;
 mod simple;
 mod steer;
@@ -91,6 +92,7 @@ impl Session {
     ) -> Session {
         let mut context = SessionContext::new(user, database);
         context.change(|session| session.backend_pid = process);
+        context.set_locks(db.txns.session());
         let mut settings = Settings::default();
         settings.fix("session_authorization", user);
         let derived = Derived::of(&settings);

@@ -61,6 +61,8 @@ pub(super) struct Portal {
     pub(super) progress: Progress,
     /// Rows that the last run sent.
     pub(super) sent: u64,
+    /// How many savepoints its block had set when it was made.
+    pub(super) serial: u64,
 }
 
 impl Portal {
@@ -71,6 +73,7 @@ impl Portal {
             formats,
             progress: Progress::Ready(parameters),
             sent: 0,
+            serial: 0,
         }
     }
 
@@ -187,6 +190,11 @@ impl Portals {
     /// True when there was one.
     pub(super) fn remove(&mut self, name: &str) -> bool {
         self.take(name).is_ok()
+    }
+
+    pub(super) fn retain(&mut self, keep: impl Fn(&Portal) -> bool) {
+        self.unnamed = self.unnamed.take().filter(&keep);
+        self.named.retain(|_, portal| keep(portal));
     }
 
     pub(super) fn clear(&mut self) {

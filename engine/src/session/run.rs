@@ -107,6 +107,10 @@ impl Session {
 
     /// A statement begins: its transaction, its snapshot, its time.
     pub(super) fn begin_statement(&mut self, kind: &StatementKind) -> SqlResult<()> {
+        if matches!(kind, StatementKind::Lock) && !self.block.is_explicit() {
+            let message = "LOCK TABLE can only be used in transaction blocks";
+            return Err(SqlError::new(sqlstate::NO_ACTIVE_TRANSACTION, message));
+        }
         self.ensure_transaction()?;
         if self.read_only() {
             refuse_write(kind)?;
@@ -147,6 +151,13 @@ impl Session {
         })
     }
 
+    /// Takes the locks and the snapshot of a query, whose rows are pulled later.
+    pub(super) async fn open(&mut self, running: &mut Running) -> SqlResult<()> {
+        let txn = self.block.txn.as_mut().ok_or_else(no_transaction)?;
+        let work = pin!(running.execution.open(txn));
+        guarded(&self.interrupt, &self.clock, work).await
+    }
+
     /// Gets the next batch; false at the end. Lets others run from time to time, however much is in the cache.
     pub(super) async fn pull(&mut self, running: &mut Running) -> SqlResult<bool> {
         tokio::task::consume_budget().await;
@@ -185,9 +196,10 @@ impl Session {
         let sent = self.send(&mut running, portal, limit, wire).await?;
         self.notices(&mut running, wire);
         metrics::ROWS.inc_by(portal.sent);
+        // A portal that is suspended keeps its snapshot by itself.
+        self.end_statement();
         match sent {
             Sent::All => {
-                self.end_statement();
                 Ok(Ran::Done(
                     match portal.kind() {
                         // Of this fetch, not of the portal's whole life.
@@ -253,7 +265,7 @@ impl Session {
     }
 
     /// No statement runs: an idle transaction under READ COMMITTED holds no snapshot.
-    fn end_statement(&mut self) {
+    pub(super) fn end_statement(&mut self) {
         if let Some(txn) = self.block.txn.as_mut() {
             txn.end_statement();
         }

@@ -43,7 +43,11 @@ impl Session {
                 Ok(Cow::Borrowed(self.steer_block(kind, wire).await?))
             }
             // Boxed, so that what is frequent does not carry the state of what is rare.
-            _ => Box::pin(self.steer_other(kind, portal, describe, wire)).await,
+            _ => {
+                let tag = Box::pin(self.steer_other(kind, portal, describe, wire)).await?;
+                self.end_statement();
+                Ok(tag)
+            }
         }
     }
 
@@ -56,9 +60,9 @@ impl Session {
     ) -> Result<Tag, Failure> {
         use StatementKind as K;
         match kind {
-            K::Savepoint(_) | K::Release(_) | K::RollbackTo(_) => {
-                Err(SqlError::unsupported("SAVEPOINT").into())
-            }
+            K::Savepoint(name) => Ok(self.set_savepoint(name).map(|()| "SAVEPOINT".into())?),
+            K::Release(name) => Ok(self.release_savepoint(name).map(|()| "RELEASE".into())?),
+            K::RollbackTo(name) => Ok(self.rollback_to_savepoint(name).map(|()| "ROLLBACK".into())?),
             K::Set { name, value, local } => Ok(self.set(name, value.as_deref(), *local, wire)?),
             K::Reset(name) => Ok(self.reset(name.as_deref())?),
             K::Show(name) => Ok(self.show(name, portal, describe, wire)?),
@@ -188,6 +192,9 @@ impl Session {
                 self.statements.clear();
                 self.plans.clear();
                 self.settings.reset_all();
+                if let Some(locks) = self.context.shared_locks() {
+                    locks.unlock_all();
+                }
                 return Ok(Cow::Borrowed("DISCARD ALL"));
             }
             "PLANS" => self.plans.clear(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::txn::SessionLocks;
 use crate::types::{TimeZone, now_micros};
 
 /// The session as SQL sees it. Cheap to clone.
@@ -13,6 +14,8 @@ pub struct SessionContext {
     session: Arc<SessionInfo>,
     /// The values that `nextval` gave this session, by sequence; and the sequence it was last called for.
     sequences: Arc<Mutex<LastValues>>,
+    /// Its advisory locks; none outside of a session.
+    locks: Option<Arc<SessionLocks>>,
     /// `now()`: when the transaction started, microseconds since 2000-01-01 UTC.
     pub transaction_start: i64,
     /// `statement_timestamp()`: when the statement came.
@@ -60,8 +63,31 @@ impl SessionContext {
                 read_only: false,
             }),
             sequences: Arc::default(),
+            locks: None,
             transaction_start: now,
             statement_start: now,
+        }
+    }
+
+    /// Gives the session its advisory locks.
+    pub fn set_locks(&mut self, locks: Arc<SessionLocks>) {
+        self.locks = Some(locks);
+    }
+
+    /// Its advisory locks, to begin its transactions with.
+    #[must_use]
+    pub fn shared_locks(&self) -> Option<&Arc<SessionLocks>> {
+        self.locks.as_ref()
+    }
+
+    pub(crate) fn locks(&self) -> Option<&SessionLocks> {
+        self.locks.as_deref()
+    }
+
+    /// A row was evaluated to its end.
+    pub(crate) fn row_done(&self) {
+        if let Some(locks) = &self.locks {
+            locks.row_done();
         }
     }
 

@@ -26,6 +26,7 @@ mod tests;
 pub use context::{SessionContext, SessionInfo};
 pub use database::Database;
 pub use exec::{CopyIn, vacuum};
+pub(crate) use parse::locking::Locking;
 pub use parse::parse;
 pub use prepare::{Execution, Prepared, execute, prepare};
 pub use statement::{

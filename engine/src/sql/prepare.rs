@@ -9,7 +9,7 @@ use super::exec::{Change, Cx, Node, run_ddl};
 use super::plan::{self, Plan};
 use super::statement::Body;
 use super::{Column, Database, Notice, ParsedStatement, RowBatch, SessionContext, StatementKind};
-use crate::txn::{LockWait, Snapshot, TableLock, Transaction};
+use crate::txn::{LockWait, Snapshot, TableLock, Transaction, TxnError};
 use crate::types::{Datum, SqlError, SqlResult, SqlType, sqlstate};
 
 /// A statement that is ready to be executed, any number of times.
@@ -24,6 +24,8 @@ pub struct Prepared {
     subqueries: Vec<(Plan, SubqueryKind)>,
     /// What is locked before anything is read.
     tables: Vec<(u32, TableLock)>,
+    /// NOWAIT of LOCK TABLE.
+    wait: LockWait,
     /// The catalog's version that it was made for.
     version: u64,
     statement: ParsedStatement,
@@ -64,15 +66,12 @@ pub async fn prepare(
     let version = view.version;
     let mut binder = Binder::new(db, ctx, view, declared)?;
     let (task, columns) = task(&mut binder, tree)?;
-    let tables = binder
-        .tables
-        .iter()
-        .filter(|(oid, _)| *oid >= crate::catalog::FIRST_USER_OID)
-        .map(|(oid, write)| (*oid, if *write { TableLock::RowExclusive } else { TableLock::AccessShare }))
-        .collect();
-    let tables = match &**tree {
-        ast::Statement::Lock(lock) => lock_targets(&binder, lock)?,
-        _ => tables,
+    let tables =
+        binder.tables.iter().filter(|(oid, _)| *oid >= crate::catalog::FIRST_USER_OID).copied().collect();
+    let (tables, wait) = match &**tree {
+        ast::Statement::Lock(lock) if lock.nowait => (lock_targets(&binder, lock)?, LockWait::NoWait),
+        ast::Statement::Lock(lock) => (lock_targets(&binder, lock)?, LockWait::Block),
+        _ => (tables, LockWait::Block),
     };
     let parameters = binder.finish_params()?;
     let subqueries = binder.subqueries.into_iter().map(|s| (plan::plan(s.rel), s.kind)).collect();
@@ -83,6 +82,7 @@ pub async fn prepare(
         task,
         subqueries,
         tables,
+        wait,
         version,
         statement: statement.clone(),
     }))
@@ -139,9 +139,6 @@ fn lock_targets(binder: &Binder<'_>, lock: &ast::Lock) -> SqlResult<Vec<(u32, Ta
         Some(M::Exclusive) => TableLock::Exclusive,
         Some(M::AccessExclusive) | None => TableLock::AccessExclusive,
     };
-    if lock.nowait {
-        return Err(SqlError::unsupported("LOCK TABLE with NOWAIT"));
-    }
     let one = |target: &ast::LockTableTarget| match binder.find(&target.name)? {
         Some(crate::catalog::Relation::Table(table)) => Ok((table.oid, mode)),
         Some(other) => {
@@ -227,6 +224,7 @@ impl Execution {
             snapshot,
             params: &self.params,
             subqueries: &self.subqueries,
+            instead: &[],
         };
         let batch = node.next(&mut cx).await?;
         match &batch {
@@ -239,12 +237,21 @@ impl Execution {
         Ok(batch)
     }
 
+    /// Takes the locks and the snapshot of a query now, so that [`Execution::next_batch`] shows rows as of now.
+    pub async fn open(&mut self, txn: &mut Transaction) -> SqlResult<()> {
+        if matches!((&self.state, &self.prepared.task), (State::Start, Task::Query(_))) {
+            self.state = State::Done;
+            self.start(txn).await?;
+        }
+        Ok(())
+    }
+
     async fn start(&mut self, txn: &mut Transaction) -> SqlResult<Option<RowBatch>> {
-        lock_tables(txn, &self.prepared.tables).await?;
+        self.lock_tables(txn).await?;
         // A lock that was waited for may have let a change of the catalog through.
         while self.prepared.is_stale(&self.db, Some(txn)) {
             self.prepare_again(txn).await?;
-            lock_tables(txn, &self.prepared.tables).await?;
+            self.lock_tables(txn).await?;
         }
         self.db.catalog.settled().await?;
         txn.begin_statement();
@@ -269,6 +276,7 @@ impl Execution {
                     snapshot: &snapshot,
                     params: &self.params,
                     subqueries: &self.subqueries,
+                    instead: &[],
                 };
                 let changed = change.run(&mut cx).await?;
                 self.rows = changed.count;
@@ -281,6 +289,25 @@ impl Execution {
             }
             Task::Ddl(_) | Task::Lock => Ok(None),
         }
+    }
+
+    async fn lock_tables(&self, txn: &mut Transaction) -> SqlResult<()> {
+        let prepared = &self.prepared;
+        if prepared.wait == LockWait::Block {
+            return lock_tables(txn, &prepared.tables).await;
+        }
+        for (oid, lock) in &prepared.tables {
+            txn.lock_table(*oid, *lock, LockWait::NoWait).await.map_err(|error| match error {
+                TxnError::LockNotAvailable => {
+                    let view = self.db.catalog.view(None);
+                    let name = view.table(*oid).map_or_else(|| oid.to_string(), |t| t.name.clone());
+                    let message = format!("could not obtain lock on relation \"{name}\"");
+                    SqlError::new(sqlstate::LOCK_NOT_AVAILABLE, message)
+                }
+                other => other.into(),
+            })?;
+        }
+        Ok(())
     }
 
     async fn prepare_again(&mut self, txn: &mut Transaction) -> SqlResult<()> {
@@ -311,6 +338,7 @@ impl Execution {
                     snapshot,
                     params: &self.params,
                     subqueries: &self.subqueries,
+                    instead: &[],
                 };
                 let Some(batch) = node.next(&mut cx).await? else { break };
                 match kind {

@@ -112,9 +112,10 @@ impl TransactionSystem {
         key: &[u8],
         row: RowId,
     ) -> Result<(), TxnError> {
-        let Some(by) = txn.id() else {
+        if txn.id().is_none() {
             return Ok(());
-        };
+        }
+        let by = txn.write_id().await?;
         let Some(value) = self.stored(table, row).await? else {
             return Ok(());
         };

@@ -10,7 +10,9 @@ use crate::mtr::MiniTxn;
 use crate::txn::undo::{Newer, Slot, append, encode};
 use crate::txn::version::Header;
 use crate::txn::visibility::Current;
-use crate::txn::{Isolation, LockWait, Outcome, RowLock, Transaction, TransactionSystem, TxId, TxnError};
+use crate::txn::{
+    Isolation, LockWait, Outcome, Own, RowLock, Transaction, TransactionSystem, TxId, TxnError,
+};
 
 /// What [`TransactionSystem::lock_row`] found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,6 +50,7 @@ struct Change<'a> {
     /// `None` deletes.
     new: Option<&'a [u8]>,
     by: TxId,
+    own: Own,
     command: u32,
 }
 
@@ -98,7 +101,7 @@ impl TransactionSystem {
         out: &mut Vec<u8>,
     ) -> Result<Head, TxnError> {
         let key = row_key(row.0);
-        let own = txn.id();
+        let own = txn.own();
         let mut value = Vec::new();
         let head = self
             .pool()
@@ -130,7 +133,8 @@ impl TransactionSystem {
         if wait == LockWait::NoWait {
             return Err(TxnError::LockNotAvailable);
         }
-        self.locks.wait_for_end(txn.owner(), active.owner, active.ended(), txn.lock_timeout()).await
+        let other = (active.owner, active.id);
+        self.locks.wait_for_end(txn.owner(), other, active.ended(), txn.lock_timeout()).await
     }
 
     /// Replaces a row that this transaction has locked, in place. What it was goes to an undo page.
@@ -156,7 +160,8 @@ impl TransactionSystem {
         row: RowId,
         new: Option<&[u8]>,
     ) -> Result<(), TxnError> {
-        let change = Change { table, row, new, by: txn.write_id().await?, command: txn.command() };
+        let by = txn.write_id().await?;
+        let change = Change { table, row, new, by, own: txn.own().clone(), command: txn.command() };
         txn.changed(&table.tree, row.0);
         tokio::task::coop::consume_budget().await;
         let mut undo = Vec::new();
@@ -201,7 +206,7 @@ impl TransactionSystem {
             let Some(current) = self.current(tree, change.row.0, value)? else {
                 return Ok((Edit::Keep, Changed::Gone));
             };
-            if current.outcome == Outcome::InProgress && current.header.txid != change.by {
+            if current.outcome == Outcome::InProgress && !change.own.contains(current.header.txid) {
                 return Ok((Edit::Keep, Changed::Busy(current.header.txid)));
             }
             if current.header.deleted {
@@ -230,11 +235,11 @@ impl TransactionSystem {
 }
 
 impl Head {
-    fn of(current: &Current<'_>, own: Option<TxId>) -> Head {
+    fn of(current: &Current<'_>, own: &Own) -> Head {
         let Header { deleted, command, txid, .. } = current.header;
         match current.outcome {
             Outcome::Committed(lsn) => Head::Committed { lsn, deleted },
-            _ if Some(txid) == own => Head::Own { command, deleted },
+            _ if own.contains(txid) => Head::Own { command, deleted },
             _ => Head::Busy(txid),
         }
     }

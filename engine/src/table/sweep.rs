@@ -36,7 +36,7 @@ struct Held<'a>(&'a Sweep<'a>, RowId);
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         let key = LockKey::Row(self.0.table.oid, self.1.0);
-        self.0.system.locks.release(self.0.owner, &[key]);
+        self.0.system.locks.release(self.0.owner, [key]);
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::{Bound, ControlFlow};
 use super::index::split_entry;
 use super::{Index, RowId, Table};
 use crate::btree::{Direction, Resume};
-use crate::txn::{Outcome, Transaction, TransactionSystem, TxId, TxnError};
+use crate::txn::{Outcome, Own, Transaction, TransactionSystem, TxId, TxnError};
 
 /// Another row with the key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,7 +27,7 @@ struct Verdict {
 
 impl Verdict {
     /// Takes the next older version that is not rolled back.
-    fn see(&mut self, txid: TxId, outcome: Outcome, has_key: bool, own: Option<TxId>) {
+    fn see(&mut self, txid: TxId, outcome: Outcome, has_key: bool, own: &Own) {
         if self.decided {
             return;
         }
@@ -36,7 +36,7 @@ impl Verdict {
                 self.decided = true;
                 self.conflict = has_key.then_some(writer);
             }
-            (_, _) if Some(txid) == own => {
+            (_, _) if own.contains(txid) => {
                 self.decided = true;
                 self.conflict = has_key.then_some(None);
             }
@@ -47,7 +47,12 @@ impl Verdict {
             }
             // ... and without it the version before does if that one rolls back.
             (_, None) => self.writer = Some(txid),
-            // That one's earlier versions will never count.
+            // A version under another id of that transaction counts if what is above is taken back to a savepoint ...
+            (_, Some(head)) if has_key && txid != head => {
+                self.decided = true;
+                self.conflict = Some(Some(head));
+            }
+            // ... and under the same id it will never count.
             (_, Some(_)) => {}
         }
     }
@@ -68,7 +73,7 @@ impl TransactionSystem {
             let Some(value) = self.stored(table, other).await? else {
                 continue;
             };
-            let own = txn.id();
+            let own = txn.own();
             let verdict = self
                 .pool()
                 .run(|| {
@@ -132,14 +137,19 @@ mod tests {
 
     use super::*;
 
-    const OWN: Option<TxId> = Some(TxId(1));
+    fn own() -> Own {
+        let mut own = Own::default();
+        own.begin(TxId(1));
+        own
+    }
+
     const DONE: Outcome = Outcome::Committed(Lsn(5));
     const RUNS: Outcome = Outcome::InProgress;
 
     fn judge(versions: &[(u64, Outcome, bool)]) -> Option<Option<TxId>> {
         let mut verdict = Verdict::default();
         for (txid, outcome, has_key) in versions {
-            verdict.see(TxId(*txid), *outcome, *has_key, OWN);
+            verdict.see(TxId(*txid), *outcome, *has_key, &own());
         }
         verdict.conflict
     }
@@ -159,5 +169,7 @@ mod tests {
         assert_eq!(judge(&[(7, RUNS, false), (6, DONE, true)]), other);
         assert_eq!(judge(&[(7, RUNS, false), (7, RUNS, true), (6, DONE, false)]), None);
         assert_eq!(judge(&[(7, RUNS, false)]), None);
+        let savepoint = &[(8, RUNS, false), (7, RUNS, true), (6, DONE, false)];
+        assert_eq!(judge(savepoint), Some(Some(TxId(8))), "if 8 is a subtransaction that is rolled back");
     }
 }

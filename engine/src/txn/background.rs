@@ -61,6 +61,10 @@ impl TransactionSystem {
         let horizon = self.horizon().lsn;
         let store = self.pool().store();
         METRICS.oldest_snapshot_lag.set(i64::try_from(store.vdl().since(horizon)).unwrap_or(i64::MAX));
+        let (oldest, next) = self.snapshot_numbers();
+        let age = self.ages.lock().observe(std::time::Instant::now(), oldest, next);
+        METRICS.oldest_snapshot_age.set(age.as_secs_f64());
+        METRICS.waiting.set(i64::try_from(self.waiting()).unwrap_or(i64::MAX));
         // Reads that were sent before the last pass have been answered by now, or are repeated with a newer point.
         store.set_read_floor(*before);
         *before = horizon;

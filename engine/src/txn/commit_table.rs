@@ -1,14 +1,17 @@
-//! The commit table: for every transaction id, the LSN of its commit record, or 0.
+//! The commit table: for every transaction id, the LSN of its commit record, or 0; for a subtransaction's id, the
+//! transaction that it belongs to, or 0.
 //!
 //! A page holds 1,020 ids: mark at 24, slots of 8 bytes from 32 on. The directory, a tree in root slot
 //! [`Roots::COMMIT_TABLE`], maps block number (u64 BE) to page (u64 LE). A commit record is a mini-transaction of one
-//! `stamp` patch: the slot gets the record's own LSN.
+//! `stamp` patch: the slot gets the record's own LSN. A subtransaction's slot gets [`LINK`] and the id of its transaction,
+//! in the same mini-transaction or, where there are many, in some before it: a link to what never commits says nothing.
 //!
 //! What must hold: a block's page exists before an id of it is handed out; [`Roots::TXID_HIGH_WATER`] is above every
 //! id handed out, so after a crash ids start above and none is ever used twice. A slot that is 0 although nobody runs
 //! under its id belongs to a transaction that never happened.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
@@ -20,11 +23,15 @@ use super::states::RecentOutcomes;
 use super::{Outcome, Owner, TxId};
 use crate::btree::{Edit, Tree};
 use crate::buffer::{BufferPool, Step, Stop, StorageError};
-use crate::mtr::MiniTxn;
+use crate::mtr::{MiniTxn, PageHandle};
 use crate::space::{PAGE_TYPE, Roots, page_type};
 
 /// Begins with the page's type.
 const MARK: [u8; 8] = [page_type::FIRST_TXN, 0, 0, 0, b'C', b'M', b'T', b'B'];
+/// Set in a slot that names a transaction instead of an LSN.
+const LINK: u64 = 1 << 63;
+/// Links written with the commit record, and in one mini-transaction before it.
+const LINKS_AT_ONCE: usize = 64;
 const SLOTS_AT: usize = 32;
 const IDS_PER_PAGE: u64 = ((PAGE_SIZE - SLOTS_AT) / 8) as u64;
 /// Blocks by which the high water rises at a time: 65,280 ids.
@@ -85,11 +92,7 @@ impl CommitTable {
     }
 
     /// Gives a transaction its id.
-    pub(crate) async fn start(
-        &self,
-        pool: &BufferPool,
-        owner: Owner,
-    ) -> Result<std::sync::Arc<Active>, StorageError> {
+    pub(crate) async fn start(&self, pool: &BufferPool, owner: Owner) -> Result<Arc<Active>, StorageError> {
         loop {
             let next = self.next.load(Ordering::Acquire);
             if next >= self.limit.load(Ordering::Acquire) {
@@ -172,6 +175,18 @@ impl CommitTable {
         if let Some(outcome) = self.active.outcome(id) {
             return Ok(outcome);
         }
+        let outcome = match self.slot(pool, id)? {
+            0 => Outcome::Aborted,
+            link if link & LINK != 0 => self.outcome(pool, TxId(link & !LINK))?,
+            lsn => Outcome::Committed(Lsn(lsn)),
+        };
+        if outcome != Outcome::InProgress {
+            self.old.put(id, outcome);
+        }
+        Ok(outcome)
+    }
+
+    fn slot(&self, pool: &BufferPool, id: TxId) -> Step<u64> {
         let page = self.page_of(pool, id)?;
         let at = slot_offset(id);
         let bytes = pool.read(page)?;
@@ -181,25 +196,40 @@ impl CommitTable {
         }
         let mut raw = [0; 8];
         raw.copy_from_slice(&bytes[at..at + 8]);
-        let outcome = match u64::from_le_bytes(raw) {
-            0 => Outcome::Aborted,
-            lsn => Outcome::Committed(Lsn(lsn)),
-        };
-        self.old.put(id, outcome);
-        Ok(outcome)
+        let slot = u64::from_le_bytes(raw);
+        // A link leads down, and only once: what is on a damaged page must not be followed for ever.
+        if slot & LINK != 0 && slot & !LINK >= id.0 {
+            let what = "a subtransaction belongs to a transaction that is younger";
+            return Err(Stop::Failed(StorageError::Corrupt { page, what }));
+        }
+        Ok(slot)
     }
 
-    /// Appends the commit record. From the moment it has its LSN, every snapshot at or above that sees the transaction.
-    pub(crate) async fn commit(&self, pool: &BufferPool, active: &Active) -> Result<Lsn, StorageError> {
+    /// Appends the commit record, which speaks for the subtransactions too. From the moment it has its LSN, every
+    /// snapshot at or above that sees the transaction.
+    pub(crate) async fn commit(
+        &self,
+        pool: &BufferPool,
+        active: &Active,
+        subs: &[Arc<Active>],
+    ) -> Result<Lsn, StorageError> {
+        // Ids ascend, and pages are latched in that order by everybody who latches several.
+        let (before, with) = subs.split_at(subs.len().saturating_sub(LINKS_AT_ONCE));
+        for some in before.chunks(LINKS_AT_ONCE) {
+            pool.write(|mtr| link(mtr, active.id, some, None)).await?;
+        }
         let (page, offset) = active.slot;
         let step = |mtr: &mut MiniTxn<'_>| {
             let handle = mtr.latch(page)?;
+            link(mtr, active.id, with, Some((page, handle)))?;
             mtr.stamp_lsn(handle, offset);
             Ok(())
         };
         let publish = |lsn| {
-            active.committed_at(lsn);
-            self.recent.finish(active.id, Outcome::Committed(lsn));
+            for active in subs.iter().map(|sub| &**sub).chain([active]) {
+                active.committed_at(lsn);
+                self.recent.finish(active.id, Outcome::Committed(lsn));
+            }
         };
         Ok(pool.write_with(step, publish).await?.1)
     }
@@ -211,4 +241,23 @@ impl CommitTable {
         }
         self.active.end(active);
     }
+}
+
+/// Writes the links of subtransactions to `top`; `latched` is a page that is latched already.
+fn link(
+    mtr: &mut MiniTxn<'_>,
+    top: TxId,
+    subs: &[Arc<Active>],
+    mut latched: Option<(PageId, PageHandle)>,
+) -> Step<()> {
+    for sub in subs {
+        let (page, offset) = sub.slot;
+        let handle = match latched {
+            Some((same, handle)) if same == page => handle,
+            _ => mtr.latch(page)?,
+        };
+        latched = Some((page, handle));
+        mtr.set(handle, offset, &(LINK | top.0).to_le_bytes());
+    }
+    Ok(())
 }

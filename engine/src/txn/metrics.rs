@@ -2,17 +2,20 @@
 
 use std::sync::LazyLock;
 
-use prometheus::{IntCounter, IntGauge, register_int_counter, register_int_gauge};
+use prometheus::{Gauge, IntCounter, IntGauge, register_gauge, register_int_counter, register_int_gauge};
 
 pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
 
 pub(crate) struct Metrics {
     pub(crate) commits: IntCounter,
     pub(crate) rollbacks: IntCounter,
+    pub(crate) savepoint_rollbacks: IntCounter,
     pub(crate) lock_waits: IntCounter,
+    pub(crate) waiting: IntGauge,
     pub(crate) deadlocks: IntCounter,
     pub(crate) undo_pages: IntGauge,
     pub(crate) oldest_snapshot_lag: IntGauge,
+    pub(crate) oldest_snapshot_age: Gauge,
     pub(crate) vacuumed_rows: IntCounter,
     pub(crate) vacuumed_index_entries: IntCounter,
     pub(crate) garbage_lost: IntCounter,
@@ -34,9 +37,17 @@ impl Metrics {
                 "sextant_engine_rollbacks_total",
                 "Transactions that wrote and were rolled back",
             ),
+            savepoint_rollbacks: counter(
+                "sextant_engine_savepoint_rollbacks_total",
+                "Rollbacks to a savepoint, those after an error behind one included",
+            ),
             lock_waits: counter(
                 "sextant_engine_lock_waits_total",
                 "Waits for a lock or for a transaction's end",
+            ),
+            waiting: gauge(
+                "sextant_engine_lock_waiting",
+                "Transactions that wait for a lock or for another's end, as the last background pass saw it",
             ),
             deadlocks: counter("sextant_engine_deadlocks_total", "Waits refused because they closed a cycle"),
             undo_pages: gauge("sextant_engine_undo_pages", "Undo pages that this engine knows"),
@@ -44,6 +55,11 @@ impl Metrics {
                 "sextant_engine_oldest_snapshot_lag_bytes",
                 "Bytes of log between the oldest snapshot in use and the VDL",
             ),
+            oldest_snapshot_age: register_gauge!(
+                "sextant_engine_oldest_snapshot_age_seconds",
+                "How long the oldest snapshot in use has been so, as the background passes saw it; 0 when there is none"
+            )
+            .expect("each metric is registered once"),
             vacuumed_rows: counter("sextant_engine_vacuumed_rows_total", "Dead rows removed"),
             vacuumed_index_entries: counter(
                 "sextant_engine_vacuumed_index_entries_total",

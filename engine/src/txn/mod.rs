@@ -7,11 +7,13 @@
 //! | --- | --- |
 //! | `id`, `error` | names, levels of isolation, errors |
 //! | `states`, `active`, `lookaside`, `commit_table` | what became of a transaction: newest ones in memory, all of them in pages |
-//! | `snapshot` | snapshots in use, and the horizon below which nobody reads |
+//! | `snapshot`, `ages` | snapshots in use, and the horizon below which nobody reads |
 //! | [`version`] | the header of every stored row version |
 //! | `undo` | older versions as deltas in pages of their own; reclaiming them |
 //! | `visibility` | which version a reader sees |
 //! | `lock` | row and table locks that wait; deadlocks |
+//! | `advisory` | locks of sessions on numbers |
+//! | `savepoint`, `own` | subtransactions: what is taken back alone, and what belongs to the transaction |
 //! | `transaction`, `system` | a transaction's life; all of it together |
 //! | `background` | the pass that reclaims undo, repairs, frees dropped trees |
 //!
@@ -23,6 +25,8 @@
 //! - Who changes a row in place holds its row lock and, for the step itself, the leaf's latch.
 
 mod active;
+mod advisory;
+mod ages;
 mod attached;
 mod background;
 mod commit_table;
@@ -31,6 +35,8 @@ mod id;
 mod lock;
 mod lookaside;
 mod metrics;
+mod own;
+mod savepoint;
 mod snapshot;
 mod states;
 mod system;
@@ -39,12 +45,14 @@ pub(crate) mod undo;
 pub mod version;
 pub(crate) mod visibility;
 
+pub use advisory::{Advisory, Scope, SessionLocks};
 pub use attached::Attached;
 pub use error::TxnError;
 pub use id::{Isolation, Owner, TxId};
 pub(crate) use lock::LockKey;
 pub use lock::{LockWait, RowLock, TableLock};
 pub(crate) use metrics::METRICS;
+pub(crate) use own::Own;
 pub use snapshot::Snapshot;
 pub use states::Outcome;
 pub use system::TransactionSystem;

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use sextant_redo::Lsn;
 use sextant_volume::LogStore;
 
-use super::TxId;
+use super::Own;
 
 /// What a statement sees. Cheap to clone; keep a clone for as long as something reads with it.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ pub struct Snapshot {
     /// Sees what was committed at or below.
     pub lsn: Lsn,
     /// Sees also what this transaction wrote ...
-    pub own: Option<TxId>,
+    pub(crate) own: Own,
     /// ... in commands below this one.
     pub command: u32,
     /// Held, not read.
@@ -80,6 +80,17 @@ impl Snapshots {
             Some((number, lsn)) => Horizon { lsn: *lsn, number: *number },
             None => Horizon { lsn: store.vdl(), number: registered.next },
         }
+    }
+
+    /// The oldest in use.
+    pub(crate) fn oldest(&self) -> Option<Lsn> {
+        self.registered.lock().in_use.first_key_value().map(|(_, lsn)| *lsn)
+    }
+
+    /// The number of the oldest registration in use, and of the next one.
+    pub(crate) fn numbers(&self) -> (Option<u64>, u64) {
+        let registered = self.registered.lock();
+        (registered.in_use.first_key_value().map(|(number, _)| *number), registered.next)
     }
 
     /// The number that the next registration gets: whoever is registered now has a lower one.

@@ -9,11 +9,12 @@ use parking_lot::Mutex;
 use sextant_redo::{Lsn, PageId};
 use tokio::sync::MutexGuard;
 
+use super::ages::Ages;
 use super::commit_table::CommitTable;
 use super::lock::LockManager;
 use super::snapshot::{Horizon, Pin, Snapshots};
 use super::undo::UndoSpace;
-use super::{Isolation, Owner, Transaction, TxnError};
+use super::{Isolation, Owner, SessionLocks, Transaction, TxnError};
 use crate::btree::Tree;
 use crate::buffer::BufferPool;
 use crate::table::{Shared, Table};
@@ -28,6 +29,7 @@ pub struct TransactionSystem {
     pub(crate) locks: LockManager,
     pub(crate) undo: UndoSpace,
     snapshots: Arc<Snapshots>,
+    pub(super) ages: Mutex<Ages>,
     unique_gates: Vec<tokio::sync::Mutex<()>>,
     hasher: RandomState,
     tables: Mutex<HashMap<PageId, Arc<Shared>>>,
@@ -50,6 +52,7 @@ impl TransactionSystem {
             locks: LockManager::new(),
             undo,
             snapshots: Arc::default(),
+            ages: Mutex::default(),
             unique_gates: (0..UNIQUE_GATES).map(|_| tokio::sync::Mutex::new(())).collect(),
             hasher: RandomState::new(),
             tables: Mutex::default(),
@@ -80,6 +83,21 @@ impl TransactionSystem {
         Transaction::new(self.clone(), owner, isolation)
     }
 
+    /// What a session is in the lock table: its transactions are begun with it.
+    #[must_use]
+    pub fn session(self: &Arc<Self>) -> Arc<SessionLocks> {
+        let owner = Owner(self.next_owner.fetch_add(1, Ordering::Relaxed));
+        Arc::new(SessionLocks::new(self.clone(), owner))
+    }
+
+    /// As [`TransactionSystem::begin`], for a session: its advisory locks are the transaction's, too.
+    #[must_use]
+    pub fn begin_in(self: &Arc<Self>, session: &Arc<SessionLocks>, isolation: Isolation) -> Transaction {
+        let mut txn = Transaction::new(self.clone(), session.owner(), isolation);
+        txn.session = Some(session.clone());
+        txn
+    }
+
     /// A table by its oid and tree. Cheap, and all handles of a tree share its row id counter and its garbage.
     #[must_use]
     pub fn table(&self, oid: u32, tree: Tree) -> Table {
@@ -101,6 +119,22 @@ impl TransactionSystem {
 
     pub(crate) fn horizon(&self) -> Horizon {
         self.snapshots.horizon(&**self.pool.store())
+    }
+
+    /// How many transactions wait for a lock, or for another's end, now.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.locks.waiting(|id| self.commits.active.get(id).is_some())
+    }
+
+    /// The LSN of the oldest snapshot in use: what vacuum may not reach beyond. `None` when there is none.
+    #[must_use]
+    pub fn oldest_snapshot(&self) -> Option<Lsn> {
+        self.snapshots.oldest()
+    }
+
+    pub(super) fn snapshot_numbers(&self) -> (Option<u64>, u64) {
+        self.snapshots.numbers()
     }
 
     pub(crate) fn next_pin_number(&self) -> u64 {

@@ -8,35 +8,43 @@ use std::time::Duration;
 use sextant_redo::Lsn;
 
 use super::active::Active;
-use super::lock::Mode;
+use super::lock::{Mode, Taken};
+use super::savepoint::Savepoint;
 use super::snapshot::Pin;
 use super::undo::Slot;
 use super::{
-    Attached, Isolation, LockKey, LockWait, METRICS, Owner, RowLock, Snapshot, TableLock, TransactionSystem,
-    TxId, TxnError,
+    Attached, Isolation, LockKey, LockWait, METRICS, Own, Owner, RowLock, SessionLocks, Snapshot, TableLock,
+    TransactionSystem, TxId, TxnError,
 };
 use crate::btree::Tree;
 
 /// A transaction of one session. Dropping it rolls it back.
 ///
-/// Work on it is cancelled by dropping the future that does it; after that, or after any error, roll it back.
+/// Work on it is cancelled by dropping the future that does it; after that, or after any error, roll it back, all of it
+/// or to a savepoint set before that work began.
 pub struct Transaction {
-    system: Arc<TransactionSystem>,
-    owner: Owner,
+    pub(super) system: Arc<TransactionSystem>,
+    pub(super) owner: Owner,
     isolation: Isolation,
+    pub(super) session: Option<Arc<SessionLocks>>,
     active: Option<Arc<Active>>,
+    /// Subtransactions that wrote and are not rolled back.
+    pub(super) subs: Vec<Arc<Active>>,
+    pub(super) own: Own,
+    pub(super) savepoints: Vec<Savepoint>,
     command: u32,
     pin: Option<Arc<Pin>>,
-    locks: Vec<LockKey>,
+    /// Modes gained, in that order.
+    pub(super) locks: Vec<Taken>,
     undo: Option<Slot>,
     /// Newest commit that this transaction built on or showed; it may not be durable yet.
     observed: Lsn,
     lock_timeout: Option<Duration>,
-    free_on_commit: Vec<Tree>,
-    free_on_rollback: Vec<Tree>,
+    pub(super) free_on_commit: Vec<Tree>,
+    pub(super) free_on_rollback: Vec<Tree>,
     /// Rows inserted lately, all in one table.
-    fresh: Option<(Tree, Range<u64>)>,
-    attached: Option<Box<dyn Attached>>,
+    pub(super) fresh: Option<(Tree, Range<u64>)>,
+    pub(super) attached: Option<Box<dyn Attached>>,
 }
 
 impl Transaction {
@@ -45,7 +53,11 @@ impl Transaction {
             system,
             owner,
             isolation,
+            session: None,
             active: None,
+            subs: Vec::new(),
+            own: Own::default(),
+            savepoints: Vec::new(),
             command: 0,
             pin: None,
             locks: Vec::new(),
@@ -71,7 +83,7 @@ impl Transaction {
         self.isolation
     }
 
-    /// Its id; `None` until it writes.
+    /// Its id, which is not that of its subtransactions; `None` until it writes.
     #[must_use]
     pub fn id(&self) -> Option<TxId> {
         self.active.as_ref().map(|a| a.id)
@@ -102,7 +114,7 @@ impl Transaction {
 
     /// What the current statement sees.
     pub fn snapshot(&mut self) -> Snapshot {
-        let own = self.id();
+        let own = self.own.clone();
         let command = self.command;
         let pin = self.pinned().clone();
         Snapshot { lsn: pin.lsn, own, command, _pin: pin }
@@ -112,6 +124,11 @@ impl Transaction {
     pub(crate) fn pinned(&mut self) -> &Arc<Pin> {
         let system = &self.system;
         self.pin.get_or_insert_with(|| system.pin())
+    }
+
+    /// Whose versions are its own.
+    pub(crate) fn own(&self) -> &Own {
+        &self.own
     }
 
     pub(crate) fn owner(&self) -> Owner {
@@ -130,15 +147,37 @@ impl Transaction {
         self.observed = self.observed.max(commit);
     }
 
-    /// Its id, handed out at the first call.
+    /// The id to write under, handed out at the first call: the transaction's, or behind a savepoint a
+    /// subtransaction's.
     pub(crate) async fn write_id(&mut self) -> Result<TxId, TxnError> {
         self.pinned();
-        if let Some(active) = &self.active {
-            return Ok(active.id);
+        let current = match self.savepoints.last() {
+            None => &self.active,
+            Some(savepoint) => &savepoint.id,
+        };
+        match current {
+            Some(active) => Ok(active.id),
+            None => self.new_id().await,
         }
-        let active = self.system.commits.start(self.system.pool(), self.owner).await?;
-        let id = active.id;
-        self.active = Some(active);
+    }
+
+    async fn new_id(&mut self) -> Result<TxId, TxnError> {
+        let commits = &self.system.commits;
+        if self.active.is_none() {
+            let top = commits.start(self.system.pool(), self.owner).await?;
+            self.own.begin(top.id);
+            self.active = Some(top.clone());
+            if self.savepoints.is_empty() {
+                return Ok(top.id);
+            }
+        }
+        let sub = commits.start(self.system.pool(), self.owner).await?;
+        self.own.push(sub.id);
+        self.subs.push(sub.clone());
+        let id = sub.id;
+        if let Some(savepoint) = self.savepoints.last_mut() {
+            savepoint.id = Some(sub);
+        }
         Ok(id)
     }
 
@@ -158,9 +197,9 @@ impl Transaction {
     }
 
     async fn lock(&mut self, key: LockKey, mode: Mode, wait: LockWait) -> Result<(), TxnError> {
-        let first = self.system.locks.acquire(self.owner, key, mode, wait, self.lock_timeout).await?;
-        if first {
-            self.locks.push(key);
+        let gained = self.system.locks.acquire(self.owner, key, mode, wait, self.lock_timeout).await?;
+        if let Some(before) = gained {
+            self.locks.push(Taken { key, before });
         }
         Ok(())
     }
@@ -249,7 +288,7 @@ impl Transaction {
             }
             return Ok(Lsn::ZERO);
         };
-        let appended = system.commits.commit(system.pool(), &active).await;
+        let appended = system.commits.commit(system.pool(), &active, &self.subs).await;
         self.finish();
         let lsn = match (appended, active.commit_lsn()) {
             (Ok(lsn), _) => lsn,
@@ -278,12 +317,17 @@ impl Transaction {
             counter.inc();
             system.commits.end(&active);
         }
+        for sub in self.subs.drain(..) {
+            system.commits.end(&sub);
+        }
         self.pin = None;
         if let (Some(mut attached), Some(lsn)) = (self.attached.take(), commit) {
             attached.committed(lsn);
         }
-        system.locks.release(self.owner, &self.locks);
-        self.locks.clear();
+        system.locks.release(self.owner, self.locks.drain(..).map(|taken| taken.key));
+        if let Some(session) = self.session.take() {
+            session.end_transaction();
+        }
         let dropped = std::mem::take(&mut self.free_on_commit);
         let created = std::mem::take(&mut self.free_on_rollback);
         match commit {

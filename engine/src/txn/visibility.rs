@@ -31,7 +31,7 @@ impl TransactionSystem {
         match outcome {
             Outcome::Committed(lsn) => lsn <= snapshot.lsn,
             Outcome::InProgress | Outcome::Aborted => {
-                Some(header.txid) == snapshot.own && header.command < snapshot.command
+                header.command < snapshot.command && snapshot.own.contains(header.txid)
             }
         }
     }

@@ -31,6 +31,8 @@ pub struct Settings {
     /// What RESET goes back to: the defaults with what the startup packet said.
     at_start: Vec<Value>,
     saved: BTreeMap<usize, Saved>,
+    /// Every change since the transaction began, for savepoints: the setting, and what there was of it.
+    log: Vec<(usize, Value, Option<Saved>)>,
     reported: BTreeMap<usize, Value>,
     changed: bool,
     generation: u64,
@@ -43,6 +45,7 @@ impl Default for Settings {
             at_start: values.clone(),
             values,
             saved: BTreeMap::new(),
+            log: Vec::new(),
             reported: BTreeMap::new(),
             changed: true,
             generation: 0,
@@ -89,15 +92,18 @@ impl Settings {
             None if matches!(row.kind, table::Kind::Fixed) => return value::canonical(row, "").map(|_| ()),
             None => self.at_start[at].clone(),
         };
-        let saved = self
-            .saved
-            .entry(at)
-            .or_insert_with(|| Saved { before: self.values[at].clone(), committed: None });
+        self.change(at, value, local);
+        Ok(())
+    }
+
+    fn change(&mut self, at: usize, value: Value, local: bool) {
+        let now = self.values[at].clone();
+        self.log.push((at, now.clone(), self.saved.get(&at).cloned()));
+        let saved = self.saved.entry(at).or_insert(Saved { before: now, committed: None });
         if !local {
             saved.committed = Some(value.clone());
         }
         self.put(at, value);
-        Ok(())
     }
 
     /// RESET ALL, or DISCARD ALL.
@@ -105,20 +111,37 @@ impl Settings {
         for at in 0..self.values.len() {
             let value = self.at_start[at].clone();
             if self.values[at] != value {
-                let before = self.values[at].clone();
-                let saved = self.saved.entry(at).or_insert(Saved { before, committed: None });
-                saved.committed = Some(value.clone());
-                self.put(at, value);
+                self.change(at, value, false);
             }
         }
     }
 
     /// The transaction ends: keeps what SET gave, takes back the rest.
     pub fn end_transaction(&mut self, committed: bool) {
+        self.log.clear();
         for (at, saved) in std::mem::take(&mut self.saved) {
             let value = match saved.committed {
                 Some(value) if committed => value,
                 _ => saved.before,
+            };
+            self.put(at, value);
+        }
+    }
+
+    /// Where a savepoint is set now.
+    #[must_use]
+    pub fn mark(&self) -> usize {
+        self.log.len()
+    }
+
+    /// Takes back what was set since [`Settings::mark`] gave `mark`.
+    pub fn rollback_to(&mut self, mark: usize) {
+        while self.log.len() > mark
+            && let Some((at, value, saved)) = self.log.pop()
+        {
+            match saved {
+                Some(saved) => self.saved.insert(at, saved),
+                None => self.saved.remove(&at),
             };
             self.put(at, value);
         }
@@ -231,6 +254,20 @@ mod tests {
         settings.set("application_name", None, false).unwrap();
         settings.end_transaction(true);
         assert_eq!(settings.get("application_name"), "");
+    }
+
+    #[test]
+    fn a_savepoint_takes_back_what_was_set_behind_it() {
+        let mut settings = Settings::default();
+        settings.set("application_name", Some("a"), false).unwrap();
+        let mark = settings.mark();
+        settings.set("application_name", Some("b"), false).unwrap();
+        settings.set("application_name", Some("c"), true).unwrap();
+        settings.set("work_mem", Some("8MB"), false).unwrap();
+        settings.rollback_to(mark);
+        assert_eq!((settings.get("application_name"), settings.get("work_mem")), ("a", "4MB"));
+        settings.end_transaction(true);
+        assert_eq!((settings.get("application_name"), settings.get("work_mem")), ("a", "4MB"));
     }
 
     #[test]

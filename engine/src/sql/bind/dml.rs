@@ -10,6 +10,7 @@ use super::{Binder, Scope, Typed, names, undefined_column};
 use crate::catalog::{ColumnInfo, TableInfo};
 use crate::sql::Column;
 use crate::sql::expr::Expr;
+use crate::txn::TableLock;
 use crate::types::{Datum, SqlError, SqlResult, sqlstate};
 
 /// RETURNING: expressions over the table's row, and their description.
@@ -65,7 +66,7 @@ impl Binder<'_> {
         let ast::TableObject::TableName(name) = &insert.table else {
             return Err(SqlError::unsupported("INSERT into anything but a table"));
         };
-        let table = self.table(name, true)?;
+        let table = self.table(name, TableLock::RowExclusive)?;
         let targets = targets(&table, &insert.columns)?;
         let defaults = self.defaults(&table)?;
         let explicit = !insert.columns.is_empty();
@@ -199,7 +200,7 @@ impl Binder<'_> {
         let ast::TableFactor::Table { name, alias, .. } = factor else {
             return Err(SqlError::unsupported("changing anything but a table"));
         };
-        let table = self.table(name, true)?;
+        let table = self.table(name, TableLock::RowExclusive)?;
         let alias = alias.as_ref().map_or_else(|| table.name.clone(), |a| names::fold(&a.name));
         Ok((table, alias))
     }

@@ -4,10 +4,12 @@ use std::collections::HashSet;
 
 use sqlparser::ast::{self, JoinConstraint, JoinOperator, TableFactor};
 
-use super::rel::{JoinKind, Rel, RowLocking};
+use super::locking::Locks;
+use super::rel::{JoinKind, Rel};
 use super::{Binder, Scope, ScopeColumn, names, undefined_table};
 use crate::sql::expr::cast::Context;
 use crate::sql::expr::{Comparison, Expr, functions};
+use crate::txn::TableLock;
 use crate::types::{Datum, SqlError, SqlResult, SqlType, oids, sqlstate};
 
 /// Relations of one FROM clause: the tree of joins is as deep as that.
@@ -18,7 +20,7 @@ impl Binder<'_> {
     pub(super) fn from(
         &mut self,
         from: &[ast::TableWithJoins],
-        locking: Option<RowLocking>,
+        locks: &Locks<'_>,
     ) -> SqlResult<(Rel, Scope)> {
         let count: usize = from.iter().map(|item| 1 + item.joins.len()).sum();
         if count > RELATIONS_MAX {
@@ -27,7 +29,7 @@ impl Binder<'_> {
         }
         let mut result: Option<(Rel, Scope)> = None;
         for item in from {
-            let next = self.joins(item, locking)?;
+            let next = self.joins(item, locks)?;
             result = Some(match result {
                 None => next,
                 Some(left) => cross(left, next)?,
@@ -36,11 +38,11 @@ impl Binder<'_> {
         Ok(result.unwrap_or((Rel::One, Scope::default())))
     }
 
-    fn joins(&mut self, item: &ast::TableWithJoins, locking: Option<RowLocking>) -> SqlResult<(Rel, Scope)> {
-        let mut left = self.factor(&item.relation, locking)?;
+    fn joins(&mut self, item: &ast::TableWithJoins, locks: &Locks<'_>) -> SqlResult<(Rel, Scope)> {
+        let mut left = self.factor(&item.relation, locks)?;
         for join in &item.joins {
-            let right = self.factor(&join.relation, locking)?;
-            left = self.join(left, right, &join.join_operator)?;
+            let right = self.factor(&join.relation, locks)?;
+            left = self.join(left, right, &join.join_operator, locks)?;
         }
         Ok(left)
     }
@@ -50,6 +52,7 @@ impl Binder<'_> {
         left: (Rel, Scope),
         right: (Rel, Scope),
         operator: &JoinOperator,
+        locks: &Locks<'_>,
     ) -> SqlResult<(Rel, Scope)> {
         use JoinOperator as J;
         let (kind, constraint, swap) = match operator {
@@ -59,6 +62,9 @@ impl Binder<'_> {
             J::FullOuter(_) => return Err(SqlError::unsupported("FULL JOIN")),
             _ => return Err(SqlError::unsupported("this kind of join")),
         };
+        if kind == JoinKind::Left {
+            locks.refuse_nullable(if swap { &left.1.columns } else { &right.1.columns })?;
+        }
         let widths = (left.1.columns.len(), right.1.columns.len());
         let (left_rel, right_rel) = (left.0, right.0);
         let mut scope = joined(left.1, right.1)?;
@@ -128,24 +134,26 @@ impl Binder<'_> {
         Ok(Expr::and(parts))
     }
 
-    fn factor(&mut self, factor: &TableFactor, locking: Option<RowLocking>) -> SqlResult<(Rel, Scope)> {
+    fn factor(&mut self, factor: &TableFactor, locks: &Locks<'_>) -> SqlResult<(Rel, Scope)> {
         match factor {
-            TableFactor::Table { name, alias, args: None, .. } => self.named(name, alias.as_ref(), locking),
+            TableFactor::Table { name, alias, args: None, .. } => self.named(name, alias.as_ref(), locks),
             TableFactor::Table { name, alias, args: Some(args), with_ordinality: false, .. } => {
-                self.table_function(name, &args.args, alias.as_ref())
+                self.table_function(name, &args.args, alias.as_ref(), locks)
             }
             TableFactor::Function { name, args, alias, with_ordinality: false, .. } => {
-                self.table_function(name, args, alias.as_ref())
+                self.table_function(name, args, alias.as_ref(), locks)
             }
             TableFactor::Derived { lateral: false, subquery, alias, .. } => {
                 let bound = self.nested(|binder| binder.query(subquery))?;
                 let name = alias.as_ref().map_or(String::new(), |a| names::fold(&a.name));
+                locks.refuse(&name, "a subquery")?;
                 let scope = of_columns(&bound.columns, &name);
                 renamed((bound.rel, scope), alias.as_ref())
             }
             TableFactor::NestedJoin { table_with_joins, alias } => {
-                let (rel, mut scope) = self.joins(table_with_joins, locking)?;
+                let (rel, mut scope) = self.joins(table_with_joins, locks)?;
                 if let Some(alias) = alias {
+                    locks.refuse(&names::fold(&alias.name), "a join with an alias")?;
                     let name = names::fold(&alias.name);
                     scope.columns.iter_mut().for_each(|c| c.table.clone_from(&name));
                 }
@@ -159,22 +167,23 @@ impl Binder<'_> {
         &mut self,
         name: &ast::ObjectName,
         alias: Option<&ast::TableAlias>,
-        locking: Option<RowLocking>,
+        locks: &Locks<'_>,
     ) -> SqlResult<(Rel, Scope)> {
         let (schema, bare) = names::qualified(name)?;
         if schema.is_none()
             && let Some(at) = self.ctes.iter().rposition(|(n, ..)| *n == bare)
         {
+            let shown = alias.map_or_else(|| bare.clone(), |a| names::fold(&a.name));
+            locks.refuse(&shown, "a WITH query")?;
             return self.common_table(at, alias);
         }
         if self.find(name)?.is_none() {
             return Err(undefined_table(name));
         }
-        let table = self.table(name, locking.is_some())?;
-        let shown = alias.map_or_else(|| table.name.clone(), |a| names::fold(&a.name));
-        let scope = Scope::of_table(&table, &shown);
-        let rel = Rel::Table { table, alias: shown, locking };
-        renamed((rel, scope), alias)
+        let shown = alias.map_or(bare, |a| names::fold(&a.name));
+        let is_locked = locks.of(&shown).is_some();
+        let table = self.table(name, if is_locked { TableLock::RowShare } else { TableLock::AccessShare })?;
+        renamed(locks.table(table, shown), alias)
     }
 
     /// A WITH query, bound anew where it is used; it sees only the ones before it.
@@ -199,8 +208,10 @@ impl Binder<'_> {
         name: &ast::ObjectName,
         args: &[ast::FunctionArg],
         alias: Option<&ast::TableAlias>,
+        locks: &Locks<'_>,
     ) -> SqlResult<(Rel, Scope)> {
         let (_, function) = names::qualified(name)?;
+        locks.refuse(alias.map_or("", |a| &a.name.value), "a function")?;
         let mut bound = Vec::new();
         for arg in args {
             let ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(arg)) = arg else {

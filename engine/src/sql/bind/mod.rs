@@ -6,6 +6,7 @@
 //! | `expr`, `predicate`, `operator`, `call` | expressions |
 //! | `coerce` | conversions, and the types of literals and parameters |
 //! | `from`, `select`, `query`, `aggregate` | queries |
+//! | `locking` | FOR UPDATE and its kin |
 //! | `dml` | INSERT, UPDATE, DELETE |
 
 mod aggregate;
@@ -14,6 +15,7 @@ mod coerce;
 mod dml;
 mod expr;
 mod from;
+mod locking;
 mod operator;
 mod predicate;
 mod query;
@@ -27,11 +29,12 @@ use sqlparser::ast;
 use super::expr::Expr;
 use super::{Column, Database, SessionContext, names};
 use crate::catalog::{CatalogView, PG_CATALOG, Relation, TableInfo};
+use crate::txn::TableLock;
 use crate::types::{SqlError, SqlResult, SqlType, sqlstate};
 
 pub(crate) use aggregate::{AggregateCall, AggregateKind};
 pub(crate) use dml::{BoundDelete, BoundInsert, BoundUpdate, Source, columns_named};
-pub(crate) use rel::{JoinKind, Rel, RowLocking, SetOperation, SortKey};
+pub(crate) use rel::{JoinKind, LockMark, Rel, RowLocking, SetOperation, SortKey};
 pub(crate) use select::key_order;
 
 /// An expression with its type. A literal string or NULL, and a parameter nobody gave a type, have type unknown.
@@ -95,7 +98,7 @@ pub(crate) struct Binder<'a> {
     /// Subqueries found on the way.
     pub(crate) subqueries: Vec<Subquery>,
     /// Tables used, to be locked: with true when rows are changed or locked.
-    pub(crate) tables: Vec<(u32, bool)>,
+    pub(crate) tables: Vec<(u32, TableLock)>,
     ctes: Vec<(String, ast::TableAlias, ast::Query)>,
     /// Aggregates of the query being bound, where they are allowed.
     aggregates: Option<Vec<AggregateCall>>,
@@ -159,19 +162,19 @@ impl<'a> Binder<'a> {
     }
 
     /// A table that must be there, noted for locking.
-    pub(crate) fn table(&mut self, name: &ast::ObjectName, write: bool) -> SqlResult<Arc<TableInfo>> {
+    pub(crate) fn table(&mut self, name: &ast::ObjectName, lock: TableLock) -> SqlResult<Arc<TableInfo>> {
         let table = match self.find(name)? {
             Some(Relation::Table(table)) => table,
             Some(other) => return Err(wrong_kind(&other)),
             None => return Err(undefined_table(name)),
         };
-        if write && table.is_system() {
+        if lock != TableLock::AccessShare && table.is_system() {
             return Err(SqlError::new(
                 sqlstate::INSUFFICIENT_PRIVILEGE,
                 format!("permission denied: \"{}\" is a system catalog", table.name),
             ));
         }
-        self.tables.push((table.oid, write));
+        self.tables.push((table.oid, lock));
         Ok(table)
     }
 

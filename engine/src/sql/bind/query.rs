@@ -2,12 +2,12 @@
 
 use sqlparser::ast::{self, LimitClause, OrderByKind, SetExpr, SetOperator, SetQuantifier};
 
-use super::rel::{Rel, RowLocking, SetOperation};
+use super::locking::Locks;
+use super::rel::{Rel, SetOperation};
 use super::select::{Output, Tail, key_order, sort_key};
 use super::{Binder, BoundQuery, Scope, Typed, names};
-use crate::sql::Column;
 use crate::sql::expr::{Cast, Expr};
-use crate::txn::{LockWait, RowLock};
+use crate::sql::{Column, Locking};
 use crate::types::{SqlError, SqlResult, SqlType, sqlstate};
 
 impl Binder<'_> {
@@ -52,15 +52,21 @@ impl Binder<'_> {
             limit = Some(fetch.quantity.as_ref().unwrap_or(&one));
         }
         let tail = Tail { order, limit, offset };
-        let locking = locking(&query.locks)?;
+        let clauses =
+            query.locks.iter().map(crate::sql::parse::locking::read).collect::<SqlResult<Vec<_>>>()?;
         match &*query.body {
             SetExpr::Select(select) => {
-                if locking.is_some() && !is_plain(select) {
-                    return Err(SqlError::unsupported("FOR UPDATE with DISTINCT, GROUP BY or an aggregate"));
-                }
-                self.select(select, &tail, locking)
+                let locks = Locks::of_select(&clauses, select, !order.is_empty())?;
+                self.select(select, &tail, &locks)
             }
             other => {
+                if let Some(clause) = clauses.first() {
+                    let what = Locking::spelled(clause.lock);
+                    let with =
+                        if matches!(other, SetExpr::Values(_)) { "VALUES" } else { "UNION/INTERSECT/EXCEPT" };
+                    let message = format!("{what} is not allowed with {with}");
+                    return Err(SqlError::new(sqlstate::FEATURE_NOT_SUPPORTED, message));
+                }
                 let bound = self.set(other)?;
                 self.tail(bound, &tail)
             }
@@ -71,7 +77,7 @@ impl Binder<'_> {
         match body {
             SetExpr::Select(select) => {
                 let nothing = Tail { order: &[], limit: None, offset: None };
-                self.select(select, &nothing, None)
+                self.select(select, &nothing, &Locks::none())
             }
             SetExpr::Query(query) => self.nested(|binder| binder.query(query)),
             SetExpr::Values(values) => self.values(values),
@@ -235,25 +241,4 @@ fn converted(query: BoundQuery, types: &[SqlType]) -> Rel {
         })
         .collect();
     Rel::Project(Box::new(query.rel), exprs)
-}
-
-fn locking(locks: &[ast::LockClause]) -> SqlResult<Option<RowLocking>> {
-    let Some(first) = locks.first() else { return Ok(None) };
-    if locks.len() > 1 || first.of.is_some() {
-        return Err(SqlError::unsupported("FOR UPDATE OF, or several locking clauses"));
-    }
-    let lock = match first.lock_type {
-        ast::LockType::Update => RowLock::Update,
-        ast::LockType::Share => RowLock::Share,
-    };
-    Ok(Some(RowLocking {
-        lock,
-        wait: if first.nonblock.is_some() { LockWait::NoWait } else { LockWait::Block },
-        skip_locked: matches!(first.nonblock, Some(ast::NonBlock::SkipLocked)),
-    }))
-}
-
-fn is_plain(select: &ast::Select) -> bool {
-    let ungrouped = matches!(&select.group_by, ast::GroupByExpr::Expressions(e, _) if e.is_empty());
-    ungrouped && select.distinct.is_none() && select.having.is_none()
 }

@@ -40,6 +40,18 @@ pub(crate) struct RowLocking {
     pub(crate) skip_locked: bool,
 }
 
+/// A table whose rows are looked up again by their ids.
+#[derive(Debug, Clone)]
+pub(crate) struct LockMark {
+    pub(crate) table: Arc<TableInfo>,
+    /// The table's name in FROM.
+    pub(crate) alias: String,
+    /// The column that has the id.
+    pub(crate) column: usize,
+    /// `None` for a table that is not locked.
+    pub(crate) locking: Option<RowLocking>,
+}
+
 /// A relation. Expressions are over the columns of its inputs, left to right.
 #[derive(Debug, Clone)]
 pub(crate) enum Rel {
@@ -50,7 +62,11 @@ pub(crate) enum Rel {
         table: Arc<TableInfo>,
         alias: String,
         locking: Option<RowLocking>,
+        /// One more column: the row's id.
+        with_id: bool,
     },
+    /// Locks the rows that its input is made of, and makes it again where somebody changed them.
+    Lock(Box<Rel>, Vec<LockMark>),
     /// Rows of expressions.
     Values {
         rows: Vec<Vec<Expr>>,
@@ -104,11 +120,12 @@ impl Rel {
     pub(crate) fn width(&self) -> usize {
         match self {
             Rel::One => 0,
-            Rel::Table { table, .. } => table.columns.len(),
+            Rel::Table { table, with_id, .. } => table.columns.len() + usize::from(*with_id),
             Rel::Values { width, .. } => *width,
             Rel::Series { .. } => 1,
             Rel::Filter(input, _)
             | Rel::Sort(input, _)
+            | Rel::Lock(input, _)
             | Rel::Limit { input, .. }
             | Rel::Distinct(input, _)
             | Rel::DistinctOn(input, _) => input.width(),

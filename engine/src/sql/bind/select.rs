@@ -4,7 +4,8 @@ use sqlparser::ast::{self, GroupByExpr, SelectItem};
 
 use super::aggregate::regroup;
 use super::call::output_name;
-use super::rel::{Rel, RowLocking, SortKey};
+use super::locking::{Locks, is_id};
+use super::rel::{Rel, SortKey};
 use super::{AggregateCall, Binder, BoundQuery, Scope, Typed, names};
 use crate::sql::Column;
 use crate::sql::expr::Expr;
@@ -35,10 +36,11 @@ impl Binder<'_> {
         &mut self,
         select: &ast::Select,
         tail: &Tail<'_>,
-        locking: Option<RowLocking>,
+        locks: &Locks<'_>,
     ) -> SqlResult<BoundQuery> {
         refuse_rare(select)?;
-        let (mut rel, scope) = self.from(&select.from, locking)?;
+        let (mut rel, scope) = self.from(&select.from, locks)?;
+        locks.check_names(&scope)?;
         let outer = self.aggregates.take();
         if let Some(condition) = &select.selection {
             let why =
@@ -66,6 +68,10 @@ impl Binder<'_> {
         let mut keys = self.group_keys(&select.group_by, &outputs[..shown], &scope)?;
         self.add_dependent(&mut keys, &outputs, having.as_ref(), &scope);
         if !keys.is_empty() || !calls.is_empty() || having.is_some() {
+            if !locks.is_empty() {
+                let message = format!("{} is not allowed with aggregate functions", locks.spelled());
+                return Err(SqlError::new(sqlstate::FEATURE_NOT_SUPPORTED, message));
+            }
             rel = group(rel, Grouping { keys, calls }, having, &mut outputs, &scope)?;
         }
         let columns = columns(&outputs[..shown], &scope, rel_is_grouped(&rel));
@@ -76,6 +82,9 @@ impl Binder<'_> {
                 "for SELECT DISTINCT, ORDER BY expressions must appear in select list",
             ));
         }
+        let marks = self.lock_marks(&scope, locks, outputs.len())?;
+        let ids = scope.columns.iter().enumerate().filter(|(_, column)| is_id(column));
+        outputs.extend(ids.map(|(n, _)| Output { typed: scope.typed(n), name: String::new() }));
         let types: Vec<SqlType> = outputs.iter().map(|o| o.typed.ty).collect();
         rel = Rel::Project(Box::new(rel), outputs.into_iter().map(|o| o.typed.expr).collect());
         if is_distinct {
@@ -98,6 +107,9 @@ impl Binder<'_> {
         if !on.is_empty() {
             let keys = on.iter().map(|n| (Expr::Column(*n), types[*n])).collect();
             rel = Rel::DistinctOn(Box::new(rel), keys);
+        }
+        if !marks.is_empty() {
+            rel = Rel::Lock(Box::new(rel), marks);
         }
         rel = self.limit(rel, tail)?;
         if types.len() > shown {
@@ -328,7 +340,7 @@ fn all_columns(scope: &Scope, table: Option<&str>, outputs: &mut Vec<Output>) {
     for (n, column) in scope.columns.iter().enumerate() {
         let wanted = match table {
             // Dropped columns have no name.
-            Some(table) => column.table == table && !column.name.is_empty(),
+            Some(table) => column.table == table && !column.name.is_empty() && !is_id(column),
             None => !column.merged,
         };
         if wanted {

@@ -115,7 +115,15 @@ impl CopyIn {
 
     async fn fill_defaults(&self, txn: &mut Transaction, row: &mut [Datum]) -> SqlResult<()> {
         let snapshot = txn.snapshot();
-        let cx = Cx { db: &self.db, ctx: &self.ctx, txn, snapshot: &snapshot, params: &[], subqueries: &[] };
+        let cx = Cx {
+            db: &self.db,
+            ctx: &self.ctx,
+            txn,
+            snapshot: &snapshot,
+            params: &[],
+            subqueries: &[],
+            instead: &[],
+        };
         cx.evaluate(&mut |eval: &EvalCx<'_>| {
             for (n, default) in &self.defaults {
                 row[*n] = default.eval(&[], eval)?.into_owned();

@@ -197,7 +197,7 @@ impl Target<'_> {
             LockOutcome::Locked => Ok(Some(self.seen.to_vec())),
             LockOutcome::Updated => {
                 let mut newest = RowBatch::new(self.seen.len());
-                let still_meant = self.scan.decode(bytes, cx, &mut newest)?;
+                let still_meant = self.scan.decode(self.id, bytes, cx, &mut newest)?;
                 Ok(still_meant.then(|| newest.row(0).to_vec()))
             }
             LockOutcome::Gone | LockOutcome::SelfModified => Ok(None),

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `scan`, `range` | tables and indexes |
 //! | `node` | filter, project, limit and the like, and the tree itself |
+//! | `lock` | rows above joins and sorts |
 //! | `join`, `aggregate`, `sort`, `set` | what has to remember rows |
 //! | `dml`, `copy` | changes of rows |
 //! | `ddl`, `vacuum` | changes of the catalog, and cleaning up |
@@ -14,6 +15,7 @@ mod copy;
 mod ddl;
 mod dml;
 mod join;
+mod lock;
 mod node;
 mod range;
 mod scan;
@@ -29,9 +31,9 @@ pub(crate) use dml::Change;
 pub(crate) use node::Node;
 pub use vacuum::vacuum;
 
-use super::expr::EvalCx;
+use super::expr::{EvalCx, Wanted};
 use super::{Database, SessionContext};
-use crate::catalog::SequenceInfo;
+use crate::table::RowId;
 use crate::txn::{Snapshot, Transaction};
 use crate::types::{Datum, SqlResult};
 
@@ -44,13 +46,21 @@ pub(crate) struct Cx<'a> {
     pub(crate) params: &'a [Datum],
     /// Results of the subqueries that were run before.
     pub(crate) subqueries: &'a [Vec<Datum>],
+    /// Rows that stand for whole tables while a row that somebody changed is judged again.
+    pub(crate) instead: &'a [Instead],
+}
+
+/// A version of a row, in place of all that a scan of that name would find; `None` in place of none.
+pub(crate) struct Instead {
+    pub(crate) alias: String,
+    pub(crate) row: Option<(RowId, Vec<u8>)>,
 }
 
 /// What an evaluation came to.
 enum Attempt<T> {
     Done(T),
-    /// A sequence must reserve more values first.
-    Refill(Arc<SequenceInfo>),
+    /// This first, then again.
+    Wait(Wanted),
 }
 
 impl Cx<'_> {
@@ -64,13 +74,14 @@ impl Cx<'_> {
         match f(&cx) {
             Ok(value) => Ok(Attempt::Done(value)),
             Err(error) => match cx.wanted.take() {
-                Some(sequence) => Ok(Attempt::Refill(sequence)),
+                Some(wanted) => Ok(Attempt::Wait(wanted)),
                 None => Err(error),
             },
         }
     }
 
-    /// Evaluates what may draw values of sequences; `f` is called again after more were reserved.
+    /// Evaluates what may draw values of sequences or take advisory locks; `f` is called again after what it had to wait
+    /// for.
     pub(crate) async fn evaluate<T>(
         &self,
         f: &mut (dyn FnMut(&EvalCx<'_>) -> SqlResult<T> + Send),
@@ -78,7 +89,14 @@ impl Cx<'_> {
         loop {
             match self.attempt(f)? {
                 Attempt::Done(value) => return Ok(value),
-                Attempt::Refill(sequence) => self.db.catalog.sequences.refill(&sequence).await?,
+                Attempt::Wait(Wanted::Values(sequence)) => {
+                    self.db.catalog.sequences.refill(&sequence).await?
+                }
+                Attempt::Wait(Wanted::Lock(wish)) => {
+                    if let Some(locks) = self.ctx.locks() {
+                        locks.wait(wish, self.txn.lock_timeout()).await?;
+                    }
+                }
             }
         }
     }

@@ -8,6 +8,7 @@ use sextant_volume::BoxFuture;
 use super::Cx;
 use super::aggregate::AggregateNode;
 use super::join::JoinNode;
+use super::lock::LockNode;
 use super::scan::Scanner;
 use super::set::SetNode;
 use super::sort::SortNode;
@@ -31,6 +32,7 @@ pub(crate) enum Node {
     Join(Box<JoinNode>),
     Aggregate(Box<AggregateNode>),
     Sort(Box<SortNode>),
+    Lock(Box<LockNode>),
     Limit(Box<Limit>),
     Distinct(Box<Node>, Arc<Vec<SqlType>>, HashSet<Vec<u8>>),
     DistinctOn(Box<Node>, Arc<Vec<(Expr, SqlType)>>, Option<Vec<u8>>),
@@ -75,6 +77,7 @@ impl Node {
                 Node::Aggregate(Box::new(AggregateNode::new(Node::new(input), aggregation.clone())))
             }
             Plan::Sort(input, keys) => Node::Sort(Box::new(SortNode::new(Node::new(input), keys.clone()))),
+            Plan::Lock(input, marks) => Node::Lock(Box::new(LockNode::new(input.clone(), marks.clone()))),
             Plan::Limit(input, limit, offset) => Node::Limit(Box::new(Limit {
                 input: Node::new(input),
                 limit: limit.clone(),
@@ -143,6 +146,7 @@ impl Node {
                 Node::Join(join) => join.next(cx).await,
                 Node::Aggregate(aggregate) => aggregate.next(cx).await,
                 Node::Sort(sort) => sort.next(cx, None).await,
+                Node::Lock(lock) => lock.next(cx).await,
                 Node::Limit(limit) => limit.next(cx).await,
                 Node::Distinct(input, types, seen) => {
                     while let Some(batch) = input.next_boxed(cx).await? {
@@ -211,6 +215,7 @@ pub(super) async fn project(batch: &RowBatch, exprs: &[Expr], cx: &Cx<'_>) -> Sq
                 }
                 Ok::<_, SqlError>(true)
             })?;
+            eval.ctx.row_done();
         }
         Ok(())
     })
@@ -240,6 +245,7 @@ async fn values(
                 }
                 Ok::<_, SqlError>(true)
             })?;
+            eval.ctx.row_done();
         }
         Ok(())
     })

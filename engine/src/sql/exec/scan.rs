@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::Cx;
+use super::lock::lock_row;
 use super::range::{KeyRange, ranges};
 use crate::btree::Direction;
 use crate::sql::RowBatch;
 use crate::sql::bind::RowLocking;
+use crate::sql::expr::EvalCx;
 use crate::sql::plan::{Access, IndexAccess, Scan};
-use crate::table::{self, IndexScan, LockOutcome, RowId, TableScan};
-use crate::txn::TxnError;
+use crate::table::{self, IndexScan, RowId, TableScan};
 use crate::types::{Datum, SqlResult};
 
 /// Rows of the first batch from an index, and the most of a later one: few are read in vain when few are wanted.
@@ -58,6 +59,10 @@ impl Scanner {
     async fn next_unlocked(&mut self, cx: &mut Cx<'_>) -> SqlResult<Option<RowBatch>> {
         loop {
             match &mut self.state {
+                State::Start if !cx.instead.is_empty() => {
+                    self.state = State::Done;
+                    return self.scan.instead(cx);
+                }
                 State::Start => self.state = start(&self.scan, cx)?,
                 State::Table(scan, batch) => {
                     tokio::task::consume_budget().await;
@@ -71,7 +76,7 @@ impl Scanner {
                     }
                 }
                 State::Index(index) => {
-                    let mut out = RowBatch::new(self.scan.table.columns.len());
+                    let mut out = RowBatch::new(self.scan.width());
                     self.ids.clear();
                     let more = index.fill(&self.scan, cx, &mut self.bytes, &mut self.ids, &mut out).await?;
                     if !more {
@@ -90,7 +95,7 @@ impl Scanner {
     async fn next_locked(&mut self, cx: &mut Cx<'_>, locking: RowLocking) -> SqlResult<Option<RowBatch>> {
         loop {
             while let Some(id) = self.unlocked.pop() {
-                let mut row = RowBatch::new(self.scan.table.columns.len());
+                let mut row = RowBatch::new(self.scan.width());
                 if self.scan.lock(cx, locking, id, &mut self.bytes, &mut row).await? {
                     self.ids.clear();
                     self.ids.push(id);
@@ -126,32 +131,51 @@ fn start(scan: &Scan, cx: &Cx<'_>) -> SqlResult<State> {
 }
 
 impl Scan {
+    /// Columns of a row that it gives.
+    pub(crate) fn width(&self) -> usize {
+        self.table.columns.len() + usize::from(self.with_id)
+    }
+
     /// Decodes a row to the end of `out`, if it passes the filter.
-    pub(crate) fn decode(&self, bytes: &[u8], cx: &Cx<'_>, out: &mut RowBatch) -> SqlResult<bool> {
-        out.push_with(|data| {
-            let start = data.len();
-            self.table.layout.decode_into(bytes, &self.wanted, data)?;
-            match &self.filter {
-                Some(filter) => filter.is_true(&data[start..], &cx.eval()),
-                None => Ok(true),
-            }
-        })
+    pub(crate) fn decode(&self, id: RowId, bytes: &[u8], cx: &Cx<'_>, out: &mut RowBatch) -> SqlResult<bool> {
+        let eval = cx.eval();
+        out.push_with(|data| self.decode_to(id, bytes, &eval, data))
+    }
+
+    fn decode_to(
+        &self,
+        id: RowId,
+        bytes: &[u8],
+        eval: &EvalCx<'_>,
+        data: &mut Vec<Datum>,
+    ) -> SqlResult<bool> {
+        let start = data.len();
+        self.table.layout.decode_into(bytes, &self.wanted, data)?;
+        if self.with_id {
+            data.push(Datum::Int8(id.0 as i64));
+        }
+        match &self.filter {
+            Some(filter) => filter.is_true(&data[start..], eval),
+            None => Ok(true),
+        }
+    }
+
+    /// The row that stands for this table while a changed row is judged again.
+    fn instead(&self, cx: &Cx<'_>) -> SqlResult<Option<RowBatch>> {
+        let stands_in = cx.instead.iter().find(|instead| instead.alias == self.alias);
+        let Some((id, bytes)) = stands_in.and_then(|instead| instead.row.as_ref()) else {
+            return Ok(None);
+        };
+        let mut out = RowBatch::new(self.width());
+        Ok(self.decode(*id, bytes, cx, &mut out)?.then_some(out))
     }
 
     fn take(&self, batch: &table::RowBatch, ids: &mut Vec<RowId>, cx: &Cx<'_>) -> SqlResult<RowBatch> {
-        let mut out = RowBatch::new(self.table.columns.len());
+        let mut out = RowBatch::new(self.width());
         ids.clear();
         let eval = cx.eval();
         for (id, bytes) in batch.iter() {
-            let kept = out.push_with(|data| {
-                let start = data.len();
-                self.table.layout.decode_into(bytes, &self.wanted, data)?;
-                match &self.filter {
-                    Some(filter) => filter.is_true(&data[start..], &eval),
-                    None => Ok(true),
-                }
-            })?;
-            if kept {
+            if out.push_with(|data| self.decode_to(id, bytes, &eval, data))? {
                 ids.push(id);
             }
         }
@@ -167,17 +191,9 @@ impl Scan {
         bytes: &mut Vec<u8>,
         out: &mut RowBatch,
     ) -> SqlResult<bool> {
-        let db = cx.db.clone();
-        let locked = db.txns.lock_row(cx.txn, &self.table.store, id, locking.lock, locking.wait, bytes).await;
-        match locked {
-            Ok(LockOutcome::Locked | LockOutcome::Updated) => self.decode(bytes, cx, out),
-            Ok(LockOutcome::Gone | LockOutcome::SelfModified) => Ok(false),
-            Err(TxnError::LockNotAvailable) if locking.skip_locked => Ok(false),
-            Err(TxnError::LockNotAvailable) => Err(crate::types::SqlError::new(
-                crate::types::sqlstate::LOCK_NOT_AVAILABLE,
-                format!("could not obtain lock on row in relation \"{}\"", self.table.name),
-            )),
-            Err(error) => Err(error.into()),
+        match lock_row(cx, &self.table, locking, id, bytes).await? {
+            Some(_) => self.decode(id, bytes, cx, out),
+            None => Ok(false),
         }
     }
 }
@@ -203,7 +219,7 @@ impl IndexState {
                     continue;
                 }
                 let start = out.len();
-                if !scan.decode(bytes, cx, out)? {
+                if !scan.decode(id, bytes, cx, out)? {
                     continue;
                 }
                 if !has_key(access, scan, out.row(start), entry_key, &mut row_key)? {

@@ -17,6 +17,7 @@ pub(crate) use like::like;
 
 use super::{Database, SessionContext};
 use crate::catalog::SequenceInfo;
+use crate::txn::Advisory;
 use crate::types::{Datum, SqlError, SqlResult, SqlType, compare};
 
 /// A strict operator or function of one argument: not called for NULL.
@@ -141,8 +142,17 @@ pub(crate) struct EvalCx<'a> {
     pub(crate) params: &'a [Datum],
     /// Rows of one column, by subquery.
     pub(crate) subqueries: &'a [Vec<Datum>],
-    /// A sequence whose reserved values ran out: reserve more and evaluate again.
-    pub(crate) wanted: RefCell<Option<Arc<SequenceInfo>>>,
+    /// What evaluation could not wait for: see to it and evaluate again.
+    pub(crate) wanted: RefCell<Option<Wanted>>,
+}
+
+/// What an evaluation has to wait for.
+#[derive(Debug)]
+pub(crate) enum Wanted {
+    /// Values of a sequence: those reserved ran out.
+    Values(Arc<SequenceInfo>),
+    /// An advisory lock that somebody else holds.
+    Lock(Advisory),
 }
 
 impl<'a> EvalCx<'a> {
@@ -262,7 +272,7 @@ impl Expr {
                     owned(Datum::Int8(value))
                 }
                 None => {
-                    *cx.wanted.borrow_mut() = Some(sequence.clone());
+                    *cx.wanted.borrow_mut() = Some(Wanted::Values(sequence.clone()));
                     Err(SqlError::internal("a sequence's reserved values ran out"))
                 }
             },

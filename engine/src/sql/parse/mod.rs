@@ -6,6 +6,7 @@
 mod copy;
 mod cursor;
 mod depth;
+pub(crate) mod locking;
 mod session;
 mod split;
 
@@ -106,7 +107,7 @@ fn grammar(text: &str, known: Option<Vec<TokenWithSpan>>) -> SqlResult<Statement
         None => tokens(text)?,
     };
     depth::check(&tokens)?;
-    let mut parser = parser(tokens);
+    let mut parser = parser(locking::rewrite(tokens)?);
     let statement = parser.parse_statement().map_err(|e| from_parser(text, &e))?;
     let next = parser.peek_token();
     if next.token == Token::EOF {

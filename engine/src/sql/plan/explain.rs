@@ -115,6 +115,10 @@ fn show(plan: &Plan, depth: usize, lines: &mut Vec<String>) {
             }
             show(input, depth + 1, lines);
         }
+        Plan::Lock(input, _) => {
+            line(depth, "LockRows", lines);
+            show(input, depth + 1, lines);
+        }
         Plan::Sort(input, keys) => {
             line(depth, "Sort", lines);
             let mut text = String::from("Sort Key: ");

@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub(crate) use access::{Access, IndexAccess};
 pub(crate) use explain::explain;
 
-use super::bind::{AggregateCall, JoinKind, Rel, RowLocking, SetOperation, SortKey};
+use super::bind::{AggregateCall, JoinKind, LockMark, Rel, RowLocking, SetOperation, SortKey};
 use super::expr::Expr;
 use crate::catalog::TableInfo;
 use crate::types::SqlType;
@@ -31,6 +31,8 @@ pub(crate) struct Scan {
     /// Columns that somebody looks at; the others are not decoded.
     pub(crate) wanted: Vec<bool>,
     pub(crate) locking: Option<RowLocking>,
+    /// Rows end with their ids.
+    pub(crate) with_id: bool,
 }
 
 /// A join's condition.
@@ -64,6 +66,8 @@ pub(crate) enum Plan {
     Join(Box<Plan>, Box<Plan>, Arc<Join>),
     Aggregate(Box<Plan>, Arc<Aggregation>),
     Sort(Box<Plan>, Arc<Vec<SortKey>>),
+    /// Shared, because a row that somebody changed is made again by a run of its own.
+    Lock(Arc<Plan>, Arc<Vec<LockMark>>),
     /// Limit, offset.
     Limit(Box<Plan>, Option<Arc<Expr>>, Option<Arc<Expr>>),
     /// True for INTERSECT and EXCEPT's ALL.
@@ -118,6 +122,7 @@ pub(crate) fn plan_target(table: Arc<TableInfo>, alias: String, filter: Option<E
         access,
         filter: Expr::and(filters),
         locking: None,
+        with_id: false,
     })
 }
 
@@ -131,7 +136,14 @@ fn filtered(plan: Plan, filters: Vec<Expr>) -> Plan {
 fn build(rel: Rel, mut request: Request) -> Plan {
     match rel {
         Rel::One => filtered(Plan::One, request.filters),
-        Rel::Table { table, alias, locking } => scan(table, alias, locking, request),
+        Rel::Table { table, alias, locking, with_id } => scan(table, alias, (locking, with_id), request),
+        Rel::Lock(input, marks) => {
+            // What the rows are judged by again is all below.
+            let filters = std::mem::take(&mut request.filters);
+            let inner = Request { order: request.order, ..Request::default() };
+            let plan = Plan::Lock(Arc::new(build(*input, inner)), Arc::new(marks));
+            filtered(plan, filters)
+        }
         Rel::Values { rows, width } => filtered(Plan::Values(Arc::new(rows), width), request.filters),
         Rel::Series { start, stop, step, ty } => {
             filtered(Plan::Series(Arc::new([start, stop, step]), ty), request.filters)
@@ -172,7 +184,12 @@ fn build(rel: Rel, mut request: Request) -> Plan {
     }
 }
 
-fn scan(table: Arc<TableInfo>, alias: String, locking: Option<RowLocking>, mut request: Request) -> Plan {
+fn scan(
+    table: Arc<TableInfo>,
+    alias: String,
+    (locking, with_id): (Option<RowLocking>, bool),
+    mut request: Request,
+) -> Plan {
     let width = table.columns.len();
     for filter in request.filters.clone() {
         request.mark(width, &filter);
@@ -191,7 +208,8 @@ fn scan(table: Arc<TableInfo>, alias: String, locking: Option<RowLocking>, mut r
             wanted[part.column] = true;
         }
     }
-    Plan::Scan(Arc::new(Scan { table, alias, access, filter: Expr::and(request.filters), wanted, locking }))
+    let filter = Expr::and(request.filters);
+    Plan::Scan(Arc::new(Scan { table, alias, access, filter, wanted, locking, with_id }))
 }
 
 fn project(input: Rel, exprs: Vec<Expr>, request: Request) -> Plan {

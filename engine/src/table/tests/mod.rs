@@ -6,6 +6,7 @@ mod crash;
 mod indexes;
 mod model;
 mod redo_size;
+mod savepoints;
 mod stress;
 mod waiting;
 

@@ -14,17 +14,26 @@ use tokio::sync::oneshot;
 use super::queue::{Acquired, Queue};
 use super::{LockKey, LockWait, Mode};
 use crate::txn::metrics::METRICS;
-use crate::txn::{Owner, TxnError};
+use crate::txn::{Owner, TxId, TxnError};
 
 const SHARDS: usize = 64;
+
+/// A mode that an owner gained on a lock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken {
+    /// The lock.
+    pub(crate) key: LockKey,
+    /// The modes that it held there before.
+    pub(crate) before: u8,
+}
 
 /// What an owner waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WaitsFor {
     /// A lock.
     Lock(LockKey),
-    /// The end of a transaction.
-    End(Owner),
+    /// The end of another's transaction, or subtransaction, that has this id.
+    End(Owner, TxId),
 }
 
 /// See the module.
@@ -73,8 +82,7 @@ impl LockManager {
         result
     }
 
-    /// Takes the lock, waiting if need be. True when `owner` held nothing on this key before: it is to be released
-    /// at its end.
+    /// Takes the lock, waiting if need be. The modes held before; `None` when nothing was gained.
     pub(crate) async fn acquire(
         &self,
         owner: Owner,
@@ -82,9 +90,9 @@ impl LockManager {
         mode: Mode,
         wait: LockWait,
         timeout: Option<Duration>,
-    ) -> Result<bool, TxnError> {
+    ) -> Result<Option<u8>, TxnError> {
         let attempt = self.with_queue(key, |queue| match queue.acquire(owner, mode) {
-            Acquired::Granted(first) => Ok(first),
+            Acquired::Granted(before) => Ok(before),
             Acquired::Blocked => Err((wait == LockWait::Block).then(|| {
                 let (wake, woken) = oneshot::channel();
                 queue.wait(owner, mode, wake);
@@ -92,7 +100,7 @@ impl LockManager {
             })),
         });
         let (woken, held) = match attempt {
-            Ok(first) => return Ok(first),
+            Ok(before) => return Ok(before),
             Err(None) => return Err(TxnError::LockNotAvailable),
             Err(Some(queued)) => queued,
         };
@@ -101,19 +109,24 @@ impl LockManager {
         // The sender lives in the queue until the lock is granted or given up by us.
         within(timeout, woken).await?.map_err(|_| TxnError::LockNotAvailable)?;
         waiting.lock = None;
-        Ok(held == 0)
+        Ok(Some(held))
+    }
+
+    /// Takes the lock if nobody is in the way; true when it is held now.
+    pub(crate) fn try_acquire(&self, owner: Owner, key: LockKey, mode: Mode) -> bool {
+        self.with_queue(key, |queue| queue.acquire(owner, mode) != Acquired::Blocked)
     }
 
     /// Waits for another's end, which `ended` tells, with the same care for deadlocks.
     pub(crate) async fn wait_for_end(
         &self,
         owner: Owner,
-        other: Owner,
+        (other, id): (Owner, TxId),
         ended: impl Future<Output = ()>,
         timeout: Option<Duration>,
     ) -> Result<(), TxnError> {
         let _waiting = Waiting { manager: self, owner, lock: None };
-        self.enter(owner, WaitsFor::End(other))?;
+        self.enter(owner, WaitsFor::End(other, id))?;
         within(timeout, ended).await
     }
 
@@ -140,22 +153,44 @@ impl LockManager {
 
     fn blockers(&self, owner: Owner, what: WaitsFor) -> Vec<Owner> {
         match what {
-            WaitsFor::End(other) => vec![other],
+            WaitsFor::End(other, _) => vec![other],
             WaitsFor::Lock(key) => {
                 self.shard(key).lock().get(&key).map(|queue| queue.blockers(owner)).unwrap_or_default()
             }
         }
     }
 
+    /// How many wait for something that is not over; who was woken and has not run yet does not count.
+    pub(crate) fn waiting(&self, runs: impl Fn(TxId) -> bool) -> usize {
+        let graph = self.graph.lock();
+        let waits = |(owner, what): &(&Owner, &WaitsFor)| match what {
+            WaitsFor::End(_, id) => runs(*id),
+            WaitsFor::Lock(_) => !self.blockers(**owner, **what).is_empty(),
+        };
+        graph.iter().filter(waits).count()
+    }
+
     /// Gives back every mode that `owner` holds on these keys.
-    pub(crate) fn release(&self, owner: Owner, keys: &[LockKey]) {
+    pub(crate) fn release(&self, owner: Owner, keys: impl IntoIterator<Item = LockKey>) {
         for key in keys {
-            let mut shard = self.shard(*key).lock();
-            if let Some(queue) = shard.get_mut(key) {
-                queue.remove(owner);
-                if queue.is_empty() {
-                    shard.remove(key);
-                }
+            self.with_held(key, |queue| queue.remove(owner));
+        }
+    }
+
+    /// Takes back what `owner` gained, the last first.
+    pub(crate) fn retract(&self, owner: Owner, taken: &[Taken]) {
+        for Taken { key, before } in taken.iter().rev() {
+            self.with_held(*key, |queue| queue.reduce(owner, *before));
+        }
+    }
+
+    /// On the lock's queue, if it has one.
+    fn with_held(&self, key: LockKey, f: impl FnOnce(&mut Queue)) {
+        let mut shard = self.shard(key).lock();
+        if let Some(queue) = shard.get_mut(&key) {
+            f(queue);
+            if queue.is_empty() {
+                shard.remove(&key);
             }
         }
     }
@@ -179,7 +214,8 @@ mod tests {
     const Y: LockKey = LockKey::Row(1, 2);
 
     async fn take(manager: &LockManager, owner: u64, key: LockKey, lock: RowLock) -> Result<bool, TxnError> {
-        manager.acquire(Owner(owner), key, lock.into(), LockWait::Block, None).await
+        let taken = manager.acquire(Owner(owner), key, lock.into(), LockWait::Block, None).await?;
+        Ok(taken == Some(0))
     }
 
     async fn until_waiting(manager: &LockManager, owner: u64) {
@@ -200,7 +236,7 @@ mod tests {
         until_waiting(&manager, 1).await;
         let second = take(&manager, 2, X, RowLock::Update).await;
         assert!(matches!(second, Err(TxnError::Deadlock)));
-        manager.release(Owner(2), &[Y]);
+        manager.release(Owner(2), [Y]);
         assert!(first.await.unwrap().unwrap());
         assert!(manager.graph.lock().is_empty());
     }
@@ -213,7 +249,7 @@ mod tests {
             let manager = manager.clone();
             tokio::spawn(async move {
                 let never = std::future::pending();
-                manager.wait_for_end(Owner(1), Owner(2), never, None).await
+                manager.wait_for_end(Owner(1), (Owner(2), TxId(7)), never, None).await
             })
         };
         until_waiting(&manager, 1).await;
@@ -236,10 +272,10 @@ mod tests {
         until_waiting(&manager, 3).await;
         dropped.abort();
         assert!(dropped.await.unwrap_err().is_cancelled());
-        manager.release(Owner(1), &[X]);
+        manager.release(Owner(1), [X]);
         assert!(manager.graph.lock().is_empty());
         assert!(manager.shards.iter().all(|s| s.lock().is_empty()));
         let busy = manager.acquire(Owner(4), X, RowLock::Update.into(), LockWait::NoWait, None);
-        assert!(busy.await.unwrap());
+        assert_eq!(busy.await.unwrap(), Some(0));
     }
 }

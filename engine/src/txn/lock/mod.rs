@@ -4,6 +4,6 @@ mod manager;
 mod mode;
 mod queue;
 
-pub(crate) use manager::LockManager;
+pub(crate) use manager::{LockManager, Taken};
 pub(crate) use mode::{LockKey, Mode};
 pub use mode::{LockWait, RowLock, TableLock};

@@ -7,6 +7,8 @@ pub(crate) enum LockKey {
     Table(u32),
     /// A row: table oid, row id.
     Row(u32, u64),
+    /// A number of the application's; true for one made of two.
+    Advisory(bool, u64),
 }
 
 /// How a row is locked, from weakest to strongest.
@@ -62,6 +64,16 @@ pub(crate) struct Mode {
     pub(crate) conflicts: u8,
     /// Modes that give at least as much.
     pub(crate) implied_by: u8,
+}
+
+impl Mode {
+    /// An advisory lock. One mode does not stand for the other: each is given back by itself.
+    pub(crate) fn advisory(shared: bool) -> Mode {
+        match shared {
+            true => Mode { bit: 0b01, conflicts: 0b10, implied_by: 0b01 },
+            false => Mode { bit: 0b10, conflicts: 0b11, implied_by: 0b10 },
+        }
+    }
 }
 
 impl From<RowLock> for Mode {

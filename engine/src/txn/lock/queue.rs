@@ -30,8 +30,8 @@ pub(super) struct Queue {
 /// What [`Queue::acquire`] says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Acquired {
-    /// Granted; true when this owner held nothing here before.
-    Granted(bool),
+    /// Granted, and what was held before; `None` when that was as much already.
+    Granted(Option<u8>),
     /// Somebody is in the way.
     Blocked,
 }
@@ -45,27 +45,25 @@ impl Queue {
         self.holders.iter().any(|h| h.owner != owner && h.modes & mode.conflicts != 0)
     }
 
-    /// True when this owner gained its first mode here.
-    fn grant(&mut self, owner: Owner, mode: Mode) -> bool {
-        if let Some(holder) = self.holders.iter_mut().find(|h| h.owner == owner) {
-            holder.modes |= mode.bit;
-            return false;
+    fn grant(&mut self, owner: Owner, mode: Mode) {
+        match self.holders.iter_mut().find(|h| h.owner == owner) {
+            Some(holder) => holder.modes |= mode.bit,
+            None => self.holders.push(Holder { owner, modes: mode.bit }),
         }
-        self.holders.push(Holder { owner, modes: mode.bit });
-        true
     }
 
     /// Takes the lock if nobody is in the way. Whoever holds it already passes those that wait: they wait for it.
     pub(super) fn acquire(&mut self, owner: Owner, mode: Mode) -> Acquired {
         let held = self.modes_of(owner);
         if held & mode.implied_by != 0 {
-            return Acquired::Granted(false);
+            return Acquired::Granted(None);
         }
         let overtakes = |w: &Waiter| w.owner != owner && w.mode.bit & mode.conflicts != 0;
         if self.holders_conflict(owner, mode) || (held == 0 && self.waiters.iter().any(overtakes)) {
             return Acquired::Blocked;
         }
-        Acquired::Granted(self.grant(owner, mode))
+        self.grant(owner, mode);
+        Acquired::Granted(Some(held))
     }
 
     /// Joins the queue; holders that want more go before those that hold nothing.
@@ -94,6 +92,17 @@ impl Queue {
     pub(super) fn remove(&mut self, owner: Owner) {
         self.holders.retain(|h| h.owner != owner);
         self.waiters.retain(|w| w.owner != owner);
+        self.wake();
+    }
+
+    /// `owner` goes back to what it held before it gained more.
+    pub(super) fn reduce(&mut self, owner: Owner, before: u8) {
+        if let Some(at) = self.holders.iter().position(|h| h.owner == owner) {
+            self.holders[at].modes &= before;
+            if self.holders[at].modes == 0 {
+                self.holders.swap_remove(at);
+            }
+        }
         self.wake();
     }
 
@@ -161,8 +170,8 @@ mod tests {
     #[test]
     fn waiters_are_served_in_order_and_sharers_together() {
         let mut queue = Queue::default();
-        assert_eq!(queue.acquire(A, RowLock::Update.into()), Acquired::Granted(true));
-        assert_eq!(queue.acquire(A, RowLock::Share.into()), Acquired::Granted(false));
+        assert_eq!(queue.acquire(A, RowLock::Update.into()), Acquired::Granted(Some(0)));
+        assert_eq!(queue.acquire(A, RowLock::Share.into()), Acquired::Granted(None));
         let mut b = wait(&mut queue, B, RowLock::Share);
         let mut c = wait(&mut queue, C, RowLock::KeyShare);
         assert!(b.try_recv().is_err());
@@ -207,5 +216,19 @@ mod tests {
         assert_eq!(queue.blockers(A), vec![B]);
         queue.remove(B);
         assert!(a.try_recv().is_ok());
+    }
+
+    #[test]
+    fn going_back_to_a_weaker_mode_lets_others_through() {
+        let mut queue = Queue::default();
+        queue.acquire(A, RowLock::KeyShare.into());
+        let before = Mode::from(RowLock::KeyShare).bit;
+        assert_eq!(queue.acquire(A, RowLock::Update.into()), Acquired::Granted(Some(before)));
+        let mut b = wait(&mut queue, B, RowLock::Share);
+        queue.reduce(A, before);
+        assert!(b.try_recv().is_ok());
+        assert_eq!(queue.held(A), before);
+        queue.reduce(A, 0);
+        assert_eq!(queue.held(A), 0);
     }
 }

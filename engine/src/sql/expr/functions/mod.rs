@@ -1,6 +1,7 @@
 //! Functions by name and argument types, with PostgreSQL's rule for choosing among several of one name: exact types
 //! first, then the fewest conversions, preferring the preferred types.
 
+mod advisory;
 mod math;
 mod strings;
 mod system;
@@ -41,7 +42,8 @@ macro_rules! function {
 pub(crate) use function;
 
 fn all() -> impl Iterator<Item = &'static Declared> {
-    math::ALL.iter().chain(strings::ALL).chain(system::ALL).chain(time::ALL)
+    let plain = math::ALL.iter().chain(strings::ALL).chain(system::ALL).chain(time::ALL);
+    plain.chain(advisory::ALL.iter().flatten()).chain(advisory::UNLOCK_ALL)
 }
 
 /// True for functions whose value changes within a statement.
@@ -49,7 +51,7 @@ pub(crate) fn is_volatile(function: &Function) -> bool {
     matches!(
         function.name,
         "random" | "currval" | "lastval" | "clock_timestamp" | "setval" | "set_config" | "timeofday"
-    )
+    ) || advisory::is_one(function.name)
 }
 
 impl Declared {
