@@ -21,7 +21,6 @@ impl Ages {
             self.notes.clear();
             return Duration::ZERO;
         };
-        // What was given out from the second note on is younger than it, so of the notes at or below `oldest` the last counts.
         if self.notes.back().is_none_or(|(_, number)| *number < next) {
             self.notes.push_back((now, next));
         }
