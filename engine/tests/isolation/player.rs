@@ -1,6 +1,7 @@
 //! Plays a script: each session is a connection; a step that must wait is left alone until another step frees it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,9 +83,8 @@ pub(crate) async fn play(place: &impl Place, script: &Script, level: &str) -> St
     let mut out = format!("\n{level}\n");
     for step in &script.steps {
         let (session, sql) = (step.session, step.sql.replace("{level}", level));
-        if !seats.contains_key(&session) {
-            let client = place.connect().await;
-            seats.insert(session, Seat { client, pending: None });
+        if let Entry::Vacant(free) = seats.entry(session) {
+            free.insert(Seat { client: place.connect().await, pending: None });
         }
         let seat = seats.get_mut(&session).expect("it was just seated");
         if seat.pending.is_some() {
