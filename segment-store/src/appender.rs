@@ -168,7 +168,7 @@ pub(crate) async fn keep_spare(node: Rc<Node>) {
 }
 
 /// An empty file under the name of log file `number`: one that was freed, or a new one.
-async fn next_file(node: &Node, number: u32) -> std::io::Result<FileId> {
+pub(crate) async fn next_file(node: &Node, number: u32) -> std::io::Result<FileId> {
     let name = log::file_name(number);
     let empty = node.background.empty_files.borrow_mut().pop();
     match empty {

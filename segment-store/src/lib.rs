@@ -23,6 +23,8 @@ mod config;
 pub mod core;
 pub mod disk;
 mod error;
+#[cfg(test)]
+mod faults;
 pub mod host;
 pub mod log;
 mod membership;

@@ -1,8 +1,10 @@
 //! What the tests of this crate share: a writer that makes batches and knows what every page must look like, and a node
 //! on a disk in memory that is driven step by step.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use sextant_redo::patch::Patch;
@@ -16,8 +18,8 @@ use crate::NodeError;
 use crate::appender;
 use crate::core::Ticket;
 use crate::disk::memory::{Image, MemoryDisk};
-use crate::disk::{Disk, Flush};
-use crate::host::TokioHost;
+use crate::disk::{Disk, Flush, LocalFuture};
+use crate::host::{Host, TokioHost};
 use crate::log::LogIdentity;
 use crate::node::{Node, NodeOptions};
 
@@ -43,7 +45,7 @@ pub(crate) fn options() -> NodeOptions {
 /// A volume's writer, and a naive model of its pages.
 #[derive(Debug, Clone)]
 pub(crate) struct Writer {
-    segment: SegmentId,
+    pub(crate) segment: SegmentId,
     pub(crate) epoch: u64,
     pub(crate) next: Lsn,
     pub(crate) last: Lsn,
@@ -130,8 +132,9 @@ pub(crate) async fn submit(node: &Rc<Node>, requests: Vec<Request>) -> Result<()
     while !node.queue.borrow().is_empty() {
         if node.log.borrow().spares() == 0 {
             let number = node.log.borrow().next_number();
-            let made = node.disk.create(&crate::log::file_name(number), node.options.log_file_bytes).await;
-            node.log.borrow_mut().add_spare(number, made.map_err(NodeError::disk("making a log file"))?);
+            let made = appender::next_file(node, number).await;
+            let made = made.map_err(NodeError::disk(format!("making {}", crate::log::file_name(number))))?;
+            node.log.borrow_mut().add_spare(number, made);
         }
         appender::step(node).await?;
     }
@@ -149,6 +152,44 @@ pub(crate) async fn open(image: Image) -> Result<(Rc<Node>, Rc<MemoryDisk>), Nod
 pub(crate) async fn open_on(disk: Rc<MemoryDisk>) -> Result<Rc<Node>, NodeError> {
     let seam: Rc<dyn Disk> = disk;
     Node::open(seam, Rc::new(TokioHost::new()), Flush::DsyncWrite, IDENTITY, options()).await
+}
+
+/// A node in virtual time.
+pub(crate) async fn open_with(
+    disk: Rc<MemoryDisk>,
+    clock: &Clock,
+    options: NodeOptions,
+) -> Result<Rc<Node>, NodeError> {
+    let seam: Rc<dyn Disk> = disk;
+    Node::open(seam, Rc::new(clock.clone()), Flush::DsyncWrite, IDENTITY, options).await
+}
+
+/// A host whose time passes only when somebody sleeps, at once: every run is the same.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Clock(Rc<Cell<Duration>>);
+
+impl Clock {
+    pub(crate) fn pass(&self, time: Duration) {
+        self.0.set(self.0.get() + time);
+    }
+}
+
+impl Host for Clock {
+    fn now(&self) -> Duration {
+        self.0.get()
+    }
+
+    fn sleep(&self, time: Duration) -> LocalFuture<'static, ()> {
+        let clock = self.clone();
+        Box::pin(async move {
+            clock.pass(time);
+            tokio::task::yield_now().await;
+        })
+    }
+
+    fn spawn(&self, task: LocalFuture<'static, ()>) {
+        tokio::task::spawn_local(task);
+    }
 }
 
 /// Runs a test's future to its end on one thread with local tasks.

@@ -14,6 +14,8 @@ use super::{AlignedBuf, FileId};
 
 /// Bytes zeroed by one write when a file is made.
 const ZERO_CHUNK: usize = 1 << 20;
+/// Extension of a file that is being made.
+const MAKING: &str = "new";
 
 /// Open files of one folder.
 #[derive(Debug)]
@@ -86,11 +88,16 @@ pub(super) fn open_direct(path: &Path) -> io::Result<File> {
     }
 }
 
-/// See [`super::Disk::create`]. Blocks.
+/// See [`super::Disk::create`]. The file gets its name last: one that a crash left half made must not be taken for a
+/// damaged one at the next start. Blocks.
 pub(super) fn create_zeroed(path: &Path, len: u64) -> io::Result<File> {
+    let making = path.with_extension(MAKING);
     let made = (|| {
-        File::options().write(true).create_new(true).open(path)?;
-        let file = open_direct(path)?;
+        if path.try_exists()? {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        File::options().write(true).create(true).truncate(true).open(&making)?;
+        let file = open_direct(&making)?;
         reserve(&file, len)?;
         let zeros = AlignedBuf::zeroed(ZERO_CHUNK);
         let mut at = 0;
@@ -100,12 +107,13 @@ pub(super) fn create_zeroed(path: &Path, len: u64) -> io::Result<File> {
             at += part;
         }
         file.sync_all()?;
+        std::fs::rename(&making, path)?;
         sync_parent(path)?;
         Ok(file)
     })();
     if made.is_err() {
-        // Nothing refers to the file yet; what cannot be removed now is removed at the next start.
-        let _ = std::fs::remove_file(path);
+        // Nothing refers to it; what cannot be removed now is used the next time.
+        let _ = std::fs::remove_file(&making);
     }
     made
 }
@@ -129,4 +137,27 @@ pub(super) fn reserve(file: &File, len: u64) -> io::Result<()> {
 pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
     let dir = path.parent().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no parent folder"))?;
     File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_has_its_name_only_when_it_is_whole() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("log-000001.sxl");
+        // What a crash in the middle leaves.
+        std::fs::write(path.with_extension(MAKING), [9; 100]).expect("written");
+        let file = create_zeroed(&path, 3 << 20).expect("made");
+        assert_eq!(file.metadata().expect("there").len(), 3 << 20);
+        assert!(std::fs::read(&path).expect("there").iter().all(|byte| *byte == 0));
+        assert!(!path.with_extension(MAKING).exists());
+        let again = create_zeroed(&path, 4096).map(|_| ()).expect_err("it exists");
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        // No space for so much: nothing is left behind.
+        let other = dir.path().join("log-000002.sxl");
+        assert!(create_zeroed(&other, u64::MAX).is_err());
+        assert_eq!(std::fs::read_dir(dir.path()).expect("a folder").count(), 1);
+    }
 }

@@ -109,8 +109,8 @@ pub trait Disk {
     fn close(&self, file: FileId);
 
     /// Makes a file of `len` zero bytes, written so that later writes neither extend it nor convert extents, durable
-    /// together with its name. Fails with [`io::ErrorKind::StorageFull`] when there is no space, leaving nothing
-    /// behind.
+    /// together with its name. A crash leaves the whole file or none of that name. Fails with
+    /// [`io::ErrorKind::StorageFull`] when there is no space, leaving nothing behind.
     fn create<'a>(&'a self, name: &'a str, len: u64) -> LocalFuture<'a, io::Result<FileId>>;
 
     /// Makes a file longer; the new bytes read as zeros.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -14,10 +15,14 @@ use super::keeper;
 use super::store::PAGE_FILE;
 use crate::NodeError;
 use crate::core::{BLOCK_PAGES, PageBase, Store};
-use crate::disk::memory::Image;
+use crate::disk::memory::{Image, MemoryDisk};
+use crate::host::Host;
 use crate::node::Node;
 use crate::recovery::RecoveryError;
-use crate::testing::{IDENTITY, SEGMENT, Writer, append, block_on, create, epochs, open, read, submit};
+use crate::testing::{
+    Clock, IDENTITY, SEGMENT, Writer, append, block_on, create, epochs, open, open_with, options, read,
+    submit,
+};
 
 /// Appends `count` batches to 40 pages; every batch says that everything before it is durable and old.
 pub(super) async fn fill(node: &Rc<Node>, writer: &mut Writer, count: u64) -> Result<(), NodeError> {
@@ -44,7 +49,7 @@ pub(super) async fn round(node: &Rc<Node>) -> Result<(), NodeError> {
     }
 }
 
-pub(super) async fn filled(count: u64) -> (Rc<Node>, Rc<crate::disk::memory::MemoryDisk>, Writer) {
+pub(super) async fn filled(count: u64) -> (Rc<Node>, Rc<MemoryDisk>, Writer) {
     let (node, disk) = open(Image::new()).await.expect("new");
     let mut writer = Writer::new(1);
     submit(&node, vec![create(1)]).await.expect("created");
@@ -170,6 +175,41 @@ fn an_idle_segment_does_not_keep_all_log_behind_it() {
         again.store.borrow().check_invariants();
         check_all(&again, &idle, &[idle.last, idle.pgmrpl]).await;
         assert_eq!(again.store.borrow().segments()[&SEGMENT].segment.scl(), idle.last);
+    });
+}
+
+#[test]
+fn a_batch_that_cannot_be_moved_is_not_waited_for() {
+    block_on(async {
+        let (disk, clock) = (Rc::new(MemoryDisk::default()), Clock::default());
+        let node = open_with(disk.clone(), &clock, options()).await.expect("new");
+        submit(&node, vec![create(1)]).await.expect("created");
+        // Nothing says that the only batch of this segment is durable: it can only be moved, and it cannot be read.
+        fill(&node, &mut Writer::new(1), 1).await.expect("filled");
+        let (at, len) = {
+            let store = node.store.borrow();
+            let needed = store.segments()[&SEGMENT].pages.batches_needed(1);
+            needed.into_iter().next().expect("it is pending")
+        };
+        let name = crate::log::file_name(at.file());
+        let mut bytes = disk.image()[&name].clone();
+        bytes[at.offset() as usize..][..len as usize].fill(0);
+        disk.put_file(&name, bytes);
+        let busy = SegmentId { volume: VolumeId(8), pg: PgId(0) };
+        let mut writer = Writer::of(busy, 1);
+        let create = Request::CreateSegment { segment: busy, epochs: epochs(1) };
+        submit(&node, vec![create]).await.expect("created");
+        for n in 0..400u64 {
+            writer.vdl = writer.last;
+            writer.pgmrpl = writer.last;
+            let changes: Vec<(u64, u8)> = (0..30).map(|c| ((n + c) % 40, (n % 200) as u8)).collect();
+            let append = Append { segment: busy, epochs: epochs(1), batch: writer.batch(&changes) };
+            submit(&node, vec![Request::Append(append)]).await.expect("written");
+        }
+        assert!(node.log.borrow().bytes_used() > node.options.log_budget_bytes);
+        round(&node).await.expect("works");
+        assert_eq!(node.store.borrow().oldest_file_needed(), Some(at.file()), "its log is kept");
+        assert!(clock.now() < Duration::from_secs(1), "the background waited {:?}", clock.now());
     });
 }
 

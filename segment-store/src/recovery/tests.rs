@@ -9,7 +9,8 @@ use sextant_redo::wire::Request;
 
 use super::*;
 use crate::NodeError;
-use crate::disk::memory::{Image, MemoryDisk, WriteSeen};
+use crate::disk::memory::trace::{Operation, Write};
+use crate::disk::memory::{Image, MemoryDisk};
 use crate::log::file_name;
 use crate::testing::{
     IDENTITY, SEGMENT, Writer, append, block_on, create, epochs, open, open_on, read, submit,
@@ -18,7 +19,7 @@ use crate::testing::{
 /// A run of a node: the disk before anything was written, every write, and the SCL acknowledged behind each.
 struct Trace {
     blank: Image,
-    writes: Vec<WriteSeen>,
+    writes: Vec<Write>,
     scl: Vec<Lsn>,
     writer: Writer,
 }
@@ -34,7 +35,8 @@ async fn record(batches: usize, changes: u64) -> Trace {
         submit(&node, vec![append(1, writer.batch(&list))]).await.expect("written");
         scl.push(node.store.borrow().segments()[&SEGMENT].segment.scl());
     }
-    let writes = disk.take_seen();
+    let write = |operation| if let Operation::Write(write) = operation { Some(write) } else { None };
+    let writes: Vec<Write> = disk.take_seen().into_iter().filter_map(write).collect();
     assert_eq!(writes.len(), scl.len(), "one write a request");
     let blank = disk.image().into_iter().map(|(name, bytes)| (name, vec![0; bytes.len()])).collect();
     Trace { blank, writes, scl, writer }
@@ -47,7 +49,7 @@ impl Trace {
         let torn = self
             .writes
             .get(whole)
-            .map(|write| WriteSeen { bytes: write.bytes[..part].to_vec(), ..write.clone() });
+            .map(|write| Write { bytes: write.bytes[..part].to_vec(), ..write.clone() });
         for write in self.writes[..whole].iter().chain(torn.iter()) {
             let file = image.get_mut(&write.name).expect("made before");
             let at = write.offset as usize;
@@ -198,33 +200,6 @@ fn epochs_and_truncations_survive() {
         assert_eq!(again.store.borrow().segments()[&SEGMENT].segment.state(), before);
         for page in 0..5 {
             assert_eq!(read(&again, page, Lsn::MAX).await, writer.page(page, Lsn::MAX));
-        }
-    });
-}
-
-#[test]
-fn a_failed_write_is_an_error_and_nothing_of_it_was_answered() {
-    block_on(async {
-        for nth in 1..6 {
-            let (node, disk) = open(Image::new()).await.expect("new");
-            let mut writer = Writer::new(1);
-            submit(&node, vec![create(1)]).await.expect("written");
-            disk.fail_nth(nth);
-            let mut failed = false;
-            let mut acknowledged = Lsn::ZERO;
-            for n in 0..6 {
-                match submit(&node, vec![append(1, writer.batch(&[(1, n)]))]).await {
-                    Ok(()) => acknowledged = scl(&node),
-                    Err(error) => {
-                        assert!(matches!(error, NodeError::Disk { .. }));
-                        failed = true;
-                        break;
-                    }
-                }
-            }
-            assert!(failed);
-            let (again, _) = open(disk.image()).await.expect("recovers");
-            assert!(scl(&again) >= acknowledged);
         }
     });
 }
