@@ -188,11 +188,11 @@ pub(crate) async fn read_list(
             Box::pin(async move { (piece, store::read_slot(disk, file, piece.slot).await) })
         });
         for (piece, bytes) in join_all(reads.collect()).await {
-            let damaged = |what: String| store::damaged_slot(piece.slot, what);
-            let bytes = bytes.map_err(|error| damaged(error.to_string()))?;
+            let bytes = bytes.map_err(|source| store::unreadable_slot(piece.slot, source))?;
             let left = len.saturating_sub(list.len() as u64).min(PAGE_SIZE as u64) as usize;
             if crc32c::crc32c(&bytes[..left]) != piece.crc {
-                return Err(damaged("a piece of the list of pending records has another checksum".into()));
+                let what = "a piece of the list of pending records has another checksum".into();
+                return Err(store::damaged_slot(piece.slot, what));
             }
             list.extend_from_slice(&bytes[..left]);
         }
@@ -214,10 +214,12 @@ pub(crate) async fn settle(
         let blocks: Vec<MapBlock> = store.segments()[&id].pages.map().blocks().collect();
         for some in blocks.chunks(AT_ONCE) {
             let reads = some.iter().map(|block| -> LocalFuture<'_, _> {
-                Box::pin(async move { (*block, read(disk, file, *block).await) })
+                Box::pin(async move { (*block, store::read_slot(disk, file, block.slot).await) })
             });
             for (block, bytes) in join_all(reads.collect()).await {
-                let bytes = bytes.map_err(|error| store::damaged_slot(block.slot, error.to_string()))?;
+                let bytes = bytes.map_err(|source| store::unreadable_slot(block.slot, source))?;
+                let bytes = BlockBytes::check(&bytes, block)
+                    .map_err(|error| store::damaged_slot(block.slot, error.to_string()))?;
                 pages.mark_used(block.slot)?;
                 for (_, base) in bytes.images(block.number) {
                     pages.mark_used(base.slot)?;

@@ -3,6 +3,8 @@
 //!
 //! What must hold: a slot that the last durable checkpoint names, or that a reader may still read, is not free.
 
+use std::io::ErrorKind;
+
 use sextant_redo::wire::SegmentError;
 use sextant_redo::{PAGE_SIZE, Page, PageId, page};
 
@@ -163,7 +165,7 @@ pub(crate) async fn grow(
     };
     match result {
         Ok(file) => Ok(Some(file)),
-        Err(error) if error.kind() == std::io::ErrorKind::StorageFull => Ok(None),
+        Err(error) if error.kind() == ErrorKind::StorageFull => Ok(None),
         Err(error) => Err(NodeError::disk("making the page store longer")(error)),
     }
 }
@@ -171,6 +173,14 @@ pub(crate) async fn grow(
 /// Damage that keeps a node from starting.
 pub(crate) fn damaged_slot(slot: Slot, what: String) -> RecoveryError {
     RecoveryError::Damaged { file: PAGE_FILE.into(), offset: offset_of(slot), what }
+}
+
+/// A slot that the file does not have is damage. A device that does not give one back says nothing about what it holds.
+pub(super) fn unreadable_slot(slot: Slot, source: std::io::Error) -> RecoveryError {
+    match source.kind() {
+        ErrorKind::NotFound | ErrorKind::UnexpectedEof => damaged_slot(slot, source.to_string()),
+        _ => RecoveryError::Io { file: format!("{PAGE_FILE} at offset {}", offset_of(slot)), source },
+    }
 }
 
 fn offset_of(slot: Slot) -> u64 {
@@ -202,8 +212,7 @@ pub(super) async fn read_slot(
     file: Option<FileId>,
     slot: Slot,
 ) -> std::io::Result<AlignedBuf> {
-    let file =
-        file.ok_or_else(|| std::io::Error::new(std::io::ErrorKind::NotFound, "there is no page store"))?;
+    let file = file.ok_or_else(|| std::io::Error::new(ErrorKind::NotFound, "there is no page store"))?;
     let (result, buffer) = disk.read(file, offset_of(slot), AlignedBuf::zeroed(PAGE_SIZE)).await;
     result.map(|()| buffer)
 }
