@@ -268,10 +268,13 @@ fn reply<A: Serialize>(answer: Result<A, Refusal>) -> Vec<u8> {
 
 fn leadership(id: u64, metrics: &RaftMetrics<Types>) -> Leadership {
     let leads = metrics.state == ServerState::Leader && metrics.current_leader == Some(id);
+    // A sole voter is its own quorum, and no peer's answer ever says so.
+    let alone = || metrics.membership_config.voter_ids().eq([id]);
+    let heard = || metrics.last_quorum_acked.is_some_and(|at| at.elapsed() < QUORUM_FRESH);
     Leadership {
         leader: metrics.current_leader,
         leads,
-        confirmed: leads && metrics.last_quorum_acked.is_some_and(|at| at.elapsed() < QUORUM_FRESH),
+        confirmed: leads && (alone() || heard()),
         term: metrics.current_term,
         applied: metrics.last_applied.map_or(0, |id| id.index),
         role: match metrics.state {
