@@ -18,11 +18,17 @@ pub fn signal(pid: u32, signal: i32) {
     unsafe { libc::kill(pid, signal) };
 }
 
-/// Whether a process runs; one that ended and was not yet waited for does not.
+/// Whether a process runs; one that ended and was not yet waited for does not. While a thread of it is still on its way
+/// out, it holds files and their locks.
 #[must_use]
 pub fn runs(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
-    stat.is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with(['Z', 'X']))
+    let threads = std::fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task"));
+    threads.into_iter().flatten().flatten().any(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat"));
+        stat.is_ok_and(|stat| {
+            !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with(['Z', 'X'])
+        })
+    })
 }
 
 /// One role of a cluster: a command line, and the process that runs it, if any. The kernel ends the process with the
