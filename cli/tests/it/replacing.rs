@@ -1,4 +1,5 @@
-//! A storage node is lost for good, and its copy is built anew on another one while clients go on.
+//! A storage node is lost for good, and its copy is built anew on another one while clients go on: because an operator
+//! asks for it, and because the metadata leader heard nothing of it for long.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -41,6 +42,26 @@ fn kill(cluster: &Cluster, node: u64) -> Process {
     signal(pid, libc::SIGKILL);
     wait_gone(pid);
     process
+}
+
+/// Starts the metadata processes anew, so that the leader replaces what is silent for `seconds`.
+fn replace_after(cluster: &Cluster, seconds: u64) -> Vec<Alone> {
+    let members = cluster.role("meta");
+    let id = |member: &Process| member.name.trim_start_matches("meta-").to_owned();
+    let peers = members.iter().flat_map(|m| ["--peer".into(), format!("{}={}", id(m), m.address)]);
+    let peers: Vec<String> = peers.collect();
+    let anew = |member: &Process| {
+        let pid = member.pid.expect("runs");
+        signal(pid, libc::SIGKILL);
+        wait_gone(pid);
+        let (listen, http) = (member.address.to_string(), member.http.to_string());
+        let own = ["meta", "--id", &id(member), "--listen", &listen, "--http", &http, "--data"];
+        let after = seconds.to_string();
+        let rest = [member.data.to_str().expect("UTF-8"), "--replace-after-s", &after];
+        let arguments = own.into_iter().chain(rest).map(Into::into).chain(peers.iter().cloned());
+        Alone::start(&arguments.collect::<Vec<String>>(), &member.log)
+    };
+    members.iter().map(anew).collect()
 }
 
 fn segment(cluster: &Cluster, verb: &str, node: u64, options: &[&str]) -> serde_json::Value {
@@ -133,6 +154,35 @@ async fn a_node_lost_for_good_is_replaced_under_load_and_then_others_may_go() {
     verify(&outcome, cluster.port()).await;
     cluster.stop();
     returned.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_lost_for_good_is_replaced_with_nobodys_help() {
+    let mut cluster = Cluster::new();
+    cluster.start(&["--no-restart", "--nodes-per-az", "3"]);
+    create_bank(&cluster).await;
+    let metadata = replace_after(&cluster, 10);
+    let load = start_load(cluster.port(), 0);
+    some(&load).await;
+    let before = members(&cluster);
+    let lost = before[5];
+    kill(&cluster, lost);
+    let ended = || group(&cluster)["membership"].as_u64() == Some(3);
+    wait_until(PATIENCE, "the silent node has a successor", ended);
+    let now = members(&cluster);
+    assert_eq!(now[..5], before[..5]);
+    assert!(now.len() == 6 && !before.contains(&now[5]), "{now:?}");
+    wait_until(PATIENCE, "all six copies answer", || group(&cluster)["up"] == 6);
+
+    // The new copy counts: with two of the others gone it makes the fourth.
+    kill(&cluster, now[0]);
+    kill(&cluster, now[2]);
+    some(&load).await;
+    let outcome = load.stop().await;
+    assert_eq!(outcome.errors, 0, "no client noticed");
+    verify(&outcome, cluster.port()).await;
+    cluster.stop();
+    metadata.into_iter().for_each(Alone::stop);
 }
 
 #[tokio::test(flavor = "multi_thread")]
