@@ -1,5 +1,5 @@
 //! What concurrent transactions may see and do to each other, over real connections: golden scripts, and histories of many
-//! clients that are searched for anomalies (`append`).
+//! clients that are searched for anomalies (`append`), and random schedules beside PostgreSQL (`schedules`).
 //!
 //! One file in `scripts/` is one story: what is there at first, the steps of its sessions, and for each isolation level
 //! what came of every step. `UPDATE_SCRIPTS=1` writes what came instead of comparing; read the difference before it is
@@ -8,6 +8,7 @@
 mod append;
 mod player;
 mod postgres;
+mod schedules;
 mod script;
 mod snapshots;
 

@@ -18,7 +18,7 @@ const BINARIES: &str = "/usr/lib/postgresql/15/bin";
 const DEADLOCK_MS: u64 = 20;
 
 /// A server of its own; it ends with the value.
-struct Postgres {
+pub(crate) struct Postgres {
     child: Child,
     port: u16,
     user: Option<(u32, u32)>,
@@ -59,6 +59,26 @@ fn command(name: &str, user: Option<(u32, u32)>) -> Command {
 }
 
 impl Postgres {
+    /// None, with a line that says so, where PostgreSQL 15 is not installed.
+    pub(crate) async fn start_if_installed() -> Option<Postgres> {
+        if Path::new(BINARIES).join("postgres").exists() {
+            return Some(Postgres::start().await);
+        }
+        println!("skipped: PostgreSQL 15 is not installed in {BINARIES}");
+        None
+    }
+
+    /// A new database, with these of the planner's settings off.
+    pub(crate) async fn hall(&self, name: &str, off: &[&str]) -> Hall<'_> {
+        let watch = self.try_connect("postgres").await.expect("connected");
+        watch.batch_execute(&format!("create database {name}")).await.expect("a database");
+        for setting in off {
+            let sql = format!("alter database {name} set {setting} = off");
+            watch.batch_execute(&sql).await.expect("switched off");
+        }
+        Hall { postgres: self, name: name.to_owned(), watch }
+    }
+
     async fn start() -> Postgres {
         let folder = tempfile::tempdir().expect("a folder");
         let data: PathBuf = folder.path().join("data");
@@ -99,7 +119,7 @@ impl Postgres {
 }
 
 /// A database for one script.
-struct Hall<'a> {
+pub(crate) struct Hall<'a> {
     postgres: &'a Postgres,
     name: String,
     watch: Client,
@@ -130,7 +150,7 @@ impl Hall<'_> {
 }
 
 /// Without the words of errors.
-fn plain(outcome: &str) -> String {
+pub(crate) fn plain(outcome: &str) -> String {
     let line = |line: &str| match line.split_once(" -> ! ") {
         Some((step, error)) => format!("{step} -> ! {}", error.split(' ').next().unwrap_or_default()),
         None => line.to_owned(),
@@ -140,22 +160,15 @@ fn plain(outcome: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgresql_does_the_same() {
-    if !Path::new(BINARIES).join("postgres").exists() {
-        println!("skipped: PostgreSQL 15 is not installed in {BINARIES}");
-        return;
-    }
-    let postgres = Postgres::start().await;
-    let watch = postgres.try_connect("postgres").await.expect("connected");
+    let Some(postgres) = Postgres::start_if_installed().await else { return };
     let mut wrong = Vec::new();
     let mut n = 0;
     for (path, text) in crate::scripts() {
         let script = Script::parse(&text);
         for level in script.levels().filter(|level| *level != "serializable") {
             n += 1;
-            let name = format!("script{n}");
-            watch.batch_execute(&format!("create database {name}")).await.expect("a database");
-            let watch = postgres.try_connect("postgres").await.expect("connected");
-            let came = plain(&play(&Hall { postgres: &postgres, name, watch }, &script, level).await);
+            let hall = postgres.hall(&format!("script{n}"), &[]).await;
+            let came = plain(&play(&hall, &script, level).await);
             let written = plain(&text);
             if !written.contains(came.trim()) {
                 wrong.push(format!("{}: PostgreSQL:\n{came}", path.display()));
