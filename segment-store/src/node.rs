@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use sextant_redo::wire::{Reply, Request, SegmentError};
+use sextant_redo::{Lsn, Page, PageId, SegmentId, page};
 use tokio::sync::Notify;
 
 use crate::core::{Action, Answer, ImageReader, LogAddress, Store, Ticket};
@@ -85,6 +86,7 @@ impl Node {
         let saved = load_checkpoint(&*disk, pages.file(), identity, &mut store).await?;
         let start = saved.as_ref().map_or(LogStart::BEGINNING, |head| head.start);
         let mut recovered = recovery::recover(&*disk, identity, start, &mut store).await?;
+        recovery::drop_unfinished(&*disk, &mut recovered, options.log_file_bytes).await?;
         blocks::settle(&*disk, &mut pages, &mut store, options.map_blocks_max).await?;
         let mut list = None;
         if let Some(head) = saved {
@@ -200,6 +202,21 @@ impl Node {
     #[must_use]
     pub fn store(&self) -> Ref<'_, Store> {
         self.store.borrow()
+    }
+
+    /// The page as this copy has it at `at`, sealed, whatever epoch asks: for the comparison of copies. At or above the
+    /// PGMRPL and
+    /// at or below the SCL; an older page is gone.
+    pub async fn page_at(&self, segment: SegmentId, page: PageId, at: Lsn) -> Result<Page, SegmentError> {
+        let _pin = self.background.pins.pin();
+        let plan = {
+            let store = self.store.borrow();
+            let slot = store.segments().get(&segment).ok_or(SegmentError::UnknownSegment { segment })?;
+            slot.pages.plan(page, at)
+        };
+        let mut made = read::make(self, segment, plan).await.0?;
+        page::seal(&mut made.0);
+        Ok(made)
     }
 
     /// Requests that wait for the log.

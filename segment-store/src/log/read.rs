@@ -7,6 +7,7 @@ use sextant_redo::wire::SegmentError;
 use crate::core::{LogAddress, PendingRecord};
 use crate::disk::{ALIGN, AlignedBuf, align_down, align_up};
 use crate::log::file_name;
+use crate::metrics::METRICS;
 use crate::node::Node;
 
 fn damaged(at: LogAddress, what: impl ToString) -> SegmentError {
@@ -48,19 +49,29 @@ fn checked(record: &PendingRecord, bytes: Bytes) -> Result<Bytes, SegmentError> 
     Err(damaged(record.at(), what))
 }
 
-/// The bytes of one record, if they are in memory.
-pub(crate) fn record_in_memory(node: &Node, record: &PendingRecord) -> Option<Result<Bytes, SegmentError>> {
+/// The bytes of one record, if they are in memory and right there: what a long read brought back wrong may be right on the
+/// disk.
+pub(crate) fn record_in_memory(node: &Node, record: &PendingRecord) -> Option<Bytes> {
     let (at, len) = (record.at(), record.len);
     let found = node.cache.borrow().get(at, len);
     let found = found.or_else(|| node.background.digesting.borrow().get(at, len));
-    found.map(|bytes| checked(record, bytes))
+    found.and_then(|bytes| checked(record, bytes).ok())
 }
 
-/// The bytes of one record.
+/// The bytes of one record. What the disk brings back wrong is asked for once more: a transfer may fail where the sectors
+/// are good, and a page of many records would hardly ever be made.
 pub(crate) async fn record(node: &Node, record: &PendingRecord) -> Result<Bytes, SegmentError> {
-    match record_in_memory(node, record) {
-        Some(found) => found,
-        None => checked(record, from_disk(node, record.at(), record.len).await?),
+    if let Some(found) = record_in_memory(node, record) {
+        return Ok(found);
+    }
+    let read = async || checked(record, from_disk(node, record.at(), record.len).await?);
+    match read().await {
+        Ok(bytes) => Ok(bytes),
+        Err(error) => {
+            METRICS.error("read_again");
+            tracing::warn!(%error, "a record is read once more");
+            read().await
+        }
     }
 }
 

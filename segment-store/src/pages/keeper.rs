@@ -206,7 +206,8 @@ async fn digest_file(node: &Rc<Node>, number: u32) -> Result<(), NodeError> {
         if position.file == number { position.offset } else { node.options.log_file_bytes }
     };
     let floor = LogAddress::new(number + 1, 0);
-    // Reading a block of the page map may show that nothing is pending after all.
+    // A page may have nothing pending any more when its turn comes: its block of the page map shows it when it is read, or a
+    // truncation came in between.
     let starts_there = |records: &[PendingRecord]| records.first().is_some_and(|first| first.batch < floor);
     let needs_it = |records: &[PendingRecord]| records.iter().any(|record| record.batch < floor);
     if !any_ready(node, &starts_there) && !any_ready(node, &needs_it) {

@@ -26,7 +26,7 @@ pub(crate) fn serve(node: &Rc<Node>, ticket: Ticket, segment: SegmentId, plan: P
         && let Some(records) = all_in_memory(node, &plan)
     {
         let source = if plan.records.is_empty() { "zero" } else { "memory" };
-        let made = records.and_then(|records| replay(Page::zero(), &plan, &records));
+        let made = replay(Page::zero(), &plan, &records);
         answer(node, ticket, made, source, started);
         return;
     }
@@ -55,7 +55,7 @@ fn answer(node: &Node, ticket: Ticket, made: Result<Page, SegmentError>, source:
     }
 }
 
-fn all_in_memory(node: &Node, plan: &PagePlan) -> Option<Result<Vec<Bytes>, SegmentError>> {
+fn all_in_memory(node: &Node, plan: &PagePlan) -> Option<Vec<Bytes>> {
     plan.records.iter().map(|record| log::read::record_in_memory(node, record)).collect()
 }
 
@@ -70,7 +70,7 @@ pub(crate) async fn make(
         return (Err(error), "page_store");
     }
     let records = match all_in_memory(node, &plan) {
-        Some(records) => records,
+        Some(records) => Ok(records),
         None => {
             source = "log";
             read_records(node, &plan).await

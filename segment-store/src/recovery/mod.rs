@@ -128,6 +128,48 @@ async fn read_file(disk: &dyn Disk, name: &str) -> Result<(FileId, Bytes), Recov
     Ok((file, Bytes::from_owner(buffer)))
 }
 
+/// The last file has no length yet when the process ended while it was being made. It never held log, for log goes only
+/// into files that are ready: it is deleted.
+async fn drop_lengthless(disk: &dyn Disk, numbers: &mut Vec<u32>) -> Result<(), RecoveryError> {
+    let Some(last) = numbers.last() else {
+        return Ok(());
+    };
+    let name = log::file_name(*last);
+    let io = |source| RecoveryError::Io { file: name.clone(), source };
+    let file = disk.open(&name).map_err(io)?;
+    let len = disk.len(file).map_err(io)?;
+    disk.close(file);
+    if len == 0 {
+        disk.delete(&name).await.map_err(io)?;
+        numbers.pop();
+    }
+    Ok(())
+}
+
+/// The last file may be too short when the process ended while it was being made. Writes must not extend a log file, so one
+/// that holds no log is deleted; its number is given to the next new file.
+pub(crate) async fn drop_unfinished(
+    disk: &dyn Disk,
+    recovered: &mut Recovered,
+    file_bytes: u64,
+) -> Result<(), RecoveryError> {
+    let Some((number, file)) = recovered.files.last_key_value().map(|(number, file)| (*number, *file)) else {
+        return Ok(());
+    };
+    let holds_log =
+        number < recovered.next.file || (number == recovered.next.file && recovered.next.offset > 0);
+    let name = log::file_name(number);
+    let io = |source| RecoveryError::Io { file: name.clone(), source };
+    let len = disk.len(file).map_err(io)?;
+    if !holds_log && len < file_bytes {
+        tracing::info!(file = %name, len, "a log file was being made when the node ended; it is made anew");
+        disk.close(file);
+        disk.delete(&name).await.map_err(io)?;
+        recovered.files.remove(&number);
+    }
+    Ok(())
+}
+
 /// Opens the log files in front of the one that is read first: what is in them is known, and checked when it is used.
 fn open_known(
     disk: &dyn Disk,
@@ -157,6 +199,7 @@ pub async fn recover(
     let mut numbers: Vec<u32> = names.iter().filter_map(|name| log::file_number(name)).collect();
     numbers.sort_unstable();
     numbers.retain(|number| *number >= start.file);
+    drop_lengthless(disk, &mut numbers).await?;
     let mut scan = LogScan::new(identity, start);
     let mut files = open_known(disk, start, &numbers)?;
     for number in numbers.into_iter().filter(|number| *number >= start.scan.file) {

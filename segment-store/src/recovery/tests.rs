@@ -264,3 +264,27 @@ proptest! {
         });
     }
 }
+
+/// A process that ends while it makes its spare file leaves a file that is too short; found by the simulator.
+#[test]
+fn a_log_file_that_was_being_made_does_not_keep_a_node_from_starting() {
+    block_on(async {
+        let trace = record(10, 5).await;
+        let mut image = trace.image(trace.writes.len(), 0);
+        let spare = image.keys().filter_map(|name| log::file_number(name)).max().expect("log") + 1;
+        for len in [0, 4096] {
+            image.insert(file_name(spare), vec![0; len]);
+            let (node, disk) = open(image.clone()).await.expect("it never held log");
+            assert_eq!(scl(&node), trace.writer.last);
+            assert!(!disk.image().contains_key(&file_name(spare)), "its number is free again");
+        }
+        // In front of the last file it is damage, and no crash leaves part of a block.
+        for (len, next) in [(0, 4096), (100, 0)] {
+            let mut image = image.clone();
+            image.insert(file_name(spare), vec![0; len]);
+            image.insert(file_name(spare + 1), vec![0; next]);
+            let refused = open(image).await.err().expect("a file is cut off").to_string();
+            assert!(refused.contains(&file_name(spare)), "{refused}");
+        }
+    });
+}
