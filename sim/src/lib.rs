@@ -6,7 +6,8 @@
 //! | [`rng`], [`schedule`], `clock` | randomness, virtual time, the clocks of processes |
 //! | [`profile`] | what a seed draws: cluster, workload, which faults exist |
 //! | [`disk`] | a disk that tears, loses, lies and fills up, behind the storage server's seam |
-//! | `node` | storage node: segment core, hot log and recovery |
+//! | `executor` | the tasks of one process |
+//! | `node` | storage node: the server's own shell over that disk and a host in virtual time |
 //! | `meta` | metadata state machine and leases |
 //! | `writer` | volume opening, tracker, and a deterministic twin of the driver |
 //! | [`model`] | what the volume must hold, naively |
@@ -22,6 +23,7 @@
 
 mod clock;
 pub mod disk;
+mod executor;
 pub mod invariants;
 mod meta;
 pub mod model;

@@ -1,5 +1,6 @@
-//! Protocol bugs that can be put back, to prove that the simulator would find them. They live in the simulator's own
-//! shells around the cores; the cores' code knows nothing of them.
+//! Protocol bugs that can be put back, to prove that the simulator would find them. They live around the cores and around
+//! the storage node: in the writer's twin, in what a node is asked and answers, in its disk. The code under test knows
+//! nothing of them.
 
 macro_rules! mutants {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
@@ -47,8 +48,14 @@ mutants! {
     IgnoreTornGroup = "ignore-torn-group",
     /// Recovery does not flush what it found in the kernel's cache.
     NoSyncAfterRecovery = "no-sync-after-recovery",
-    /// Pages are made from log that was not checked.
+    /// A storage node finds damage and serves a page all the same.
     ServeUnchecked = "serve-unchecked",
+    /// The checksum of a page image is believed whatever it is.
+    PageUnchecked = "page-unchecked",
+    /// A checkpoint names page images that were never flushed.
+    PagesNotFlushed = "pages-not-flushed",
+    /// Slots and log files are used again before the checkpoint that frees them is durable.
+    CheckpointNotDurable = "checkpoint-not-durable",
     /// Pages are read from any copy, complete or not.
     ReadAnywhere = "read-anywhere",
     /// Batches claim a VDL that is their own last record.

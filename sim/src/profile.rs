@@ -107,6 +107,12 @@ pub struct Profile {
     pub lal: u64,
     /// Bytes of a log file.
     pub log_file_bytes: u64,
+    /// Log files that hold what a node may keep of log.
+    pub log_budget_files: u64,
+    /// Records in no page image, and batches in the log, that a node knows of at most before it makes images.
+    pub pending_records_max: usize,
+    /// Blocks of page maps that a node holds in memory.
+    pub map_blocks_max: usize,
     /// Bytes of newest log kept in memory by a node.
     pub log_cache_bytes: usize,
     /// Bytes of sent log kept by the writer.
@@ -127,6 +133,8 @@ pub struct Profile {
     pub reliability: Reliability,
     /// Completed writes that never happen on the one bad disk, in millionths.
     pub lost_writes_ppm: u64,
+    /// Completed writes that land elsewhere on the one bad disk, in millionths.
+    pub misdirected_ppm: u64,
     /// Mean time between two commits.
     pub commit_gap: Time,
     /// Pages of an MTR at most.
@@ -159,6 +167,9 @@ impl Profile {
             pages_per_pg: 4,
             lal: 1 << 20,
             log_file_bytes: 128 << 10,
+            log_budget_files: 100_000,
+            pending_records_max: 100_000,
+            map_blocks_max: 100,
             log_cache_bytes: 1 << 20,
             retained_bytes: 1 << 20,
             sector: 512,
@@ -169,6 +180,7 @@ impl Profile {
             write_time: 500,
             reliability: Reliability::default(),
             lost_writes_ppm: 0,
+            misdirected_ppm: 0,
             commit_gap: 5 * MS,
             mtr_pages: 3,
             commits_waiting: 80,
@@ -190,12 +202,21 @@ impl Profile {
         let faults =
             Fault::ALL.iter().filter(|_| rng.percent(45)).map(|fault| (*fault, fault.weight())).collect();
         let bad_reads = exists(rng, 30);
+        let nodes_per_az = if rng.percent(70) { 2 } else { 3 };
+        // A new member is hydrated from the log alone, so where there are spare nodes all log is kept.
+        let (log_budgets, pending) = match nodes_per_az {
+            2 => ([2, 4, 16, 64], [100, 400, 2_000, 100_000]),
+            _ => ([100_000; 4], [1_000_000; 4]),
+        };
         Profile {
-            nodes_per_az: if rng.percent(70) { 2 } else { 3 },
+            nodes_per_az,
             groups: rng.between(1, 4) as u32,
             pages_per_pg: rng.between(2, 10),
             lal: [4 << 10, 16 << 10, 128 << 10, 1 << 20][rng.index(4)],
             log_file_bytes: [64 << 10, 128 << 10, 512 << 10][rng.index(3)],
+            log_budget_files: log_budgets[rng.index(4)],
+            pending_records_max: pending[rng.index(4)],
+            map_blocks_max: [1, 4, 100][rng.index(3)],
             log_cache_bytes: [0, 16 << 10, 1 << 20][rng.index(3)],
             retained_bytes: [0, 4 << 10, 64 << 10, 1 << 20][rng.index(4)],
             sector: [512, 4096][rng.index(2)],
@@ -207,9 +228,10 @@ impl Profile {
             reliability: Reliability {
                 read_errors_ppm: if bad_reads { 5_000 } else { 0 },
                 read_flips_ppm: if bad_reads { 10_000 } else { 0 },
-                lost_writes_ppm: 0,
+                ..Reliability::default()
             },
             lost_writes_ppm: if exists(rng, 15) { 3_000 } else { 0 },
+            misdirected_ppm: if exists(rng, 10) { 3_000 } else { 0 },
             commit_gap: [2 * MS, 5 * MS, 12 * MS][rng.index(3)],
             mtr_pages: rng.between(1, 6) as usize,
             commits_waiting: [4, 20, 80, 300][rng.index(4)],

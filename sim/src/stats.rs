@@ -22,6 +22,14 @@ pub struct Stats {
     pub writers: u64,
     /// Storage processes that recovered their log.
     pub restarts: u64,
+    /// Page images written by storage nodes.
+    pub images: u64,
+    /// Checkpoints written by storage nodes.
+    pub checkpoints: u64,
+    /// Log files used again or deleted.
+    pub log_files_freed: u64,
+    /// Copies that at the end needed log which no other copy keeps.
+    pub stranded: u64,
     /// Mini-transactions logged.
     pub logged: u64,
     /// Commits acknowledged.
@@ -58,6 +66,10 @@ impl Stats {
         self.openings += other.openings;
         self.writers += other.writers;
         self.restarts += other.restarts;
+        self.images += other.images;
+        self.checkpoints += other.checkpoints;
+        self.log_files_freed += other.log_files_freed;
+        self.stranded += other.stranded;
         self.logged += other.logged;
         self.acked += other.acked;
         self.pages += other.pages;
@@ -80,6 +92,11 @@ impl fmt::Display for Stats {
             f,
             "writers started {}, openings through {}, storage recoveries {}",
             self.writers, self.openings, self.restarts
+        )?;
+        writeln!(
+            f,
+            "page images {}, checkpoints {}, log files freed {}, copies to be built anew {}",
+            self.images, self.checkpoints, self.log_files_freed, self.stranded
         )?;
         writeln!(
             f,

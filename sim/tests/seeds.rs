@@ -26,6 +26,14 @@ fn a_seed_is_one_run() {
     assert_ne!(run(3, None, false).hash, run(4, None, false).hash);
 }
 
+/// The background of storage nodes is part of what seeds try.
+#[test]
+fn nodes_make_pages_and_use_their_log_again() {
+    let mut total = sextant_sim::stats::Stats::default();
+    (0..20).for_each(|seed| total.add(&run(seed, None, false).stats));
+    assert!(total.images > 1_000 && total.checkpoints > 200 && total.log_files_freed > 200, "{total}");
+}
+
 fn assert_caught(mutant: Mutant, seeds: std::ops::Range<u64>) {
     let caught = seeds.clone().any(|seed| run(seed, Some(mutant), false).failure.is_some());
     assert!(caught, "{} survives seeds {seeds:?}", mutant.name());
@@ -36,7 +44,10 @@ fn bugs_put_back_are_caught() {
     use Mutant::*;
     let quick = [AckAtThree, AckAtPgcl, VdlInsideMtr, ReplyBeforeFlush, AckHighest, ShortRange];
     quick.into_iter().for_each(|mutant| assert_caught(mutant, 0..20));
-    [ServeUnchecked, ReadAnywhere, FloorIgnoresSnapshots, EpochNotDurable]
+    [ServeUnchecked, PageUnchecked, PagesNotFlushed, CheckpointNotDurable]
+        .into_iter()
+        .for_each(|mutant| assert_caught(mutant, 0..20));
+    [ReadAnywhere, FloorIgnoresSnapshots, EpochNotDurable]
         .into_iter()
         .for_each(|mutant| assert_caught(mutant, 0..20));
 }

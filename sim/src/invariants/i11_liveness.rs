@@ -18,6 +18,11 @@ pub fn in_time(what: &str, done: bool, since: Time, deadline: Time) -> Checked {
     })
 }
 
+/// A node has ended itself because of `why`, which no fault explains.
+pub fn nodes_run(node: usize, why: Option<&String>) -> Checked {
+    check("I11", why.is_none(), || format!("node {node} has ended itself: {why:?}"))
+}
+
 /// So much waits somewhere.
 pub fn queues_are_bounded(whose: &str, length: usize) -> Checked {
     check("I11", length <= QUEUE_MAX, || format!("{length} requests wait at {whose}"))

@@ -1,42 +1,75 @@
-//! A storage node: the real segment core, hot log and recovery over a simulated disk. What is left to this shell is
-//! what the server's shell does too: queue, one group in flight, apply and answer when it is durable.
+//! A storage node: the server's own shell (log writer, spare files, background, reads) over a simulated host and disk.
+//! What is simulated is the machine: when a task goes on, when a disk is done, when the process dies.
 
-mod pages;
+pub(crate) mod agenda;
+pub(crate) mod sabotage;
 
-use std::collections::VecDeque;
-use std::collections::btree_map::Entry;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use bytes::Bytes;
-use sextant_redo::wire::{Append, Reply, Request, SegmentError, SegmentState};
-use sextant_redo::{Lsn, NodeId, SegmentId};
-use sextant_segment_store::core::{Action, Answer, Entry as LogEntry, Store, Ticket};
-use sextant_segment_store::disk::{AlignedBuf, Disk, FileId};
-use sextant_segment_store::log::{self, Group, GroupHeader, HotLog, LogCache, LogIdentity, Prepared, Queued};
-use sextant_segment_store::recovery::{LogStart, recover};
+use sextant_redo::wire::{Reply, Request, SegmentError, SegmentState};
+use sextant_redo::{Lsn, NodeId, Page, PageId, SegmentId};
+use sextant_segment_store::NodeError;
+use sextant_segment_store::core::{Entry, Store, Ticket};
+use sextant_segment_store::disk::{Disk, Flush};
+use sextant_segment_store::host::Host;
+use sextant_segment_store::log::LogIdentity;
+use sextant_segment_store::node::{Node, NodeOptions};
+use sextant_segment_store::server::ReplySink;
 
-use crate::disk::{Crash, SimDisk, finish};
+use crate::disk::{Crash, SimDisk};
 use crate::meta::CLUSTER;
 use crate::mutant::Mutant;
 use crate::profile::Profile;
 use crate::rng::Rng;
 use crate::schedule::Time;
+use agenda::{Agenda, SimHost};
 
-/// What a node wants done.
+/// What a node wants done, or has become.
 pub(crate) enum NodeOut {
     /// Send a reply.
     Reply(Ticket, Reply),
-    /// A write has started; it is done some time later.
-    Writing,
+    /// [`StorageNode::on_event`] is to be called so much later.
+    Event { number: u64, after: Time },
+    /// It has recovered and serves.
+    Started(Lost),
+    /// It does not start, see [`StorageNode::refuses`].
+    Refused,
+    /// It has ended itself; the reason, unless the disk had failed a write.
+    Ended(Option<String>),
 }
 
-/// Why a node that starts again has lost something; `None` in all is well.
+/// What a node that started again has lost; `None` when all is well.
 pub(crate) type Lost = Option<String>;
+
+/// Bytes that may wait for the log.
+const QUEUE_BYTES: u64 = 8 << 20;
+
+type Replies = Rc<RefCell<Vec<(Ticket, Reply)>>>;
+type Opened = Rc<RefCell<Option<Result<Rc<Node>, NodeError>>>>;
+
+/// One writer's connection: answers leave with the flush, as they do on a socket.
+struct Connection {
+    id: u64,
+    waiting: RefCell<Vec<(Ticket, Reply)>>,
+    sent: Replies,
+}
+
+impl ReplySink for Connection {
+    fn push(&self, request: u64, reply: &Reply) {
+        self.waiting.borrow_mut().push((Ticket { connection: self.id, request }, reply.clone()));
+    }
+
+    fn flush(&self) {
+        self.sent.borrow_mut().append(&mut self.waiting.borrow_mut());
+    }
+}
 
 /// See the module.
 pub(crate) struct StorageNode {
     pub(crate) identity: LogIdentity,
     pub(crate) disk: Rc<SimDisk>,
+    /// It serves: neither down nor recovering.
     pub(crate) up: bool,
     /// Counts starts: events of an earlier life are void.
     pub(crate) life: u64,
@@ -46,25 +79,28 @@ pub(crate) struct StorageNode {
     pub(crate) slow: u64,
     /// Why it does not start.
     pub(crate) refuses: Option<String>,
-    /// While it is down: as it was, which is what its disk must bring back.
-    pub(crate) store: Store,
-    log: Option<HotLog>,
-    cache: LogCache,
-    cache_bytes: usize,
-    file_bytes: u64,
-    queue: VecDeque<Queued>,
-    flight: Option<Group>,
+    options: NodeOptions,
+    agenda: Rc<Agenda>,
+    host: Rc<SimHost>,
+    node: Option<Rc<Node>>,
+    opened: Opened,
+    failed: Rc<RefCell<Option<NodeError>>>,
+    replies: Replies,
+    /// While it is not up: as it was, which is what its disk must bring back.
+    last: Store,
+    /// What was being written to the log when it died: durable or not, nobody was told.
+    unheard: Vec<Entry>,
     mutant: Option<Mutant>,
-    actions: Vec<Action>,
+    /// Page reads that wait for their answer, for a mutant.
+    page_reads: sabotage::Reads,
 }
 
 impl StorageNode {
+    /// A node on an empty disk, which serves.
     pub(crate) fn new(id: NodeId, profile: &Profile, rng: Rng, mutant: Option<Mutant>) -> StorageNode {
-        let disk = SimDisk::new(profile.sector, rng);
+        let agenda = Rc::new(Agenda::default());
+        let disk = SimDisk::new(profile.sector, profile.write_time, rng, mutant, agenda.clone());
         disk.set_reliability(profile.reliability);
-        if mutant == Some(Mutant::NoSyncAfterRecovery) {
-            disk.ignore_sync();
-        }
         let mut node = StorageNode {
             identity: LogIdentity { cluster: CLUSTER, node: id },
             disk: Rc::new(disk),
@@ -73,250 +109,231 @@ impl StorageNode {
             resume_at: 0,
             slow: 1,
             refuses: None,
-            store: Store::default(),
-            log: None,
-            cache: LogCache::new(profile.log_cache_bytes),
-            cache_bytes: profile.log_cache_bytes,
-            file_bytes: profile.log_file_bytes,
-            queue: VecDeque::new(),
-            flight: None,
+            options: NodeOptions {
+                log_file_bytes: profile.log_file_bytes,
+                log_budget_bytes: profile.log_file_bytes * profile.log_budget_files,
+                log_cache_bytes: profile.log_cache_bytes as u64,
+                queue_bytes: QUEUE_BYTES,
+                map_blocks_max: profile.map_blocks_max,
+                pending_records_max: profile.pending_records_max,
+            },
+            host: Rc::new(SimHost::new(agenda.clone())),
+            agenda,
+            node: None,
+            opened: Opened::default(),
+            failed: Rc::default(),
+            replies: Replies::default(),
+            last: Store::default(),
+            unheard: Vec::new(),
             mutant,
-            actions: Vec::new(),
+            page_reads: sabotage::Reads::default(),
         };
         node.start();
+        while !node.up {
+            node.host.executor.run();
+            node.disk.complete_one();
+            node.look_at_opening(&mut Vec::new());
+        }
         node
     }
 
     /// Ends the process.
     pub(crate) fn crash(&mut self, crash: Crash) {
+        if let Some(node) = self.node.take() {
+            self.last = node.store().clone();
+            let pending = self.disk.unheard_appends();
+            self.unheard = pending.iter().flat_map(|bytes| sabotage::entries(bytes)).collect();
+        }
+        self.host.kill();
+        self.opened = Opened::default();
+        self.failed = Rc::default();
+        self.replies = Replies::default();
+        self.page_reads.clear();
         self.up = false;
         self.life += 1;
-        self.log = None;
-        self.queue.clear();
         self.disk.crash(crash);
     }
 
-    /// Starts the process on what the disk holds. Says what it lost of what it had acknowledged.
-    pub(crate) fn start(&mut self) -> Lost {
+    /// True from [`StorageNode::start`] until it serves or refuses.
+    pub(crate) fn is_starting(&self) -> bool {
+        self.disk.is_recovering()
+    }
+
+    /// Starts the process on what the disk holds; [`NodeOut::Started`] or [`NodeOut::Refused`] tells what came of it.
+    pub(crate) fn start(&mut self) {
         if self.mutant == Some(Mutant::IgnoreTornGroup) {
-            self.believe_torn_group();
+            sabotage::believe_torn_group(&self.disk);
         }
-        let mut store = Store::default();
-        self.disk.set_reliable_now(true);
-        let recovered = finish(recover(&*self.disk, self.identity, LogStart::BEGINNING, &mut store));
-        self.disk.set_reliable_now(false);
-        let recovered = match recovered {
-            Ok(recovered) => recovered,
-            Err(error) => {
-                self.refuses = Some(error.to_string());
-                return self.refuses.clone();
-            }
-        };
-        let mut files = recovered.files;
-        if let Entry::Vacant(first) = files.entry(recovered.next.file) {
-            // A full device: it does not start now.
-            let file = self.make_file(recovered.next.file)?;
-            first.insert(file);
-        }
-        self.refuses = None;
-        self.up = true;
         self.life += 1;
-        let (sequences, next) = (recovered.first_sequences, recovered.next);
-        self.log = Some(HotLog::new(self.identity, self.file_bytes, files, sequences, next));
-        self.cache = LogCache::new(self.cache_bytes);
-        let lost = lost_since(&self.store, &store, self.flight.take().as_ref());
-        self.store = store;
-        self.store.check_invariants();
-        lost
+        self.disk.set_recovering(true);
+        let (disk, host): (Rc<dyn Disk>, Rc<dyn Host>) = (self.disk.clone(), self.host.clone());
+        let (identity, options, opened) = (self.identity, self.options, self.opened.clone());
+        self.host.executor.spawn(Box::pin(async move {
+            let result = Node::open(disk, host, Flush::DsyncWrite, identity, options).await;
+            opened.replace(Some(result));
+        }));
     }
 
-    fn make_file(&self, number: u32) -> Option<FileId> {
-        finish(self.disk.create(&log::file_name(number), self.file_bytes)).ok()
-    }
-
-    /// Mutant: makes the checksum of a torn group right.
-    fn believe_torn_group(&self) {
-        let mut sequence = 1;
-        for number in 1.. {
-            let name = log::file_name(number);
-            if !self.disk.list().is_ok_and(|names| names.contains(&name)) {
-                return;
+    fn look_at_opening(&mut self, out: &mut Vec<NodeOut>) {
+        let Some(result) = self.opened.take() else { return };
+        self.disk.set_recovering(false);
+        match result {
+            Ok(node) => {
+                let lost = lost_since(&self.last, &node.store(), &self.unheard);
+                node.store().check_invariants();
+                node.start();
+                let (failing, failed) = (node.clone(), self.failed.clone());
+                self.host.executor.spawn(Box::pin(async move {
+                    let error = failing.failed().await;
+                    failed.replace(Some(error));
+                }));
+                (self.node, self.up, self.refuses) = (Some(node), true, None);
+                out.push(NodeOut::Started(lost));
             }
-            self.disk.edit(&name, |bytes| {
-                let mut at = 4096;
-                while at < bytes.len() {
-                    let begun = GroupHeader::looks_begun(&bytes[at..], sequence);
-                    let word =
-                        |from| u32::from_le_bytes(bytes[from..from + 4].try_into().expect("four bytes"));
-                    let (payload, entries) = if begun { (word(at + 4), word(at + 28)) } else { (0, 0) };
-                    let group =
-                        GroupHeader { payload, sequence, node: self.identity.node, file: number, entries };
-                    if !begun || at + group.space() > bytes.len() {
-                        return;
-                    }
-                    group.encode(&mut bytes[at..]);
-                    at += group.space();
-                    sequence += 1;
-                }
-            });
+            Err(error) => {
+                // A full device is no damage: there is no space for the first log file.
+                let full = matches!(&error, NodeError::Disk { source, .. } if source.kind() == std::io::ErrorKind::StorageFull);
+                self.refuses = (!full).then(|| error.to_string());
+                self.host.kill();
+                out.push(NodeOut::Refused);
+            }
         }
-    }
-
-    /// Bytes and entries that wait.
-    pub(crate) fn queued(&self) -> usize {
-        self.queue.len()
-    }
-
-    /// True while a write is under way.
-    pub(crate) fn is_writing(&self) -> bool {
-        self.flight.is_some()
     }
 
     /// Takes a request.
-    pub(crate) fn on_request(&mut self, ticket: Ticket, mut request: Request, out: &mut Vec<NodeOut>) {
-        if self.mutant == Some(Mutant::NoEpochCheck) {
-            self.forge_epochs(&mut request);
-        }
-        let mut actions = std::mem::take(&mut self.actions);
-        self.store.on_request(ticket, request, &mut actions);
-        for action in actions.drain(..) {
-            match action {
-                Action::Write(entry, answer) => self.queue.push_back(Queued { entry, answer }),
-                Action::Reply(ticket, reply) => self.reply(ticket, reply, out),
-                Action::ReadPage(ticket, _, plan) => {
-                    let reply = self.page(&plan);
-                    self.reply(ticket, reply, out);
-                }
-                Action::ReadLog(ticket, plan) => {
-                    let reply = self.read_log(&plan);
-                    self.reply(ticket, reply, out);
-                }
+    pub(crate) fn on_request(
+        &mut self,
+        now: Time,
+        ticket: Ticket,
+        mut request: Request,
+        out: &mut Vec<NodeOut>,
+    ) {
+        let Some(node) = self.node.clone() else { return };
+        if let Some(mutant) = self.mutant {
+            sabotage::request(mutant, &node.store(), &mut request);
+            if sabotage::reads_page(&request) {
+                self.page_reads.insert(ticket);
             }
         }
-        self.actions = actions;
-        self.write(out);
+        let (id, sent) = (ticket.connection, self.replies.clone());
+        node.connect(id, Rc::new(Connection { id, waiting: RefCell::default(), sent }));
+        self.host.set_now(now);
+        node.on_request(ticket, request);
+        node.send(id);
+        self.run(out);
     }
 
-    fn forge_epochs(&self, request: &mut Request) {
-        if let Request::Append(Append { segment, epochs, .. }) = request
-            && let Some(slot) = self.store.segments().get(segment)
-        {
-            *epochs = slot.segment.state().epochs;
+    /// A timer has run out, or the disk is done with something.
+    pub(crate) fn on_event(&mut self, now: Time, number: u64, out: &mut Vec<NodeOut>) {
+        self.host.set_now(now);
+        if !self.host.fire(number) {
+            self.disk.complete(number);
         }
+        self.run(out);
     }
 
-    fn reply(&self, ticket: Ticket, mut reply: Reply, out: &mut Vec<NodeOut>) {
-        if let (Some(Mutant::AckHighest), Reply::Appended { segment, scl }) = (self.mutant, &mut reply)
-            && let Some(slot) = self.store.segments().get(segment)
-        {
-            *scl = slot.segment.chain().highest();
-        }
-        out.push(NodeOut::Reply(ticket, reply));
-    }
-
-    fn answer(&self, answer: Option<(Ticket, Answer)>, out: &mut Vec<NodeOut>) {
-        if let Some((ticket, answer)) = answer {
-            self.reply(ticket, self.store.answer(answer), out);
-        }
-    }
-
-    /// Starts the next write, unless one is in flight.
-    fn write(&mut self, out: &mut Vec<NodeOut>) {
-        if self.mutant == Some(Mutant::EpochNotDurable) {
-            self.forget_epochs();
-        }
-        while self.flight.is_none() && !self.queue.is_empty() {
-            let Some(log) = &mut self.log else { return };
-            if log.spares() == 0 {
-                let number = log.next_number();
-                if let Ok(file) = finish(self.disk.create(&log::file_name(number), self.file_bytes)) {
-                    log.add_spare(number, file);
-                }
+    /// Lets the process go on until all of it waits.
+    pub(crate) fn run(&mut self, out: &mut Vec<NodeOut>) {
+        self.host.executor.run();
+        self.look_at_opening(out);
+        self.host.executor.run();
+        for (ticket, mut reply) in self.replies.take() {
+            if let (Some(mutant), Some(node)) = (self.mutant, &self.node) {
+                let reads_page = self.page_reads.remove(&ticket);
+                sabotage::reply(mutant, &node.store(), reads_page, &mut reply);
             }
-            match log.prepare(&mut self.queue) {
-                Ok(Prepared::Group(group)) => self.start_write(group, out),
-                Ok(Prepared::Turns(turns)) => turns.iter().for_each(|turn| self.answer(turn.answer, out)),
-                Err(log::LogFull) => {
-                    let refused: Vec<Queued> = self.queue.drain(..).collect();
-                    self.store.forget_waiting();
-                    for (ticket, _) in refused.into_iter().filter_map(|queued| queued.answer) {
-                        self.reply(ticket, Reply::Error(SegmentError::DeviceFull), out);
-                    }
-                }
-            }
+            out.push(NodeOut::Reply(ticket, reply));
+        }
+        for due in self.agenda.take() {
+            let after = if due.by_disk { due.after * self.slow } else { due.after };
+            out.push(NodeOut::Event { number: due.number, after });
+        }
+        if let Some(error) = self.failed.take() {
+            let by_disk = self.disk.has_failed();
+            out.push(NodeOut::Ended((!by_disk).then(|| error.to_string())));
         }
     }
 
-    /// Mutant: epochs are taken over without being written.
-    fn forget_epochs(&mut self) {
-        for queued in &mut self.queue {
-            if matches!(queued.entry, Some(LogEntry::Epochs(..)))
-                && let Some(entry) = queued.entry.take()
-            {
-                let _ = self.store.on_durable(&entry, Default::default(), &mut |_, _, _| {});
-            }
+    /// True while a log write is under way.
+    pub(crate) fn is_writing(&self) -> bool {
+        !self.disk.unheard_appends().is_empty()
+    }
+
+    /// Requests that wait.
+    pub(crate) fn queued(&self) -> usize {
+        self.node.as_ref().map_or(0, |node| node.queue_len())
+    }
+
+    /// Panics when a rule of the core is broken.
+    pub(crate) fn check_invariants(&self) {
+        if let Some(node) = &self.node {
+            node.store().check_invariants();
         }
     }
 
-    fn start_write(&mut self, group: Group, out: &mut Vec<NodeOut>) {
-        self.disk.begin(group.file, group.offset, &group.buffer);
-        out.push(NodeOut::Writing);
-        if self.mutant == Some(Mutant::ReplyBeforeFlush) {
-            self.apply(&group, out);
+    fn with_store<T>(&self, look: impl FnOnce(&Store) -> T) -> T {
+        match &self.node {
+            Some(node) => look(&node.store()),
+            None => look(&self.last),
         }
-        self.flight = Some(group);
-    }
-
-    fn apply(&mut self, group: &Group, out: &mut Vec<NodeOut>) {
-        for (queued, at) in &group.members {
-            if let Some(entry) = &queued.entry {
-                // A refusal is what the server's shell logs and every recovery repeats.
-                let _ = self.store.on_durable(entry, *at, &mut |_, _, _| {});
-            }
-        }
-        for (queued, _) in &group.members {
-            self.answer(queued.answer, out);
-        }
-    }
-
-    /// The write in flight is durable.
-    pub(crate) fn written(&mut self, out: &mut Vec<NodeOut>) {
-        let Some(mut group) = self.flight.take() else { return };
-        self.disk.finish();
-        if let Some(log) = &mut self.log {
-            log.written(&group);
-        }
-        let buffer = std::mem::replace(&mut group.buffer, AlignedBuf::zeroed(1));
-        self.cache.insert(group.start, Bytes::from_owner(buffer));
-        if self.mutant != Some(Mutant::ReplyBeforeFlush) {
-            self.apply(&group, out);
-        }
-        self.write(out);
     }
 
     /// A segment's state here and its PGMRPL.
     pub(crate) fn copy(&self, segment: SegmentId) -> Option<(SegmentState, Lsn)> {
-        let slot = self.store.segments().get(&segment)?;
-        Some((slot.segment.state(), slot.segment.pgmrpl()))
+        self.with_store(|store| {
+            let slot = store.segments().get(&segment)?;
+            Some((slot.segment.state(), slot.segment.pgmrpl()))
+        })
     }
 
     /// The SCL of a segment here; zero where there is none.
     pub(crate) fn scl(&self, segment: SegmentId) -> Lsn {
-        self.store.segments().get(&segment).map_or(Lsn::ZERO, |slot| slot.segment.scl())
+        self.with_store(|store| store.segments().get(&segment).map_or(Lsn::ZERO, |slot| slot.segment.scl()))
+    }
+
+    /// Log of a segment is kept above this LSN.
+    pub(crate) fn log_start(&self, segment: SegmentId) -> Lsn {
+        self.copy(segment).map_or(Lsn::ZERO, |(state, _)| state.log_start)
+    }
+
+    /// The page as this copy has it at `at`, without asking for an epoch: for the comparison of copies.
+    pub(crate) fn page_at(&self, segment: SegmentId, page: PageId, at: Lsn) -> Result<Page, SegmentError> {
+        let down = || SegmentError::Damaged { what: "the node is not up".into() };
+        let node = self.node.clone().ok_or_else(down)?;
+        let made = Rc::new(Cell::new(None));
+        let tell = made.clone();
+        self.host.executor.spawn(Box::pin(async move {
+            tell.set(Some(node.page_at(segment, page, at).await));
+        }));
+        loop {
+            self.host.executor.run();
+            if let Some(made) = made.take() {
+                return made;
+            }
+            if !self.disk.complete_one() {
+                return Err(SegmentError::Damaged { what: "the read waits for nothing".into() });
+            }
+        }
     }
 }
 
-/// What the node had applied (so it was durable) and has no more. The group that was in flight may have become durable
-/// unheard, and may have truncated.
-fn lost_since(before: &Store, after: &Store, flight: Option<&Group>) -> Lost {
-    let entries =
-        || flight.iter().flat_map(|group| &group.members).filter_map(|(queued, _)| queued.entry.as_ref());
+impl Drop for StorageNode {
+    fn drop(&mut self) {
+        // Tasks hold the node, and the node its host.
+        self.node = None;
+        self.host.kill();
+    }
+}
+
+/// What the node had applied (so it was durable) and has no more. `unheard` may have become durable and may have
+/// truncated.
+fn lost_since(before: &Store, after: &Store, unheard: &[Entry]) -> Lost {
     for (id, slot) in before.segments() {
         let Some(now) = after.segments().get(id) else {
             return Some(format!("segment {id:?} is gone"));
         };
         let (was, is) = (slot.segment.state(), now.segment.state());
-        let truncated = entries().any(|e| matches!(e, LogEntry::Truncations(segment, _) if segment == id));
+        let truncated = unheard.iter().any(|e| matches!(e, Entry::Truncations(segment, _) if segment == id));
         if is.epochs.volume < was.epochs.volume {
             return Some(format!("{id:?} was at {:?} and is at {:?}", was.epochs, is.epochs));
         }

@@ -13,7 +13,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     name: "unaligned-copies",
     shows: "what an opening voided does not come back when nothing was written since",
     catches: &[Mutant::NoAlign],
-    profile: |profile| profile.fault_time = 2 * SECOND,
+    profile: |profile| profile.fault_time = 5 * SECOND / 2,
     steps: || {
         vec![
             Step::new(

@@ -17,12 +17,37 @@ use crate::schedule::{MS, SECOND, Time};
 impl World {
     fn is_impaired(&self, node: usize) -> bool {
         let n = &self.nodes[node];
-        !n.up || n.resume_at > self.schedule.now() || self.network.is_cut(node) || self.is_liar(node)
+        let away = !n.up || n.resume_at > self.schedule.now() || self.network.is_cut(node);
+        away || n.disk.is_failing() || self.is_liar(node) || self.is_stranded(node)
     }
 
     /// The bad disk counts from the moment it may lose something.
     fn is_liar(&self, node: usize) -> bool {
-        node == self.liar && (self.profile.lost_writes_ppm > 0 || self.nodes[node].disk.is_damaged())
+        let lies = self.profile.lost_writes_ppm > 0 || self.profile.misdirected_ppm > 0;
+        node == self.liar && (lies || self.nodes[node].disk.is_damaged())
+    }
+
+    /// A copy that was away for longer than the others keep log, or is new, cannot catch up from the log of sound others.
+    pub(super) fn is_stranded(&self, node: usize) -> bool {
+        let Some(info) = self.meta.info() else { return false };
+        info.pgs.iter().any(|pg| {
+            let segment = sextant_redo::SegmentId { volume: info.id, pg: pg.pg };
+            let members: Vec<usize> = pg.members.iter().map(|m| crate::meta::node_at(m.addr)).collect();
+            let sound = || {
+                let others = members.iter().map(|other| &self.nodes[*other]);
+                others.filter(|other| !other.disk.is_damaged())
+            };
+            let end = sound().map(|other| other.scl(segment)).max().unwrap_or_default();
+            let mut reached = self.nodes[node].scl(segment);
+            while let Some(further) = sound()
+                .filter(|other| other.log_start(segment) <= reached && other.scl(segment) > reached)
+                .map(|other| other.scl(segment))
+                .max()
+            {
+                reached = further;
+            }
+            members.contains(&node) && reached < end
+        })
     }
 
     /// A fault of the node's disk may have struck.
@@ -50,7 +75,7 @@ impl World {
         self.rng.between(decade[at], decade[at + 1])
     }
 
-    fn repair_time(&mut self) -> Time {
+    pub(super) fn repair_time(&mut self) -> Time {
         10 * MS + self.rng.exponential(self.profile.repair)
     }
 
@@ -76,7 +101,11 @@ impl World {
         match fault {
             Fault::NodeKill => self.down(Crash::Kill, time).map(|()| "storage kill"),
             Fault::NodePowerLoss => self.down(Crash::PowerLoss, time).map(|()| "storage power loss"),
-            Fault::WriteError => self.down(Crash::Kill, time).map(|()| "write error"),
+            Fault::WriteError => {
+                let node = self.victim()?;
+                self.nodes[node].disk.set_failing(true);
+                Some("write error to come")
+            }
             Fault::AllPowerLoss => self.all_down().map(|()| "power loss of all"),
             Fault::NodePause => {
                 let node = self.victim()?;
@@ -274,6 +303,7 @@ impl World {
             let n = &mut self.nodes[node];
             (n.slow, n.resume_at) = (1, now);
             n.disk.set_full(false);
+            n.disk.set_failing(false);
             n.disk.set_reliability(Default::default());
             if n.refuses.is_some() {
                 n.disk.restore_damage();

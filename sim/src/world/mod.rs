@@ -26,6 +26,7 @@ use sextant_redo::{Geometry, Lsn, PgId};
 use sextant_segment_store::core::Ticket;
 
 use crate::clock::Clock;
+use crate::disk::{Crash, Reliability};
 use crate::invariants::i02_points::Points;
 use crate::invariants::i08_membership::Membership;
 use crate::invariants::i10_metadata::Asked;
@@ -33,7 +34,7 @@ use crate::invariants::{Checked, Violation, i01_durability, i06_no_lie, i11_live
 use crate::meta::{Meta, MetaReply, MetaRequest};
 use crate::model::Model;
 use crate::mutant::Mutant;
-use crate::node::{NodeOut, StorageNode};
+use crate::node::{Lost, NodeOut, StorageNode};
 use crate::profile::Profile;
 use crate::rng::Rng;
 use crate::scenario::Scenario;
@@ -71,7 +72,7 @@ enum Event {
     ToWriter { writer: usize, node: usize, id: u64, reply: Reply },
     ToMeta { writer: usize, id: u64, request: MetaRequest },
     FromMeta { writer: usize, id: u64, reply: Result<MetaReply, MetaError> },
-    Written { node: usize, life: u64 },
+    Node { node: usize, life: u64, number: u64 },
     Start { node: usize },
     Alarm { writer: usize, timer: Timer },
     Supervise,
@@ -230,10 +231,16 @@ impl World {
     }
 
     fn begin(&mut self) {
-        if self.profile.lost_writes_ppm > 0 {
-            let mut reliability = self.profile.reliability;
-            reliability.lost_writes_ppm = self.profile.lost_writes_ppm;
-            self.nodes[self.liar].disk.set_reliability(reliability);
+        self.nodes[self.liar].disk.set_reliability(Reliability {
+            lost_writes_ppm: self.profile.lost_writes_ppm,
+            misdirected_ppm: self.profile.misdirected_ppm,
+            ..self.profile.reliability
+        });
+        for node in 0..self.nodes.len() {
+            let mut out = std::mem::take(&mut self.node_outs);
+            self.nodes[node].run(&mut out);
+            self.node_outs = out;
+            self.perform_node(node).expect("a new node only waits");
         }
         self.note(|world| format!("{:?}", world.profile));
         self.start_writer(0);
@@ -281,7 +288,7 @@ impl World {
     /// True when the process that the event is for stands still.
     fn is_held(&self, event: &Event) -> bool {
         let resumes = match event {
-            Event::ToNode { node, .. } | Event::Written { node, .. } => Some(self.nodes[*node].resume_at),
+            Event::ToNode { node, .. } | Event::Node { node, .. } => Some(self.nodes[*node].resume_at),
             Event::ToWriter { writer, .. } | Event::FromMeta { writer, .. } | Event::Alarm { writer, .. } => {
                 self.writers.get(writer).map(|process| process.writer.resume_at)
             }
@@ -297,7 +304,7 @@ impl World {
         }
         match event {
             Event::ToNode { writer, node, id, request } => self.deliver(writer, node, id, request),
-            Event::Written { node, life } => self.written(node, life),
+            Event::Node { node, life, number } => self.node_event(node, life, number),
             Event::ToWriter { writer, node, id, reply } => {
                 self.mix(id << 8 | u64::from(reply.kind()));
                 self.note(|_| format!("writer {writer} <- node {node} #{id:x} {}", brief_reply(&reply)));
@@ -373,21 +380,21 @@ impl World {
         self.note(|_| format!("node {node} <- writer {writer} #{id:x} {}", brief_request(&request)));
         let mut out = std::mem::take(&mut self.node_outs);
         let ticket = Ticket { connection: writer as u64, request: id };
-        self.nodes[node].on_request(ticket, request, &mut out);
+        self.nodes[node].on_request(self.schedule.now(), ticket, request, &mut out);
         self.node_outs = out;
         i11_liveness::queues_are_bounded("a storage node", self.nodes[node].queued())?;
         self.perform_node(node)
     }
 
-    fn written(&mut self, node: usize, life: u64) -> Checked {
-        if !self.nodes[node].up || self.nodes[node].life != life {
+    fn node_event(&mut self, node: usize, life: u64, number: u64) -> Checked {
+        if self.nodes[node].life != life {
             return Ok(());
         }
         let mut out = std::mem::take(&mut self.node_outs);
-        self.nodes[node].written(&mut out);
+        self.nodes[node].on_event(self.schedule.now(), number, &mut out);
         self.node_outs = out;
         if self.stats.events.is_multiple_of(256) {
-            self.nodes[node].store.check_invariants();
+            self.nodes[node].check_invariants();
         }
         self.perform_node(node)
     }
@@ -397,16 +404,41 @@ impl World {
         for out in outs.drain(..) {
             match out {
                 NodeOut::Reply(ticket, reply) => self.reply(node, ticket, reply),
-                NodeOut::Writing => {
-                    let mean = self.profile.write_time * self.nodes[node].slow;
-                    let after = 20 + self.rng.exponential(mean);
+                NodeOut::Event { number, after } => {
                     let life = self.nodes[node].life;
-                    self.schedule.after(after, Event::Written { node, life });
+                    self.schedule.after(after, Event::Node { node, life, number });
                 }
+                NodeOut::Started(lost) => self.node_started(node, lost)?,
+                NodeOut::Refused => self.node_refused(node)?,
+                NodeOut::Ended(why) => self.node_ended(node, why)?,
             }
         }
         self.node_outs = outs;
         Ok(())
+    }
+
+    fn node_started(&mut self, node: usize, lost: Lost) -> Checked {
+        self.note(|_| format!("node {node} serves again, lost {lost:?}"));
+        let damaged = self.nodes[node].disk.is_damaged();
+        i01_durability::copy_keeps_its_word(node, lost.as_ref().filter(|_| !damaged))
+    }
+
+    fn node_refused(&mut self, node: usize) -> Checked {
+        self.note(|world| format!("node {node} does not start: {:?}", world.nodes[node].refuses));
+        let damaged = self.nodes[node].disk.is_damaged();
+        i06_no_lie::intact_node_starts(node, self.nodes[node].refuses.as_ref(), damaged)?;
+        // Full, or its log is damaged: it is tried again, which helps once space is back or the log restored.
+        self.schedule.after(SECOND / 2, Event::Start { node });
+        Ok(())
+    }
+
+    /// A node has ended itself: because a write failed, or for no reason that it should have.
+    fn node_ended(&mut self, node: usize, why: Option<String>) -> Checked {
+        self.note(|_| format!("node {node} ends itself"));
+        self.nodes[node].crash(Crash::Kill);
+        let time = self.repair_time();
+        self.schedule.after(time, Event::Start { node });
+        i11_liveness::nodes_run(node, why.as_ref())
     }
 
     fn ask_meta(&mut self, writer: usize, id: u64, request: &MetaRequest) -> Checked {
@@ -440,20 +472,16 @@ impl World {
     }
 
     fn start_node(&mut self, node: usize) -> Checked {
-        if self.nodes[node].up {
+        if self.nodes[node].up || self.nodes[node].is_starting() {
             return Ok(());
         }
         self.stats.restarts += 1;
-        let lost = self.nodes[node].start();
-        self.note(|world| format!("node {node} starts: up {}, lost {lost:?}", world.nodes[node].up));
-        let damaged = self.nodes[node].disk.is_damaged();
-        i06_no_lie::intact_node_starts(node, self.nodes[node].refuses.as_ref(), damaged)?;
-        if !self.nodes[node].up {
-            // Full, or its log is damaged: it is tried again, which helps once space is back or the log restored.
-            self.schedule.after(SECOND / 2, Event::Start { node });
-            return Ok(());
-        }
-        i01_durability::copy_keeps_its_word(node, lost.as_ref().filter(|_| !damaged))
+        self.note(|_| format!("node {node} starts"));
+        let mut out = std::mem::take(&mut self.node_outs);
+        self.nodes[node].start();
+        self.nodes[node].run(&mut out);
+        self.node_outs = out;
+        self.perform_node(node)
     }
 
     fn start_writer(&mut self, instance: usize) {

@@ -95,13 +95,14 @@ impl World {
         }
     }
 
-    /// All copies of all groups are complete, but those with a bad disk.
+    /// All copies of all groups are complete, but those with a bad disk, and those that need log which no other copy
+    /// keeps any more: they are to be built anew.
     fn converged(&self) -> Checked {
         let Some(info) = self.meta.info() else { return Ok(()) };
         let Some(process) = self.writers.get(&self.current) else { return Ok(()) };
         for ((segment, last), pg) in process.writer.lasts().into_iter().zip(&info.pgs) {
             let nodes = pg.members.iter().map(|m| node_at(m.addr));
-            let sound = nodes.filter(|node| !self.nodes[*node].disk.is_damaged());
+            let sound = nodes.filter(|n| !self.nodes[*n].disk.is_damaged() && !self.is_stranded(*n));
             let scls: Vec<Lsn> = sound.clone().map(|node| self.nodes[node].scl(segment)).collect();
             i05_convergence::copies_are_complete(pg.pg, last, &scls)?;
             let copy = |node: usize| Some((self.meta.nodes[node], self.nodes[node].copy(segment)?.0));
@@ -124,7 +125,8 @@ impl World {
             let segment = SegmentId { volume: info.id, pg: pg.pg };
             let first = info.geometry.first_page(pg.pg).0;
             let nodes = pg.members.iter().map(|m| node_at(m.addr));
-            let sound: Vec<usize> = nodes.filter(|node| !self.nodes[*node].disk.is_damaged()).collect();
+            let sound: Vec<usize> =
+                nodes.filter(|n| !self.nodes[*n].disk.is_damaged() && !self.is_stranded(*n)).collect();
             for page in (first..first + self.profile.pages_per_pg).map(sextant_redo::PageId) {
                 let mut images = Vec::new();
                 for node in &sound {
@@ -195,6 +197,14 @@ impl World {
             self.stats.faults_add("bit flipped by a read", counts.read_flips);
             self.stats.faults_add("lost write", counts.lost_writes);
             self.stats.faults_add("torn write", counts.torn_writes);
+            self.stats.faults_add("misdirected write", counts.misdirected);
+            self.stats.faults_add("write error", counts.write_errors);
+            self.stats.faults_add("no space", counts.refused_full);
+            self.stats.faults_add("file operation interrupted", counts.interrupted);
+            self.stats.images += counts.images;
+            self.stats.checkpoints += counts.checkpoints;
+            self.stats.log_files_freed += counts.log_files_freed;
+            self.stats.stranded += u64::from(self.is_stranded(node));
         }
     }
 }

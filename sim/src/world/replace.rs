@@ -42,7 +42,8 @@ impl World {
 
 fn step(info: Option<sextant_meta::VolumeInfo>, rng: &mut Rng) -> Option<MetaRequest> {
     let pgs = info?.pgs;
-    let group = &pgs[rng.index(pgs.len())];
+    // None in a volume that was never opened.
+    let group = pgs.get(rng.index(pgs.len()))?;
     let (pg, membership) = (group.pg, group.membership);
     let old = group.members[rng.index(group.members.len())].node;
     Some(match group.replacements.first() {
