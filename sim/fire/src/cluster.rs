@@ -38,9 +38,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// Settings that make a short run see what otherwise takes days: log files that fill, pages made from them, a page cache
 /// that does not hold the bank, a volume that grows.
 const LOG_FILE_BYTES: u64 = 8 << 20;
-const LOG_BUDGET_BYTES: u64 = 32 << 20;
-/// The node with the small disk keeps more log, so that it needs new files when its disk is full.
-const SMALL_LOG_BUDGET_BYTES: u64 = 160 << 20;
+/// So much that the node with the small disk needs new files when it is full, and the same for all: a copy that lags by more than
+/// its peers keep cannot be brought up to date before storage nodes copy pages.
+const LOG_BUDGET_BYTES: u64 = 160 << 20;
 const CACHE_BYTES: u64 = 4 << 20;
 const PAGES_PER_PG: u64 = 1024;
 
@@ -222,12 +222,11 @@ impl Addresses {
 
     fn node_arguments(&self, n: usize) -> Vec<String> {
         let mut out = line("segment", self.node(n), self.node_http(n));
-        let budget = if n == SMALL_NODE { SMALL_LOG_BUDGET_BYTES } else { LOG_BUDGET_BYTES };
         let options = [
             ("--advertise", self.node_proxy(n).to_string()),
             ("--az", (n / 2).to_string()),
             ("--log-file-bytes", LOG_FILE_BYTES.to_string()),
-            ("--log-budget-bytes", budget.to_string()),
+            ("--log-budget-bytes", LOG_BUDGET_BYTES.to_string()),
         ];
         out.extend(options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
         out.extend(self.meta_flags());
