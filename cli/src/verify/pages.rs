@@ -36,10 +36,23 @@ pub(crate) async fn check(look: &Look, pages_max: usize, report: &mut Report) {
     let mut nodes = Nodes::connect(&look.view).await;
     for group in look.groups() {
         let pages: Vec<PageId> = candidates(&group, &mut nodes, pages_max).await.into_iter().collect();
+        let mut asked = answering(&group, &mut nodes, report);
         for batch in pages.chunks(BATCH) {
-            compare(look, &group, &mut nodes, batch, report).await;
+            compare(look, &group, &mut nodes, &mut asked, batch, report).await;
         }
     }
+}
+
+/// The members of a group that can be asked for pages.
+fn answering(group: &Group<'_>, nodes: &mut Nodes, report: &mut Report) -> Vec<NodeId> {
+    let mut asked = Vec::new();
+    for member in &group.info.members {
+        match nodes.client(member.node) {
+            Some(_) => asked.push(member.node),
+            None => report.unchecked("I5", format!("pages on node {}: it does not answer", member.node)),
+        }
+    }
+    asked
 }
 
 /// The pages that the newest log changed, then the first ones of the group.
@@ -75,16 +88,18 @@ fn changed(log: &Bytes) -> BTreeSet<PageId> {
     pages
 }
 
-async fn compare(look: &Look, group: &Group<'_>, nodes: &mut Nodes, pages: &[PageId], report: &mut Report) {
+/// Compares a batch of pages of the copies on `asked`. A copy that refuses at every attempt what others serve is taken from
+/// there: one that is stranded would cost each further batch all its attempts.
+async fn compare(
+    look: &Look,
+    group: &Group<'_>,
+    nodes: &mut Nodes,
+    asked: &mut Vec<NodeId>,
+    pages: &[PageId],
+    report: &mut Report,
+) {
     let mut left: Vec<PageId> = pages.to_vec();
     let mut why = BTreeMap::new();
-    let mut asked = Vec::new();
-    for member in &group.info.members {
-        match nodes.client(member.node) {
-            Some(_) => asked.push(member.node),
-            None => report.unchecked("I5", format!("pages on node {}: it does not answer", member.node)),
-        }
-    }
     for attempt in 0..ATTEMPTS {
         if attempt > 0 {
             sleep(PAUSE).await;
@@ -92,7 +107,7 @@ async fn compare(look: &Look, group: &Group<'_>, nodes: &mut Nodes, pages: &[Pag
         why.clear();
         let Some(point) = read_point(look, group.segment, nodes).await else { continue };
         let mut images: BTreeMap<PageId, Vec<(NodeId, Bytes)>> = BTreeMap::new();
-        for node in &asked {
+        for node in asked.iter() {
             if let Err(error) = read_all(group, *node, nodes, &left, &point, &mut images).await {
                 why.insert(*node, error);
             }
@@ -102,6 +117,9 @@ async fn compare(look: &Look, group: &Group<'_>, nodes: &mut Nodes, pages: &[Pag
         if left.is_empty() {
             break;
         }
+    }
+    if left.is_empty() {
+        asked.retain(|node| !why.contains_key(node));
     }
     for (node, error) in why {
         report.unchecked("I5", format!("pages of group {} on node {node}: {error}", group.info.pg));
