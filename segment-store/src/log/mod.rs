@@ -10,6 +10,7 @@
 mod cache;
 pub(crate) mod layout;
 pub(crate) mod read;
+pub(crate) mod runs;
 mod writer;
 
 pub use cache::LogCache;

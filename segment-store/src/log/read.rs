@@ -16,14 +16,14 @@ fn damaged(at: LogAddress, what: impl ToString) -> SegmentError {
 }
 
 /// `len` bytes at an address as the disk has them, unchecked.
-async fn from_disk(node: &Node, at: LogAddress, len: u32) -> Result<Bytes, SegmentError> {
+async fn from_disk(node: &Node, at: LogAddress, len: usize) -> Result<Bytes, SegmentError> {
     let file = node.log.borrow().file(at.file()).ok_or_else(|| damaged(at, "the file is gone"))?;
     let start = align_down(u64::from(at.offset()));
     let head = (u64::from(at.offset()) - start) as usize;
-    let buffer = AlignedBuf::zeroed(align_up(head + len as usize));
+    let buffer = AlignedBuf::zeroed(align_up(head + len));
     let (result, buffer) = node.disk.read(file, start, buffer).await;
     result.map_err(|error| damaged(at, error))?;
-    Ok(Bytes::from_owner(buffer).slice(head..head + len as usize))
+    Ok(Bytes::from_owner(buffer).slice(head..head + len))
 }
 
 /// The batch at an address, with every checksum in it right.
@@ -32,7 +32,7 @@ pub(crate) async fn batch(node: &Node, at: LogAddress, len: u32) -> Result<Bytes
     if let Some(bytes) = cached {
         return Ok(bytes);
     }
-    let bytes = from_disk(node, at, len).await?;
+    let bytes = from_disk(node, at, len as usize).await?;
     match Batch::decode(&bytes) {
         Ok(batch) if batch.bytes().len() == len as usize => Ok(bytes),
         Ok(_) => Err(damaged(at, "another batch lies there")),
@@ -64,7 +64,7 @@ pub(crate) async fn record(node: &Node, record: &PendingRecord) -> Result<Bytes,
     if let Some(found) = record_in_memory(node, record) {
         return Ok(found);
     }
-    let read = async || checked(record, from_disk(node, record.at(), record.len).await?);
+    let read = async || checked(record, from_disk(node, record.at(), record.len as usize).await?);
     match read().await {
         Ok(bytes) => Ok(bytes),
         Err(error) => {
@@ -73,6 +73,30 @@ pub(crate) async fn record(node: &Node, record: &PendingRecord) -> Result<Bytes,
             read().await
         }
     }
+}
+
+/// The bytes of records that [`super::runs::runs`] put together. What one transfer brings back wrong is read again by itself.
+pub(crate) async fn run(node: &Node, records: &[PendingRecord]) -> Result<Vec<Bytes>, SegmentError> {
+    let mut found = Vec::with_capacity(records.len());
+    let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok(found) };
+    let start = first.at();
+    let brought = if records.len() > 1 {
+        let end = last.at().0 + u64::from(last.len);
+        from_disk(node, start, (end - start.0) as usize).await.ok()
+    } else {
+        None
+    };
+    for one in records {
+        let slice = brought.as_ref().map(|bytes| {
+            let from = (one.at().0 - start.0) as usize;
+            bytes.slice(from..from + one.len as usize)
+        });
+        found.push(match slice.and_then(|bytes| checked(one, bytes).ok()) {
+            Some(bytes) => bytes,
+            None => record(node, one).await?,
+        });
+    }
+    Ok(found)
 }
 
 /// Part of a log file as the disk has it, read in the background: what lies in it is checked record by record. `None` when

@@ -34,6 +34,11 @@ use super::store::{self, PageStore};
 
 /// Records pending on a page above which it gets an image.
 const CHAIN_LONG: usize = 64;
+/// Records that a transfer from the disk must bring for an image that nobody waits for: below, the digest of whole log
+/// files is cheaper, and comes anyway.
+const RECORDS_A_READ: usize = 8;
+/// Records pending on a page above which it gets an image whatever that costs: whoever reads it pays it each time.
+const CHAIN_TOO_LONG: usize = 1024;
 /// Pages worked on at once.
 const PAGES_AT_ONCE: usize = 16;
 /// Pages with a long chain that are read back from the disk in one round.
@@ -123,8 +128,8 @@ pub(crate) async fn round(node: &Rc<Node>) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// Gives images to pages with long chains, first of all to those whose records are still in memory: reading them back
-/// one by one costs more than the image is worth while there is something better to do.
+/// Gives images to pages with long chains, first of all to those whose records are still in memory. The records of others
+/// are read back where they lie close together.
 async fn shorten_chains(node: &Rc<Node>) -> Result<(), NodeError> {
     let long = node.background.long.take();
     let (hot, cold): (Vec<_>, Vec<_>) = {
@@ -140,11 +145,21 @@ async fn shorten_chains(node: &Rc<Node>) -> Result<(), NodeError> {
     if !log_over && !index_over {
         node.background.long.borrow_mut().extend(cold[now..].iter().copied());
     }
-    let worth_it = |records: &[PendingRecord]| records.len() >= CHAIN_LONG / 2;
-    for pages in hot.chunks(PAGES_AT_ONCE).chain(cold[..now].chunks(PAGES_AT_ONCE)) {
-        materialise(node, pages, &worth_it, None).await?;
+    for pages in hot.chunks(PAGES_AT_ONCE) {
+        materialise(node, pages, &is_long, None).await?;
+    }
+    let worth_reading = |records: &[PendingRecord]| {
+        let transfers = || log::runs::runs(records).len();
+        is_long(records) && (records.len() >= CHAIN_TOO_LONG || transfers() * RECORDS_A_READ <= records.len())
+    };
+    for pages in cold[..now].chunks(PAGES_AT_ONCE) {
+        materialise(node, pages, &worth_reading, None).await?;
     }
     Ok(())
+}
+
+fn is_long(records: &[PendingRecord]) -> bool {
+    records.len() >= CHAIN_LONG / 2
 }
 
 /// True when much of the page store, or of the memory for the page map, waits for a checkpoint.

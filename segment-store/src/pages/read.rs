@@ -1,5 +1,6 @@
 //! One page as of one read point: its base image, then its pending records, each checked.
 
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,13 +10,14 @@ use sextant_redo::record::MAX_RECORD;
 use sextant_redo::wire::{Reply, SegmentError};
 use sextant_redo::{Lsn, PAGE_SIZE, Page, Record, SegmentId, apply, page};
 
-use crate::core::{PagePlan, Ticket};
+use crate::core::{PagePlan, PendingRecord, Ticket};
 use crate::disk::{LocalFuture, join_all};
 use crate::log;
+use crate::log::runs::runs;
 use crate::metrics::METRICS;
 use crate::node::Node;
 
-/// Records read from the disk at once for one page.
+/// Transfers from the disk at once for one page.
 const READS_AT_ONCE: usize = 32;
 
 /// Serves a page: at once when everything is in memory, else by a task of its own.
@@ -23,7 +25,7 @@ pub(crate) fn serve(node: &Rc<Node>, ticket: Ticket, segment: SegmentId, plan: P
     let started = node.host.now();
     if plan.base.is_none()
         && plan.block.is_none()
-        && let Some(records) = all_in_memory(node, &plan)
+        && let Some(records) = in_memory(node, &plan.records)
     {
         let source = if plan.records.is_empty() { "zero" } else { "memory" };
         let made = replay(Page::zero(), &plan, &records);
@@ -55,8 +57,8 @@ fn answer(node: &Node, ticket: Ticket, made: Result<Page, SegmentError>, source:
     }
 }
 
-fn all_in_memory(node: &Node, plan: &PagePlan) -> Option<Vec<Bytes>> {
-    plan.records.iter().map(|record| log::read::record_in_memory(node, record)).collect()
+fn in_memory(node: &Node, records: &[PendingRecord]) -> Option<Vec<Bytes>> {
+    records.iter().map(|record| log::read::record_in_memory(node, record)).collect()
 }
 
 /// Makes the page, and says the slowest source that it needed. The caller holds a pin taken before the plan was made.
@@ -69,7 +71,7 @@ pub(crate) async fn make(
     if let Err(error) = super::blocks::resolve(node, segment, &mut plan).await {
         return (Err(error), "page_store");
     }
-    let records = match all_in_memory(node, &plan) {
+    let records = match in_memory(node, &plan.records) {
         Some(records) => Ok(records),
         None => {
             source = "log";
@@ -92,16 +94,26 @@ pub(crate) async fn make(
     (replay(base, &plan, &records), source)
 }
 
-/// Reads several records at once, so that a page costs hardly more time than one of them.
+/// Reads the records, several at once, so that a page costs hardly more time than one of them.
 async fn read_records(node: &Node, plan: &PagePlan) -> Result<Vec<Bytes>, SegmentError> {
     let mut records = Vec::with_capacity(plan.records.len());
-    for some in plan.records.chunks(READS_AT_ONCE) {
-        let read = |record| -> LocalFuture<'_, _> { Box::pin(log::read::record(node, record)) };
-        for record in join_all(some.iter().map(read).collect()).await {
-            records.push(record?);
+    for runs in runs(&plan.records).chunks(READS_AT_ONCE) {
+        let read = |run: &Range<usize>| -> LocalFuture<'_, _> {
+            Box::pin(read_run(node, &plan.records[run.clone()]))
+        };
+        for run in join_all(runs.iter().map(read).collect()).await {
+            records.extend(run?);
         }
     }
     Ok(records)
+}
+
+/// Records that lie close together: from memory when all of them are there.
+async fn read_run(node: &Node, records: &[PendingRecord]) -> Result<Vec<Bytes>, SegmentError> {
+    match in_memory(node, records) {
+        Some(found) => Ok(found),
+        None => log::read::run(node, records).await,
+    }
 }
 
 fn replay(mut target: Page, plan: &PagePlan, records: &[Bytes]) -> Result<Page, SegmentError> {
