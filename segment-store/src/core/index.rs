@@ -232,10 +232,11 @@ impl PageIndex {
         }
     }
 
-    /// Where the first pending record of `page` lies.
+    /// Where the first pending record of `page` lies, and how many are pending.
     #[must_use]
-    pub fn first_pending(&self, page: PageId) -> Option<LogAddress> {
-        self.pending.get(&page).and_then(|chain| chain.first()).map(|record| record.batch)
+    pub fn chain(&self, page: PageId) -> Option<(LogAddress, usize)> {
+        let chain = self.pending.get(&page)?;
+        chain.first().map(|record| (record.batch, chain.len()))
     }
 
     /// An image of `page` with everything at or below `base.lsn` now lies in the page store. Returns the image that it

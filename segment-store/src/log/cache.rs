@@ -47,6 +47,19 @@ impl LogCache {
         self.groups.first_key_value().map(|(at, _)| *at)
     }
 
+    /// What lies below this address is in the oldest quarter: it leaves with the next quarter of the budget that comes.
+    #[must_use]
+    pub fn leaves_soon(&self) -> LogAddress {
+        let mut left = self.bytes.saturating_sub(self.budget / 4 * 3);
+        for (at, group) in &self.groups {
+            if left == 0 {
+                return *at;
+            }
+            left = left.saturating_sub(group.len());
+        }
+        LogAddress(u64::MAX)
+    }
+
     /// Bytes held.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -68,5 +81,20 @@ mod tests {
         cache.insert(LogAddress::new(2, 0), Bytes::from_static(b"ghijkl"));
         assert_eq!(cache.get(LogAddress::new(1, 102), 3), None);
         assert_eq!(cache.bytes(), 6);
+    }
+
+    #[test]
+    fn only_the_oldest_quarter_leaves_soon() {
+        let at = |n: u32| LogAddress::new(1, n * 10);
+        let mut cache = LogCache::new(40);
+        assert_eq!(cache.leaves_soon(), LogAddress(u64::MAX), "an empty one holds nothing that could stay");
+        for n in 0..3 {
+            cache.insert(at(n), Bytes::from_static(b"0123456789"));
+            assert_eq!(cache.leaves_soon(), at(0), "there is room");
+        }
+        cache.insert(at(3), Bytes::from_static(b"0123456789"));
+        assert_eq!(cache.leaves_soon(), at(1));
+        cache.insert(at(4), Bytes::from_static(b"0123456789"));
+        assert_eq!((cache.oldest(), cache.leaves_soon()), (Some(at(1)), at(2)));
     }
 }

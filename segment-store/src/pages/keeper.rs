@@ -32,13 +32,14 @@ use super::saver::{self, SavedList, write_checkpoint};
 use super::space::{Freed, free_slot, use_again};
 use super::store::{self, PageStore};
 
-/// Records pending on a page above which it gets an image.
+/// Records pending on a page above which it gets an image before they leave memory: a page that is changed all the time
+/// gets one for hundreds of records then, not for each sixty-four.
 const CHAIN_LONG: usize = 64;
 /// Records that a transfer from the disk must bring for an image that nobody waits for: below, the digest of whole log
 /// files is cheaper, and comes anyway.
 const RECORDS_A_READ: usize = 8;
-/// Records pending on a page above which it gets an image whatever that costs: whoever reads it pays it each time.
-const CHAIN_TOO_LONG: usize = 1024;
+/// Records pending on a page above which it gets an image at once, whatever that costs: whoever reads it pays it each time.
+const CHAIN_TOO_LONG: usize = 512;
 /// Pages worked on at once.
 const PAGES_AT_ONCE: usize = 16;
 /// Pages with a long chain that are read back from the disk in one round.
@@ -93,6 +94,8 @@ impl Background {
     pub(crate) fn chain_grew(&self, segment: SegmentId, page: PageId, pending: usize) {
         if pending >= CHAIN_LONG && pending.is_multiple_of(CHAIN_LONG / 4) {
             self.long.borrow_mut().insert((segment, page));
+        }
+        if pending >= CHAIN_TOO_LONG && pending.is_multiple_of(CHAIN_TOO_LONG) {
             self.wake.notify_one();
         }
     }
@@ -131,19 +134,13 @@ pub(crate) async fn round(node: &Rc<Node>) -> Result<(), NodeError> {
 /// Gives images to pages with long chains, first of all to those whose records are still in memory. The records of others
 /// are read back where they lie close together.
 async fn shorten_chains(node: &Rc<Node>) -> Result<(), NodeError> {
-    let long = node.background.long.take();
-    let (hot, cold): (Vec<_>, Vec<_>) = {
-        let (store, cache) = (node.store.borrow(), node.cache.borrow());
-        let in_memory = |address| cache.oldest().is_some_and(|oldest| oldest <= address);
-        long.into_iter().partition(|(segment, page)| {
-            let slot = store.segments().get(segment);
-            slot.and_then(|slot| slot.pages.first_pending(*page)).is_some_and(in_memory)
-        })
-    };
+    let (hot, mut cold) = long_chains(node);
     let (log_over, index_over) = over_bounds(node);
-    let now = if log_over || index_over { 0 } else { cold.len().min(COLD_PAGES) };
-    if !log_over && !index_over {
-        node.background.long.borrow_mut().extend(cold[now..].iter().copied());
+    if log_over || index_over {
+        // The digest has made or will make them.
+        cold.clear();
+    } else if cold.len() > COLD_PAGES {
+        node.background.long.borrow_mut().extend(cold.drain(COLD_PAGES..));
     }
     for pages in hot.chunks(PAGES_AT_ONCE) {
         materialise(node, pages, &is_long, None).await?;
@@ -152,10 +149,33 @@ async fn shorten_chains(node: &Rc<Node>) -> Result<(), NodeError> {
         let transfers = || log::runs::runs(records).len();
         is_long(records) && (records.len() >= CHAIN_TOO_LONG || transfers() * RECORDS_A_READ <= records.len())
     };
-    for pages in cold[..now].chunks(PAGES_AT_ONCE) {
+    for pages in cold.chunks(PAGES_AT_ONCE) {
         materialise(node, pages, &worth_reading, None).await?;
     }
     Ok(())
+}
+
+type Pages = Vec<(SegmentId, PageId)>;
+
+/// The pages with long chains that are to get an image now: those whose first pending record leaves memory soon, or whose
+/// chain is too long, and those of which some record has left it. The others stay listed.
+fn long_chains(node: &Node) -> (Pages, Pages) {
+    let (mut hot, mut cold) = (Pages::new(), Pages::new());
+    let (store, cache) = (node.store.borrow(), node.cache.borrow());
+    let (oldest, leaving) = (cache.oldest(), cache.leaves_soon());
+    node.background.long.borrow_mut().retain(|(segment, page)| {
+        let slot = store.segments().get(segment);
+        let Some((first, pending)) = slot.and_then(|slot| slot.pages.chain(*page)) else { return false };
+        if oldest.is_none_or(|oldest| first < oldest) {
+            cold.push((*segment, *page));
+        } else if first < leaving || pending >= CHAIN_TOO_LONG {
+            hot.push((*segment, *page));
+        } else {
+            return true;
+        }
+        false
+    });
+    (hot, cold)
 }
 
 fn is_long(records: &[PendingRecord]) -> bool {
