@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use sextant_redo::{Lsn, PageId};
 
+use super::chains::Chains;
 use super::map::{BLOCK_PAGES, BlockBytes, Looked, MapBlock, PageMap};
 use super::{Cut, LogAddress};
 
@@ -90,7 +91,7 @@ fn forget(per_file: &mut BTreeMap<u32, usize>, file: u32) {
 /// See the module.
 #[derive(Debug, Clone, Default)]
 pub struct PageIndex {
-    pending: BTreeMap<PageId, Vec<PendingRecord>>,
+    pending: Chains,
     map: PageMap,
     pending_records: usize,
     /// How many pending records lie in each log file.
@@ -107,31 +108,46 @@ impl PageIndex {
     /// Adds a live record and says how many are pending on the page now. A record that is in the page's image is ignored;
     /// one that is pending already is only moved, to this copy if it `counts`.
     pub fn insert(&mut self, page: PageId, record: PendingRecord, counts: bool) -> usize {
+        let (added, pending) = match self.pending.get_mut(page) {
+            // Above a pending record is above the image.
+            Some(chain) if chain.last().is_some_and(|last| last.lsn < record.lsn) => {
+                chain.push(record);
+                (true, chain.len())
+            }
+            _ => self.insert_out_of_order(page, record, counts),
+        };
+        if added {
+            self.pending_records += 1;
+            *self.per_file.entry(record.batch.file()).or_default() += 1;
+        }
+        pending
+    }
+
+    /// Adds a record that is the first of its page, or not its last: says whether there is one more, and how many there
+    /// are.
+    fn insert_out_of_order(&mut self, page: PageId, record: PendingRecord, counts: bool) -> (bool, usize) {
         if let Looked::Known(Some(base)) = self.map.get(page)
             && base.lsn >= record.lsn
         {
-            return self.pending.get(&page).map_or(0, Vec::len);
+            return (false, self.pending.get(page).map_or(0, Vec::len));
         }
-        let chain = self.pending.entry(page).or_default();
-        let place = match chain.last() {
-            Some(last) if last.lsn >= record.lsn => {
-                chain.binary_search_by_key(&record.lsn, |known| known.lsn)
-            }
-            _ => Err(chain.len()),
+        let Some(chain) = self.pending.get_mut(page) else {
+            self.pending.insert(page, vec![record]);
+            return (true, 1);
         };
-        match place {
-            Ok(_) if !counts => return chain.len(),
-            Ok(at) => {
+        match chain.binary_search_by_key(&record.lsn, |known| known.lsn) {
+            Ok(at) if counts => {
                 let before = std::mem::replace(&mut chain[at], record);
                 forget(&mut self.per_file, before.batch.file());
+                *self.per_file.entry(record.batch.file()).or_default() += 1;
+                (false, chain.len())
             }
+            Ok(_) => (false, chain.len()),
             Err(at) => {
                 chain.insert(at, record);
-                self.pending_records += 1;
+                (true, chain.len())
             }
         }
-        *self.per_file.entry(record.batch.file()).or_default() += 1;
-        chain.len()
     }
 
     /// Puts the pending records of a page back that the list of a checkpoint names.
@@ -164,7 +180,7 @@ impl PageIndex {
     fn count_anew(&mut self) {
         self.per_file.clear();
         self.pending_records = 0;
-        for record in self.pending.values().flatten() {
+        for record in self.pending.iter().flat_map(|(_, chain)| chain) {
             self.pending_records += 1;
             *self.per_file.entry(record.batch.file()).or_default() += 1;
         }
@@ -176,9 +192,8 @@ impl PageIndex {
             return;
         }
         let keep: BTreeMap<LogAddress, Lsn> = cuts.iter().map(|cut| (cut.at, cut.keep)).collect();
-        self.pending.retain(|_, chain| {
+        self.pending.edit(|chain| {
             chain.retain(|record| keep.get(&record.batch).is_none_or(|keep| record.lsn <= *keep));
-            !chain.is_empty()
         });
         self.count_anew();
     }
@@ -186,7 +201,7 @@ impl PageIndex {
     /// What makes `page` as of `read_point`.
     #[must_use]
     pub fn plan(&self, page: PageId, read_point: Lsn) -> PagePlan {
-        let chain = self.pending.get(&page).map_or(&[][..], |chain| &chain[..]);
+        let chain = self.pending.get(page).map_or(&[][..], |chain| &chain[..]);
         let wanted = chain.partition_point(|record| record.lsn <= read_point);
         let (base, block) = match self.map.get(page) {
             Looked::Known(base) => (base, None),
@@ -208,7 +223,7 @@ impl PageIndex {
     fn drop_done(&mut self, number: u64) {
         let first = PageId(number.saturating_mul(BLOCK_PAGES));
         let last = PageId(first.0.saturating_add(BLOCK_PAGES - 1));
-        if self.pending.range(first..=last).next().is_none() {
+        if self.pending.from(first).next().is_none_or(|(page, _)| page > last) {
             return;
         }
         let images: Vec<(PageId, PageBase)> = self.map.images(number).collect();
@@ -219,7 +234,7 @@ impl PageIndex {
 
     /// Drops the pending records of a page at or below `lsn`.
     fn drop_up_to(&mut self, page: PageId, lsn: Lsn) {
-        let Some(chain) = self.pending.get_mut(&page) else {
+        let Some(chain) = self.pending.get_mut(page) else {
             return;
         };
         let done = chain.partition_point(|record| record.lsn <= lsn);
@@ -228,14 +243,14 @@ impl PageIndex {
         }
         self.pending_records -= done;
         if chain.is_empty() {
-            self.pending.remove(&page);
+            self.pending.remove(page);
         }
     }
 
     /// Where the first pending record of `page` lies, and how many are pending.
     #[must_use]
     pub fn chain(&self, page: PageId) -> Option<(LogAddress, usize)> {
-        let chain = self.pending.get(&page)?;
+        let chain = self.pending.get(page)?;
         chain.first().map(|record| (record.batch, chain.len()))
     }
 
@@ -257,13 +272,13 @@ impl PageIndex {
         wanted: impl Fn(&[PendingRecord]) -> bool,
     ) -> (Vec<PageId>, Option<PageId>) {
         let mut found = Vec::new();
-        for (looked_at, (page, chain)) in self.pending.range(from..).enumerate() {
+        for (looked_at, (page, chain)) in self.pending.from(from).enumerate() {
             if found.len() == limit || looked_at == SELECT_MAX {
-                return (found, Some(*page));
+                return (found, Some(page));
             }
             let ready = chain.partition_point(|record| record.lsn <= cap);
             if ready > 0 && wanted(&chain[..ready]) {
-                found.push(*page);
+                found.push(page);
             }
         }
         (found, None)
@@ -277,7 +292,8 @@ impl PageIndex {
 
     /// The batches in log files up to `file` that pending records lie in, with their lengths.
     pub fn batches_needed(&self, file: u32) -> BTreeMap<LogAddress, u32> {
-        let needed = self.pending.values().flatten().filter(|record| record.batch.file() <= file);
+        let needed =
+            self.pending.iter().flat_map(|(_, chain)| chain).filter(|record| record.batch.file() <= file);
         needed.map(|record| (record.batch, record.batch_len)).collect()
     }
 
@@ -289,7 +305,7 @@ impl PageIndex {
 
     /// The pages with pending records from `from` on, in order.
     pub fn pending_from(&self, from: PageId) -> impl Iterator<Item = (PageId, &[PendingRecord])> + '_ {
-        self.pending.range(from..).map(|(page, chain)| (*page, &chain[..]))
+        self.pending.from(from).map(|(page, chain)| (page, &chain[..]))
     }
 
     /// Where the images are.
@@ -305,10 +321,10 @@ impl PageIndex {
 
     /// Panics when a rule of the module is broken.
     pub fn check_invariants(&self) {
-        for (page, chain) in &self.pending {
-            assert!(!chain.is_empty(), "{page:?} keeps an empty chain");
+        self.pending.check_invariants();
+        for (page, chain) in self.pending.iter() {
             assert!(chain.windows(2).all(|two| two[0].lsn < two[1].lsn), "{page:?} is out of order");
-            if let Looked::Known(Some(base)) = self.map.get(*page) {
+            if let Looked::Known(Some(base)) = self.map.get(page) {
                 assert!(chain[0].lsn > base.lsn, "{page:?} has records below its base");
             }
         }

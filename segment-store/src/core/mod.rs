@@ -13,6 +13,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod chain;
+mod chains;
 mod coverage;
 mod entry;
 mod image;
