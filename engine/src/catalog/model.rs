@@ -13,7 +13,7 @@ pub const PG_CATALOG: u32 = 11;
 /// The schema that everybody has.
 pub const PUBLIC: u32 = 2200;
 /// The OIDs below are the system's.
-pub const FIRST_USER_OID: u32 = 16_384;
+pub use crate::txn::FIRST_USER_OID;
 
 /// A column of a table.
 #[derive(Debug, Clone)]

@@ -134,7 +134,7 @@ pub(crate) async fn find(
         key::encode(value, table.columns[part.column].ty, part.order, &mut prefix);
     }
     let bound = |p: &Vec<u8>| Bound::Included(p.clone());
-    let mut scan = IndexScan::new(&index.store, bound(&prefix), bound(&prefix), Direction::Forward);
+    let mut scan = IndexScan::new(snapshot, &index.store, bound(&prefix), bound(&prefix), Direction::Forward);
     let (mut entries, mut bytes, mut found) = (RowBatch::new(), Vec::new(), Vec::new());
     while scan.next_batch(system, &mut entries).await? {
         for (id, entry_key) in entries.iter() {

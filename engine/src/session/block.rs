@@ -88,7 +88,7 @@ impl Session {
             return Err(in_failed_block());
         }
         if self.block.txn.is_none() {
-            self.start_transaction()?;
+            self.start_transaction();
         }
         if self.block.state == State::Idle {
             self.block.state = State::Implicit;
@@ -96,18 +96,24 @@ impl Session {
         Ok(())
     }
 
-    fn start_transaction(&mut self) -> SqlResult<()> {
+    fn start_transaction(&mut self) {
         let isolation = match self.isolation() {
             IsolationLevel::RepeatableRead => Isolation::RepeatableRead,
             IsolationLevel::ReadUncommitted | IsolationLevel::ReadCommitted => Isolation::ReadCommitted,
-            IsolationLevel::Serializable => return Err(no_serializable()),
+            IsolationLevel::Serializable => Isolation::Serializable,
         };
-        self.block.txn = Some(match self.context.shared_locks() {
+        let mut txn = match self.context.shared_locks() {
             Some(locks) => self.db.txns.begin_in(locks, isolation),
             None => self.db.txns.begin(isolation),
-        });
+        };
+        // Defaults that are set meanwhile count for the next one.
+        let read_only = self.read_only();
+        (self.block.isolation, self.block.read_only) = (Some(self.isolation()), Some(read_only));
+        if read_only {
+            txn.declare_read_only();
+        }
+        self.block.txn = Some(txn);
         self.context.start_transaction();
-        Ok(())
     }
 
     /// The level of this transaction, or of the next when there is none.
@@ -133,7 +139,7 @@ impl Session {
         self.set_modes(modes)?;
         self.block.state = State::Open;
         if self.block.txn.is_none() {
-            self.start_transaction()?;
+            self.start_transaction();
         }
         Ok(())
     }
@@ -141,9 +147,6 @@ impl Session {
     /// SET TRANSACTION, and the modes of BEGIN: for this transaction only.
     pub(super) fn set_modes(&mut self, modes: TransactionModes) -> SqlResult<()> {
         if let Some(level) = modes.isolation {
-            if level == IsolationLevel::Serializable {
-                return Err(no_serializable());
-            }
             if self.block.used && self.isolation() != level {
                 return Err(SqlError::new(
                     sqlstate::ACTIVE_TRANSACTION,
@@ -173,7 +176,7 @@ impl Session {
             if let Some(txn) = self.block.txn.take() {
                 txn.rollback();
             }
-            self.start_transaction()?;
+            self.start_transaction();
         }
         Ok(())
     }
@@ -301,12 +304,6 @@ fn unknown_outcome(end: End) -> SqlError {
         format!("{why} while a commit was on its way to storage: its outcome is unknown"),
     )
     .hint("It may or may not hold. Reconnect and look before doing it again.")
-}
-
-/// 0A000: giving less than was asked for would be a silent lie.
-pub(super) fn no_serializable() -> SqlError {
-    SqlError::unsupported("transaction isolation level SERIALIZABLE")
-        .hint("REPEATABLE READ gives one snapshot for the transaction.")
 }
 
 /// A level as SHOW spells it.

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::Arc;
 
-use super::block::{State, level_name, level_of, no_serializable};
+use super::block::{State, level_name, level_of};
 use super::portal::{Portal, Statement};
 use super::rows::{self, Formats};
 use super::run::{Ran, Tag, guarded};
 use super::{Failure, Session};
-use crate::sql::{self, Column, IsolationLevel, ParsedStatement, StatementKind, TransactionModes};
+use crate::sql::{self, Column, ParsedStatement, StatementKind, TransactionModes};
 use crate::types::{Datum, SqlError, SqlResult, SqlType, decode_text, oids, sqlstate, text_of};
 use crate::wire::Wire;
 
@@ -112,20 +112,13 @@ impl Session {
             return self.set_modes(modes);
         }
         if let Some(level) = modes.isolation {
-            self.set_default_isolation(level_name(level), false)?;
+            self.settings.set("default_transaction_isolation", Some(level_name(level)), false)?;
         }
         if let Some(read_only) = modes.read_only {
             let value = if read_only { "on" } else { "off" };
             self.settings.set("default_transaction_read_only", Some(value), false)?;
         }
         Ok(())
-    }
-
-    fn set_default_isolation(&mut self, value: &str, local: bool) -> SqlResult<()> {
-        if level_of(value) == Some(IsolationLevel::Serializable) {
-            return Err(no_serializable());
-        }
-        self.settings.set("default_transaction_isolation", Some(value), local)
     }
 
     fn set(&mut self, name: &str, value: Option<&str>, local: bool, wire: &mut Wire) -> SqlResult<Tag> {
@@ -147,7 +140,6 @@ impl Session {
                 let read_only = Some(probe.get(name) == "on");
                 self.set_modes(TransactionModes { isolation: None, read_only })?;
             }
-            ("default_transaction_isolation", Some(value)) => self.set_default_isolation(value, local)?,
             (name, value) => self.settings.set(name, value, local)?,
         }
         Ok(Cow::Borrowed("SET"))

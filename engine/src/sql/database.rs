@@ -57,6 +57,10 @@ impl From<crate::buffer::StorageError> for SqlError {
 
 impl From<crate::txn::TxnError> for SqlError {
     fn from(error: crate::txn::TxnError) -> SqlError {
-        SqlError::new(error.sqlstate(), error.to_string())
+        let said = SqlError::new(error.sqlstate(), error.to_string());
+        match error {
+            crate::txn::TxnError::Dependencies => said.hint("The transaction might succeed if retried."),
+            _ => said,
+        }
     }
 }

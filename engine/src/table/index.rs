@@ -8,7 +8,7 @@ use super::unique::Conflict;
 use super::{RowId, Table};
 use crate::btree::{Edit, Tree};
 use crate::txn::visibility::split;
-use crate::txn::{LockWait, Transaction, TransactionSystem, TxnError};
+use crate::txn::{KeyRange, LockWait, Transaction, TransactionSystem, TxnError};
 
 /// An index's key of one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,12 +86,16 @@ impl TransactionSystem {
             self.note_obsolete(txn, index, table, key, row).await?;
         }
         if !(index.unique && unique_check) {
-            return self.put_entry(index, &entry).await;
+            self.put_entry(index, &entry).await?;
+            return txn.wrote(index.oid, || KeyRange::key(&entry));
         }
         loop {
             let gate = self.unique_gate(index.oid, key).await;
             match self.unique_conflict(txn, index, table, key, row).await? {
-                None => return self.put_entry(index, &entry).await,
+                None => {
+                    self.put_entry(index, &entry).await?;
+                    return txn.wrote(index.oid, || KeyRange::key(&entry));
+                }
                 Some(Conflict::Live(other)) => {
                     return Err(TxnError::UniqueViolation { index: index.oid, row: other.0 });
                 }

@@ -1,20 +1,24 @@
 //! Reading a range of an index.
 
 use std::ops::{Bound, ControlFlow};
+use std::sync::Arc;
 
 use super::index::split_entry;
 use super::{Index, RowBatch};
 use crate::btree::{Direction, Resume, Tree};
-use crate::txn::{TransactionSystem, TxnError};
+use crate::txn::{KeyRange, Snapshot, Tracked, TransactionSystem, TxnError};
 
 /// Entries of an index whose keys lie in a range, in the order of the index or against it. They are hints: fetch each
 /// row with a snapshot taken *before* the scan began, and check its key again.
 pub struct IndexScan {
+    oid: u32,
     tree: Tree,
     direction: Direction,
     from: Option<Bound<Vec<u8>>>,
     /// Where it ends: an entry on the far side is not taken.
     until: Bound<Vec<u8>>,
+    /// Whose reads these are, when that matters.
+    tracked: Option<Arc<Tracked>>,
 }
 
 /// The least byte string above everything that begins with `prefix`; unbounded when there is none.
@@ -33,6 +37,7 @@ impl IndexScan {
     /// `Excluded(p)` nothing that does; so a range over the first columns of a longer key is said with these alone.
     #[must_use]
     pub fn new(
+        snapshot: &Snapshot,
         index: &Index,
         lower: Bound<Vec<u8>>,
         upper: Bound<Vec<u8>>,
@@ -55,7 +60,14 @@ impl IndexScan {
             Direction::Forward => (lower, upper),
             Direction::Backward => (upper, lower),
         };
-        IndexScan { tree: index.tree, direction, from: (!empty).then_some(from), until }
+        IndexScan {
+            oid: index.oid,
+            tree: index.tree,
+            direction,
+            from: (!empty).then_some(from),
+            until,
+            tracked: snapshot.tracked.clone(),
+        }
     }
 
     /// The next entries into `out`, those of one leaf: rows, each with its key. False at the end; a batch may be empty
@@ -69,6 +81,31 @@ impl IndexScan {
             out.clear();
             return Ok(false);
         };
+        let mut resume = self.read_leaf(system, &from, out).await?;
+        if let Some(tracked) = &self.tracked {
+            // Which part of the range is read shows only when it has been: it is entered, and read once more.
+            loop {
+                tracked.reads(self.oid, &self.covered(&from, &resume))?;
+                let before = resume;
+                resume = self.read_leaf(system, &from, out).await?;
+                if resume == before {
+                    break;
+                }
+            }
+        }
+        tokio::task::coop::consume_budget().await;
+        if let Resume::Continue(next) = resume {
+            self.from = Some(next);
+        }
+        Ok(true)
+    }
+
+    async fn read_leaf(
+        &self,
+        system: &TransactionSystem,
+        from: &Bound<Vec<u8>>,
+        out: &mut RowBatch,
+    ) -> Result<Resume, TxnError> {
         let (tree, direction, until) = (self.tree, self.direction, &self.until);
         let within = |entry: &[u8]| match (until, direction) {
             (Bound::Unbounded, _) => true,
@@ -93,11 +130,28 @@ impl IndexScan {
                 })
             })
             .await?;
-        tokio::task::coop::consume_budget().await;
-        if let Resume::Continue(next) = resume {
-            self.from = Some(next);
+        Ok(resume)
+    }
+
+    /// The entries that a leaf was read for, whether they are there or not.
+    fn covered(&self, from: &Bound<Vec<u8>>, resume: &Resume) -> KeyRange {
+        fn slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
+            bound.as_ref().map(Vec::as_slice)
         }
-        Ok(true)
+        let (from, until) = (slice(from), slice(&self.until));
+        // Where the next leaf begins this one ends; what lies behind the range's end is entered by nobody.
+        let to = match resume {
+            Resume::Continue(next) => match slice(next) {
+                Bound::Included(next) if self.direction == Direction::Forward => Bound::Excluded(next),
+                Bound::Excluded(next) if self.direction == Direction::Backward => Bound::Included(next),
+                other => other,
+            },
+            Resume::Done | Resume::Stopped => until,
+        };
+        match self.direction {
+            Direction::Forward => KeyRange::between(from, to).and(&KeyRange::between(from, until)),
+            Direction::Backward => KeyRange::between(to, from).and(&KeyRange::between(until, from)),
+        }
     }
 }
 

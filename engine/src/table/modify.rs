@@ -10,9 +10,7 @@ use crate::mtr::MiniTxn;
 use crate::txn::undo::{Newer, Slot, append, encode};
 use crate::txn::version::Header;
 use crate::txn::visibility::Current;
-use crate::txn::{
-    Isolation, LockWait, Outcome, Own, RowLock, Transaction, TransactionSystem, TxId, TxnError,
-};
+use crate::txn::{KeyRange, LockWait, Outcome, Own, RowLock, Transaction, TransactionSystem, TxId, TxnError};
 
 /// What [`TransactionSystem::lock_row`] found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,9 +79,7 @@ impl TransactionSystem {
                 Head::Committed { lsn, deleted } => {
                     txn.observe(lsn);
                     match (lsn > seen, deleted) {
-                        (true, _) if txn.isolation() == Isolation::RepeatableRead => {
-                            Err(TxnError::Serialization)
-                        }
+                        (true, _) if txn.isolation().keeps_snapshot() => Err(TxnError::Serialization),
                         (_, true) => Ok(LockOutcome::Gone),
                         (true, false) => Ok(LockOutcome::Updated),
                         (false, false) => Ok(LockOutcome::Locked),
@@ -177,7 +173,7 @@ impl TransactionSystem {
                         let entry = None;
                         table.shared.garbage.add(Candidate { by: change.by, row, entry });
                     }
-                    return Ok(());
+                    return txn.wrote(table.oid, || KeyRange::numbers(row.0..row.0 + 1));
                 }
                 Changed::PageFull => txn.seal_undo(),
                 Changed::Busy(by) => {

@@ -4,7 +4,8 @@ use super::{RowId, Table, row_key};
 use crate::btree::{Edit, RunEntry, Tree};
 use crate::mtr::MiniTxn;
 use crate::txn::version::{HEADER, Header};
-use crate::txn::{Snapshot, Transaction, TransactionSystem, TxnError};
+use crate::txn::visibility::Sight;
+use crate::txn::{KeyRange, Snapshot, Transaction, TransactionSystem, TxnError};
 
 impl TransactionSystem {
     /// Inserts a row. Its index entries come after it ([`TransactionSystem::index_insert`]).
@@ -13,6 +14,7 @@ impl TransactionSystem {
             Header { deleted: false, command: txn.command(), txid: txn.write_id().await?, undo: None };
         let id = table.shared.row_ids.next(self.pool(), &table.tree, 1).await?;
         self.put_new(table, id, &header.join(row)).await?;
+        txn.wrote(table.oid, || KeyRange::numbers(id..id + 1))?;
         txn.inserted(&table.tree, id..id + 1);
         Ok(RowId(id))
     }
@@ -33,6 +35,7 @@ impl TransactionSystem {
         let run: Vec<RunEntry<'_>> =
             keys.iter().zip(&values).map(|(key, value)| (&key[..], &value[..])).collect();
         self.put_run(&table.tree, &run).await?;
+        txn.wrote(table.oid, || KeyRange::numbers(first..first + count))?;
         txn.inserted(&table.tree, first..first + count);
         Ok((first..first + count).map(RowId).collect())
     }
@@ -76,9 +79,12 @@ impl TransactionSystem {
         out: &mut Vec<u8>,
     ) -> Result<bool, TxnError> {
         tokio::task::coop::consume_budget().await;
+        if let Some(tracked) = &snapshot.tracked {
+            tracked.reads(table.oid, &KeyRange::numbers(row.0..row.0 + 1))?;
+        }
         let key = row_key(row.0);
         let mut value = Vec::new();
-        let seen = self
+        let sight = self
             .pool()
             .run(|| {
                 value.clear();
@@ -100,13 +106,16 @@ impl TransactionSystem {
                     }
                 })?;
                 match at_once {
-                    None => Ok(false),
-                    Some(Some(seen)) => Ok(seen),
+                    None => Ok(Sight { seen: false, missed: None }),
+                    Some(Some(seen)) => Ok(Sight { seen, missed: None }),
                     Some(None) => self.visible(snapshot, &table.tree, row.0, &value, out),
                 }
             })
             .await?;
-        Ok(seen)
+        if let (Some(tracked), Some(by)) = (&snapshot.tracked, sight.missed) {
+            tracked.missed(table.oid, by)?;
+        }
+        Ok(sight.seen)
     }
 
     /// A copy of a row's stored value, header and all.

@@ -5,10 +5,11 @@ use std::ops::{Bound, ControlFlow};
 use super::{RowBatch, RowId, Table};
 use crate::btree::{Direction, Resume, Tree};
 use crate::txn::version::Header;
-use crate::txn::{Snapshot, TransactionSystem, TxnError};
+use crate::txn::{KeyRange, Snapshot, TransactionSystem, TxnError};
 
 /// A scan in the order of row ids. It sees what its snapshot sees, whatever happens meanwhile.
 pub struct TableScan {
+    oid: u32,
     tree: Tree,
     snapshot: Snapshot,
     from: Option<Bound<Vec<u8>>>,
@@ -25,7 +26,13 @@ impl TableScan {
     /// From the first row on.
     #[must_use]
     pub fn new(table: &Table, snapshot: Snapshot) -> TableScan {
-        TableScan { tree: table.tree, snapshot, from: Some(Bound::Unbounded), unsettled: Vec::new() }
+        TableScan {
+            oid: table.oid,
+            tree: table.tree,
+            snapshot,
+            from: Some(Bound::Unbounded),
+            unsettled: Vec::new(),
+        }
     }
 
     /// The next rows into `out`, those of one leaf. False at the end; a batch may be empty before it.
@@ -38,6 +45,10 @@ impl TableScan {
             out.clear();
             return Ok(false);
         };
+        let is_tracked = self.snapshot.tracked.is_some();
+        if let (Some(tracked), Bound::Unbounded) = (&self.snapshot.tracked, &from) {
+            tracked.reads(self.oid, &KeyRange::all())?;
+        }
         let (tree, snapshot, unsettled) = (self.tree, &self.snapshot, &mut self.unsettled);
         let resume = system
             .pool()
@@ -52,7 +63,7 @@ impl TableScan {
                     match system.sees_at_once(snapshot, &header) {
                         Some(true) if !header.deleted => out.push(row, bytes),
                         Some(true) => {}
-                        Some(false) if header.undo.is_none() => {}
+                        Some(false) if header.undo.is_none() && !is_tracked => {}
                         _ => {
                             unsettled.push(out.len());
                             out.push(row, value);
@@ -77,11 +88,14 @@ impl TableScan {
         let mut version = Vec::new();
         for at in self.unsettled.drain(..) {
             let (row, value) = out.get(at);
-            let seen = system
+            let sight = system
                 .pool()
                 .run(|| system.visible(&self.snapshot, &self.tree, row.0, value, &mut version))
                 .await?;
-            if seen {
+            if let (Some(tracked), Some(by)) = (&self.snapshot.tracked, sight.missed) {
+                tracked.missed(self.oid, by)?;
+            }
+            if sight.seen {
                 out.replace(at, &version);
             } else {
                 gone.push(at);

@@ -59,7 +59,8 @@ impl Verdict {
 }
 
 impl TransactionSystem {
-    /// The first conflict of `row` having `key` in the index.
+    /// The first conflict of `row` having `key` in the index. A key that its snapshot has in another row is not free for a
+    /// serializable transaction: it is behind whoever freed it.
     pub(super) async fn unique_conflict(
         &self,
         txn: &mut Transaction,
@@ -87,12 +88,33 @@ impl TransactionSystem {
                 })
                 .await?;
             match verdict.conflict {
+                None if txn.is_tracked() && self.sees_key(txn, index, table, other, &value, key).await? => {
+                    return Err(TxnError::Serialization);
+                }
                 None => {}
                 Some(None) => return Ok(Some(Conflict::Live(other))),
                 Some(Some(by)) => return Ok(Some(Conflict::Undecided(by))),
             }
         }
         Ok(None)
+    }
+
+    /// Whether a row has the key in the transaction's snapshot, all of its own changes included.
+    async fn sees_key(
+        &self,
+        txn: &mut Transaction,
+        index: &Index,
+        table: &Table,
+        row: RowId,
+        value: &[u8],
+        key: &[u8],
+    ) -> Result<bool, TxnError> {
+        let mut snapshot = txn.snapshot();
+        snapshot.command = u32::MAX;
+        let mut bytes = Vec::new();
+        let sight =
+            self.pool().run(|| self.visible(&snapshot, &table.tree, row.0, value, &mut bytes)).await?;
+        Ok(sight.seen && index.has_key(&bytes, key))
     }
 
     /// Rows other than `row` that have an entry of exactly this key.

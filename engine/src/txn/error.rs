@@ -13,6 +13,9 @@ pub enum TxnError {
     /// The row was changed by a transaction that this one's snapshot does not see.
     #[error("could not serialize access due to concurrent update")]
     Serialization,
+    /// SERIALIZABLE: committing it could leave something that no serial order gives.
+    #[error("could not serialize access due to read/write dependencies among transactions")]
+    Dependencies,
     /// Waiting would close a cycle of transactions that wait for each other.
     #[error(
         "deadlock detected: this transaction waits for one that waits for it; it was chosen as the victim"
@@ -67,7 +70,7 @@ impl TxnError {
             TxnError::Storage(StorageError::CacheFull { .. }) => "53200",
             TxnError::Storage(StorageError::Corrupt { .. }) => "XX001",
             TxnError::Storage(_) => "58030",
-            TxnError::Serialization => "40001",
+            TxnError::Serialization | TxnError::Dependencies => "40001",
             TxnError::Deadlock => "40P01",
             TxnError::UniqueViolation { .. } => "23505",
             TxnError::LockTimeout | TxnError::LockNotAvailable => "55P03",
@@ -81,7 +84,11 @@ impl TxnError {
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,
-            TxnError::Serialization | TxnError::Deadlock | TxnError::LockTimeout | TxnError::LockNotAvailable
+            TxnError::Serialization
+                | TxnError::Dependencies
+                | TxnError::Deadlock
+                | TxnError::LockTimeout
+                | TxnError::LockNotAvailable
         )
     }
 }

@@ -18,8 +18,10 @@ impl fmt::Display for TxId {
     }
 }
 
-/// How a transaction sees others. SERIALIZABLE is missing on purpose: a level that is not implemented is refused by the
-/// session, never given under another's name.
+/// Oids below belong to the catalog's own tables, as in PostgreSQL.
+pub const FIRST_USER_OID: u32 = 16_384;
+
+/// How a transaction sees others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum Isolation {
@@ -29,6 +31,17 @@ pub enum Isolation {
     /// Each statement sees what was committed when the first statement began; a write to a row that someone changed
     /// since fails with 40001.
     RepeatableRead,
+    /// As REPEATABLE READ, and what is committed is as if transactions had run one after another: what would not be fails
+    /// with 40001.
+    Serializable,
+}
+
+impl Isolation {
+    /// Whether one snapshot serves the whole transaction.
+    #[must_use]
+    pub fn keeps_snapshot(self) -> bool {
+        self != Isolation::ReadCommitted
+    }
 }
 
 /// Who holds or awaits locks: a transaction from its first step on, whether it writes or not. Not durable.

@@ -13,6 +13,8 @@ pub(crate) struct Metrics {
     pub(crate) lock_waits: IntCounter,
     pub(crate) waiting: IntGauge,
     pub(crate) deadlocks: IntCounter,
+    pub(crate) serializable_refused: IntCounter,
+    pub(crate) serializable_kept: IntGauge,
     pub(crate) undo_pages: IntGauge,
     pub(crate) oldest_snapshot_lag: IntGauge,
     pub(crate) oldest_snapshot_age: Gauge,
@@ -50,6 +52,14 @@ impl Metrics {
                 "Transactions that wait for a lock or for another's end, as the last background pass saw it",
             ),
             deadlocks: counter("sextant_engine_deadlocks_total", "Waits refused because they closed a cycle"),
+            serializable_refused: counter(
+                "sextant_engine_serializable_refused_total",
+                "Steps of SERIALIZABLE transactions refused for read/write dependencies",
+            ),
+            serializable_kept: gauge(
+                "sextant_engine_serializable_kept",
+                "SERIALIZABLE transactions that run or that one that runs may still have missed, when the last one began",
+            ),
             undo_pages: gauge("sextant_engine_undo_pages", "Undo pages that this engine knows"),
             oldest_snapshot_lag: gauge(
                 "sextant_engine_oldest_snapshot_lag_bytes",

@@ -11,6 +11,7 @@
 //! | [`version`] | the header of every stored row version |
 //! | `undo` | older versions as deltas in pages of their own; reclaiming them |
 //! | `visibility` | which version a reader sees |
+//! | `ssi` | SERIALIZABLE: who read what, who missed whose write, who must give way |
 //! | `lock` | row and table locks that wait; deadlocks |
 //! | `advisory` | locks of sessions on numbers |
 //! | `savepoint`, `own` | subtransactions: what is taken back alone, and what belongs to the transaction |
@@ -38,6 +39,7 @@ mod metrics;
 mod own;
 mod savepoint;
 mod snapshot;
+mod ssi;
 mod states;
 mod system;
 mod transaction;
@@ -48,12 +50,13 @@ pub(crate) mod visibility;
 pub use advisory::{Advisory, Scope, SessionLocks};
 pub use attached::Attached;
 pub use error::TxnError;
-pub use id::{Isolation, Owner, TxId};
+pub use id::{FIRST_USER_OID, Isolation, Owner, TxId};
 pub(crate) use lock::LockKey;
 pub use lock::{LockWait, RowLock, TableLock};
 pub(crate) use metrics::METRICS;
 pub(crate) use own::Own;
 pub use snapshot::Snapshot;
+pub(crate) use ssi::{KeyRange, Tracked};
 pub use states::Outcome;
 pub use system::TransactionSystem;
 pub use transaction::Transaction;

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use sextant_redo::Lsn;
 use sextant_volume::LogStore;
 
-use super::Own;
+use super::{Own, Tracked};
 
 /// What a statement sees. Cheap to clone; keep a clone for as long as something reads with it.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Snapshot {
     pub(crate) own: Own,
     /// ... in commands below this one.
     pub command: u32,
+    /// Whose reads these are, when that matters (SERIALIZABLE).
+    pub(crate) tracked: Option<Arc<Tracked>>,
     /// Held, not read.
     pub(super) _pin: Arc<Pin>,
 }

@@ -13,6 +13,7 @@ use super::ages::Ages;
 use super::commit_table::CommitTable;
 use super::lock::LockManager;
 use super::snapshot::{Horizon, Pin, Snapshots};
+use super::ssi::{Serializable, Tracked};
 use super::undo::UndoSpace;
 use super::{Isolation, Owner, SessionLocks, Transaction, TxnError};
 use crate::btree::Tree;
@@ -29,6 +30,7 @@ pub struct TransactionSystem {
     pub(crate) locks: LockManager,
     pub(crate) undo: UndoSpace,
     snapshots: Arc<Snapshots>,
+    serializable: Arc<Serializable>,
     pub(super) ages: Mutex<Ages>,
     unique_gates: Vec<tokio::sync::Mutex<()>>,
     hasher: RandomState,
@@ -52,6 +54,7 @@ impl TransactionSystem {
             locks: LockManager::new(),
             undo,
             snapshots: Arc::default(),
+            serializable: Serializable::new(),
             ages: Mutex::default(),
             unique_gates: (0..UNIQUE_GATES).map(|_| tokio::sync::Mutex::new(())).collect(),
             hasher: RandomState::new(),
@@ -115,6 +118,19 @@ impl TransactionSystem {
 
     pub(super) fn pin(&self) -> Arc<Pin> {
         self.snapshots.take(&**self.pool.store())
+    }
+
+    /// The snapshot of a serializable transaction.
+    pub(super) fn pin_serializable(&self, read_only: bool) -> (Arc<Pin>, Option<Arc<Tracked>>) {
+        self.serializable.begin(read_only, || {
+            let pin = self.pin();
+            (pin.lsn, pin)
+        })
+    }
+
+    /// To be called where an index is dropped, behind the lock that keeps everybody else out of its table.
+    pub(crate) fn index_goes(&self, index: u32, table: u32) {
+        self.serializable.index_goes(index, table);
     }
 
     pub(crate) fn horizon(&self) -> Horizon {

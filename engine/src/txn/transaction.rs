@@ -13,8 +13,8 @@ use super::savepoint::Savepoint;
 use super::snapshot::Pin;
 use super::undo::Slot;
 use super::{
-    Attached, Isolation, LockKey, LockWait, METRICS, Own, Owner, RowLock, SessionLocks, Snapshot, TableLock,
-    TransactionSystem, TxId, TxnError,
+    Attached, Isolation, KeyRange, LockKey, LockWait, METRICS, Own, Owner, RowLock, SessionLocks, Snapshot,
+    TableLock, Tracked, TransactionSystem, TxId, TxnError,
 };
 use crate::btree::Tree;
 
@@ -34,6 +34,8 @@ pub struct Transaction {
     pub(super) savepoints: Vec<Savepoint>,
     command: u32,
     pin: Option<Arc<Pin>>,
+    read_only: bool,
+    tracked: Option<Arc<Tracked>>,
     /// Modes gained, in that order.
     pub(super) locks: Vec<Taken>,
     undo: Option<Slot>,
@@ -60,6 +62,8 @@ impl Transaction {
             savepoints: Vec::new(),
             command: 0,
             pin: None,
+            read_only: false,
+            tracked: None,
             locks: Vec::new(),
             undo: None,
             observed: Lsn::ZERO,
@@ -94,13 +98,20 @@ impl Transaction {
         self.lock_timeout = timeout;
     }
 
+    /// Says, before its first statement, that it will write nothing. Nothing holds it to that; a serializable transaction
+    /// gets by with fewer conflicts then.
+    pub fn declare_read_only(&mut self) {
+        self.read_only = true;
+    }
+
     /// Starts a statement: what the ones before wrote becomes visible, and under READ COMMITTED what others committed.
     /// To be called before each statement, and between parts of one that must see what the part before did.
     pub fn begin_statement(&mut self) {
         // 4 billion commands: a session that got there has other troubles; it stops seeing its own newest changes.
         self.command = self.command.saturating_add(1);
-        if self.isolation == Isolation::ReadCommitted || self.pin.is_none() {
-            self.pin = Some(self.system.pin());
+        match self.isolation {
+            Isolation::ReadCommitted => self.pin = Some(self.system.pin()),
+            Isolation::RepeatableRead | Isolation::Serializable => _ = self.pinned(),
         }
     }
 
@@ -117,13 +128,20 @@ impl Transaction {
         let own = self.own.clone();
         let command = self.command;
         let pin = self.pinned().clone();
-        Snapshot { lsn: pin.lsn, own, command, _pin: pin }
+        Snapshot { lsn: pin.lsn, own, command, tracked: self.tracked.clone(), _pin: pin }
     }
 
     /// The registration that keeps older versions in place while this transaction works.
     pub(crate) fn pinned(&mut self) -> &Arc<Pin> {
-        let system = &self.system;
-        self.pin.get_or_insert_with(|| system.pin())
+        let (system, tracked) = (&self.system, &mut self.tracked);
+        self.pin.get_or_insert_with(|| match self.isolation {
+            Isolation::ReadCommitted | Isolation::RepeatableRead => system.pin(),
+            Isolation::Serializable => {
+                let (pin, begun) = system.pin_serializable(self.read_only);
+                *tracked = begun;
+                pin
+            }
+        })
     }
 
     /// Whose versions are its own.
@@ -141,6 +159,25 @@ impl Transaction {
 
     pub(crate) fn lock_timeout(&self) -> Option<Duration> {
         self.lock_timeout
+    }
+
+    /// Whether its reads and writes matter to others (SERIALIZABLE).
+    pub(crate) fn is_tracked(&self) -> bool {
+        self.tracked.is_some()
+    }
+
+    /// After it has written in these keys of a table or an index.
+    pub(crate) fn wrote(&self, relation: u32, range: impl FnOnce() -> KeyRange) -> Result<(), TxnError> {
+        match &self.tracked {
+            None => Ok(()),
+            Some(tracked) => tracked.wrote(relation, &range()),
+        }
+    }
+
+    /// After it has taken all that there was from a table and its indexes (DROP, TRUNCATE): whoever has read any of it
+    /// missed that.
+    pub(crate) fn emptied(&self, relations: impl IntoIterator<Item = u32>) -> Result<(), TxnError> {
+        relations.into_iter().try_for_each(|relation| self.wrote(relation, KeyRange::all))
     }
 
     pub(crate) fn observe(&mut self, commit: Lsn) {
@@ -166,6 +203,7 @@ impl Transaction {
         if self.active.is_none() {
             let top = commits.start(self.system.pool(), self.owner).await?;
             self.own.begin(top.id);
+            self.writes_as(top.id);
             self.active = Some(top.clone());
             if self.savepoints.is_empty() {
                 return Ok(top.id);
@@ -173,12 +211,19 @@ impl Transaction {
         }
         let sub = commits.start(self.system.pool(), self.owner).await?;
         self.own.push(sub.id);
+        self.writes_as(sub.id);
         self.subs.push(sub.clone());
         let id = sub.id;
         if let Some(savepoint) = self.savepoints.last_mut() {
             savepoint.id = Some(sub);
         }
         Ok(id)
+    }
+
+    fn writes_as(&self, id: TxId) {
+        if let Some(tracked) = &self.tracked {
+            tracked.writes_as(id);
+        }
     }
 
     /// The undo page to append to.
@@ -278,8 +323,14 @@ impl Transaction {
     pub async fn commit(mut self) -> Result<Lsn, TxnError> {
         let system = self.system.clone();
         let store = system.pool().store();
+        if let Some(tracked) = &self.tracked {
+            tracked.prepare()?;
+        }
         let Some(active) = self.active.clone() else {
             let observed = self.observed;
+            if let Some(tracked) = self.tracked.take() {
+                tracked.committed(None);
+            }
             self.finish();
             // What it showed to its client must not be taken back by a crash.
             if observed > store.vdl() {
@@ -319,6 +370,12 @@ impl Transaction {
         }
         for sub in self.subs.drain(..) {
             system.commits.end(&sub);
+        }
+        // The snapshot is let go behind it: `ssi` knows who may still miss whose writes.
+        match (self.tracked.take(), commit) {
+            (Some(tracked), Some(lsn)) => tracked.committed(Some(lsn)),
+            (Some(tracked), None) => tracked.rolled_back(),
+            (None, _) => {}
         }
         self.pin = None;
         if let (Some(mut attached), Some(lsn)) = (self.attached.take(), commit) {

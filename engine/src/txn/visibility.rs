@@ -21,6 +21,15 @@ pub(crate) struct Current<'a> {
     pub(crate) row: Cow<'a, [u8]>,
 }
 
+/// What a snapshot makes of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sight {
+    /// It sees a version, which is not a deletion.
+    pub(crate) seen: bool,
+    /// Who made of the version that it sees, or of nothing, the next one, which it does not see.
+    pub(crate) missed: Option<TxId>,
+}
+
 impl TransactionSystem {
     /// What became of a transaction.
     pub(crate) fn outcome(&self, id: TxId) -> Step<Outcome> {
@@ -40,10 +49,6 @@ impl TransactionSystem {
     pub(crate) fn sees_at_once(&self, snapshot: &Snapshot, header: &Header) -> Option<bool> {
         let outcome = self.commits.known(header.txid)?;
         Some(Self::decide(snapshot, header, outcome))
-    }
-
-    fn sees(&self, snapshot: &Snapshot, header: &Header) -> Step<bool> {
-        Ok(Self::decide(snapshot, header, self.outcome(header.txid)?))
     }
 
     /// Goes from a version to the one before: `row` becomes its bytes. `None` when there is none.
@@ -68,7 +73,7 @@ impl TransactionSystem {
         })
     }
 
-    /// The version that the snapshot sees, into `out`. False when it sees none.
+    /// The version that the snapshot sees, into `out`.
     pub(crate) fn visible(
         &self,
         snapshot: &Snapshot,
@@ -76,17 +81,22 @@ impl TransactionSystem {
         row_id: u64,
         value: &[u8],
         out: &mut Vec<u8>,
-    ) -> Step<bool> {
+    ) -> Step<Sight> {
         let (mut header, row) = split(tree, value)?;
         out.clear();
         out.extend_from_slice(row);
+        let mut missed = None;
         loop {
-            if self.sees(snapshot, &header)? {
-                return Ok(!header.deleted);
+            let outcome = self.outcome(header.txid)?;
+            if Self::decide(snapshot, &header, outcome) {
+                return Ok(Sight { seen: !header.deleted, missed });
+            }
+            if outcome != Outcome::Aborted && !snapshot.own.contains(header.txid) {
+                missed = Some(header.txid);
             }
             match self.older(tree, row_id, &header, out)? {
                 Some(older) => header = older,
-                None => return Ok(false),
+                None => return Ok(Sight { seen: false, missed }),
             }
         }
     }

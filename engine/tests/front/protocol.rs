@@ -177,8 +177,12 @@ async fn the_block_is_open_failed_and_over() {
     assert_eq!((said[0].text().as_str(), state(&said).as_str()), ("ROLLBACK", "I"));
     let (tags, said) = raw.ask(&query("commit")).await;
     assert_eq!((tags.as_str(), said[0].field('C').as_deref()), ("NCZ", Some("25P01")));
-    let (_, said) = raw.ask(&query("begin isolation level serializable")).await;
-    assert_eq!((said[0].field('C').as_deref(), state(&said).as_str()), (Some("0A000"), "I"));
+    let (_, said) = raw.ask(&query("begin isolation level serializable; show transaction_isolation")).await;
+    assert_eq!(&said[2].body[6..], b"serializable");
+    let (_, said) =
+        raw.ask(&query("set default_transaction_read_only = on; show transaction_read_only")).await;
+    assert_eq!(&said[2].body[6..], b"off", "a default counts for the next transaction");
+    assert_eq!(raw.ask(&query("rollback")).await.0, "CSZ");
     let (_, said) =
         raw.ask(&query("begin isolation level repeatable read, read only; show transaction_isolation")).await;
     assert_eq!(&said[2].body[6..], b"repeatable read");

@@ -249,6 +249,7 @@ impl Catalog {
 
     /// Gives a table and its indexes new, empty trees; the old ones go when the transaction commits.
     pub async fn truncate(&self, txn: &mut Transaction, table: &TableInfo) -> SqlResult<()> {
+        txn.emptied(relations(table))?;
         let mut changed = copy(table);
         let tree = self.fresh_tree(txn, table.store.tree).await?;
         changed.store = self.system.table(table.oid, tree);
@@ -289,6 +290,7 @@ impl Catalog {
 
     /// Removes a table with its indexes and the sequences that go with its columns.
     pub async fn drop_table(&self, txn: &mut Transaction, table: &TableInfo) -> SqlResult<()> {
+        txn.emptied(relations(table))?;
         let view = self.view(Some(txn));
         for index in &table.indexes {
             self.drop_index_rows(txn, index).await?;
@@ -329,6 +331,7 @@ impl Catalog {
         table: &TableInfo,
         index: &IndexInfo,
     ) -> SqlResult<()> {
+        self.system.index_goes(index.oid, table.oid);
         self.drop_index_rows(txn, index).await?;
         let mut changed = copy(table);
         changed.indexes.retain(|i| i.oid != index.oid);
@@ -417,6 +420,11 @@ fn name_taken(error: SqlError, name: &str) -> SqlError {
         return SqlError::new(sqlstate::DUPLICATE_TABLE, format!("relation \"{name}\" already exists"));
     }
     error
+}
+
+/// A table and its indexes, by oid.
+fn relations(table: &TableInfo) -> impl Iterator<Item = u32> {
+    table.indexes.iter().map(|index| index.oid).chain([table.oid])
 }
 
 fn copy(table: &TableInfo) -> TableInfo {

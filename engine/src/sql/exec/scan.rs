@@ -258,7 +258,7 @@ impl IndexState {
                 return Ok(false);
             };
             let direction = if access.backward { Direction::Backward } else { Direction::Forward };
-            self.current = Some(IndexScan::new(&access.index.store, lower, upper, direction));
+            self.current = Some(IndexScan::new(cx.snapshot, &access.index.store, lower, upper, direction));
         }
     }
 }

@@ -7,6 +7,7 @@ mod errors;
 mod expressions;
 mod plans;
 mod queries;
+mod serializable;
 mod workloads;
 
 use std::sync::Arc;

@@ -47,7 +47,7 @@ async fn check(bed: &Bed, index: &Index) {
     let rows = bed.scan(&snapshot).await;
     let keys: BTreeSet<u8> = rows.iter().map(|(_, row)| row[0]).collect();
     assert_eq!(keys.len(), rows.len(), "no key twice: {rows:?}");
-    let mut scan = IndexScan::new(index, Bound::Unbounded, Bound::Unbounded, Direction::Forward);
+    let mut scan = IndexScan::new(&bed.now(), index, Bound::Unbounded, Bound::Unbounded, Direction::Forward);
     let mut entries = BTreeSet::new();
     let mut batch = RowBatch::new();
     while scan.next_batch(&bed.system, &mut batch).await.unwrap() {

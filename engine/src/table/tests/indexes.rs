@@ -18,7 +18,7 @@ async fn range(
     upper: Bound<Vec<u8>>,
     direction: Direction,
 ) -> Vec<(u8, RowId)> {
-    let mut scan = IndexScan::new(index, lower, upper, direction);
+    let mut scan = IndexScan::new(&bed.now(), index, lower, upper, direction);
     let mut batch = RowBatch::new();
     let mut found = Vec::new();
     while scan.next_batch(&bed.system, &mut batch).await.unwrap() {

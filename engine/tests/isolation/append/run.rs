@@ -227,6 +227,16 @@ async fn repeatable_read_holds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn serializable_holds() {
+    holds("serializable", Level::Serializable, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serializable_holds_when_the_engine_is_killed() {
+    holds("serializable", Level::Serializable, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn read_committed_holds_when_the_engine_is_killed() {
     holds("read committed", Level::ReadCommitted, 3).await;
 }
