@@ -180,7 +180,7 @@ enum State {
 }
 
 /// Starts a statement. Nothing happens before the first [`Execution::next_batch`], which locks the tables and takes the
-/// snapshot ([`Transaction::begin_statement`] is called there). `params` have the types of [`Prepared::parameters`] or
+/// snapshot ([`Transaction::begin_statement`] is called there); a snapshot that is kept is taken first. `params` have the types of [`Prepared::parameters`] or
 /// are NULL.
 #[must_use]
 pub fn execute(
@@ -247,6 +247,11 @@ impl Execution {
     }
 
     async fn start(&mut self, txn: &mut Transaction) -> SqlResult<Option<RowBatch>> {
+        // Not for LOCK TABLE, so that a block can begin with it and see what it waited for; nor for DDL, whose snapshot
+        // must have every change of the catalog.
+        if matches!(self.prepared.task, Task::Query(_) | Task::Change(_)) {
+            txn.keep_snapshot();
+        }
         self.lock_tables(txn).await?;
         // A lock that was waited for may have let a change of the catalog through.
         while self.prepared.is_stale(&self.db, Some(txn)) {

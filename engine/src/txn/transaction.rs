@@ -131,6 +131,14 @@ impl Transaction {
         Snapshot { lsn: pin.lsn, own, command, tracked: self.tracked.clone(), _pin: pin }
     }
 
+    /// Takes the snapshot of a level that keeps one for the whole transaction: before anything is waited for, so that what
+    /// was waited for is not in it.
+    pub(crate) fn keep_snapshot(&mut self) {
+        if self.isolation.keeps_snapshot() {
+            self.pinned();
+        }
+    }
+
     /// The registration that keeps older versions in place while this transaction works.
     pub(crate) fn pinned(&mut self) -> &Arc<Pin> {
         let (system, tracked) = (&self.system, &mut self.tracked);
