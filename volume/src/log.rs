@@ -4,6 +4,10 @@
 //! A batch is submitted at its first record and keeps filling until the sender takes it. Taking takes everything that
 //! was logged, so what has been taken is always a prefix of the volume's log that ends at a consistency point: whole
 //! mini-transactions are appended under the lock.
+//!
+//! A round costs six requests, six flushes and six answers whatever is in it, so what nobody waits for gathers: most
+//! records are of transactions that have not committed yet. The log is [`Log::due`] when somebody waits for a record in it
+//! or when much has gathered; the sender takes the rest after a moment.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -18,6 +22,8 @@ use crate::space::Space;
 
 /// A batch over this size is closed and another one opened. Well below what a segment accepts.
 const BATCH_BYTES: usize = 512 * 1024;
+/// Log that goes out although nobody waits for it. Bytes.
+const GATHERED_BYTES: u64 = 64 * 1024;
 
 pub(crate) struct Log {
     inner: Mutex<Inner>,
@@ -29,10 +35,12 @@ pub(crate) struct Log {
     wake: Wake,
 }
 
-/// Wakes the sender at most once between two takes.
-#[derive(Default)]
+/// What the sender goes by, between two takes.
 struct Wake {
-    pending: AtomicBool,
+    /// Next LSN at the last take.
+    taken: AtomicU64,
+    /// Somebody waits for a record above.
+    wanted: AtomicBool,
     notify: Notify,
 }
 
@@ -95,7 +103,11 @@ impl Log {
             next: AtomicU64::new(next.0),
             epoch,
             geometry,
-            wake: Wake::default(),
+            wake: Wake {
+                taken: AtomicU64::new(next.0),
+                wanted: AtomicBool::new(false),
+                notify: Notify::new(),
+            },
         }
     }
 
@@ -131,36 +143,61 @@ impl Log {
             !mtr.is_empty() && mtr.max_log_bytes() as u64 <= reservation.bytes,
             "the reservation covers the mini-transaction"
         );
-        let (lsn, bytes) = {
+        let (lsn, gathered, bytes) = {
             let mut inner = self.inner.lock();
             let before = inner.next;
+            let gathered = before.since(Lsn(self.wake.taken.load(SeqCst)));
             inner.append(self.geometry, self.epoch, mtr);
             self.next.store(inner.next.0, SeqCst);
             let lsn = inner.last;
             on_lsn(lsn);
-            (lsn, inner.next.since(before))
+            (lsn, gathered, inner.next.since(before))
         };
         self.space.settle(&reservation, bytes);
         METRICS.log_bytes.inc_by(bytes);
         METRICS.mtrs.inc();
-        self.wake_sender();
+        if gathered == 0 || (gathered < GATHERED_BYTES && gathered + bytes >= GATHERED_BYTES) {
+            self.look_again();
+        }
         lsn
     }
 
-    fn wake_sender(&self) {
-        if !self.wake.pending.swap(true, SeqCst) {
-            self.wake.notify.notify_one();
+    /// Somebody waits for `lsn`.
+    pub(crate) fn want(&self, lsn: Lsn) {
+        if lsn.0 >= self.wake.taken.load(SeqCst) && !self.wake.wanted.swap(true, SeqCst) {
+            self.look_again();
         }
     }
 
-    /// Resolves when something was logged since the last take.
+    /// Has whoever waits in [`Log::logged`] look at the log.
+    pub(crate) fn look_again(&self) {
+        self.wake.notify.notify_one();
+    }
+
+    /// Resolves when the first record since the last take was logged, and when what was logged has become due.
     pub(crate) async fn logged(&self) {
         self.wake.notify.notified().await;
     }
 
+    /// True when there is something to take.
+    pub(crate) fn has_more(&self) -> bool {
+        self.gathered() > 0
+    }
+
+    /// True when what was logged is not to wait for more.
+    pub(crate) fn due(&self) -> bool {
+        self.wake.wanted.load(SeqCst) || self.gathered() >= GATHERED_BYTES
+    }
+
+    fn gathered(&self) -> u64 {
+        let taken = Lsn(self.wake.taken.load(SeqCst));
+        self.next_lsn().since(taken)
+    }
+
     /// Takes everything that was logged; `None` when there is nothing.
     pub(crate) fn take(&self) -> Option<Round> {
-        self.wake.pending.store(false, SeqCst);
+        // Before the lock: whoever wants a record has logged it before, so it is taken now.
+        self.wake.wanted.store(false, SeqCst);
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
         for group in std::mem::take(&mut inner.open) {
@@ -168,6 +205,7 @@ impl Log {
         }
         let mut batches = std::mem::take(&mut inner.full);
         batches.sort_unstable_by_key(|b| b.start.first);
+        self.wake.taken.store(inner.next.0, SeqCst);
         (!batches.is_empty()).then_some(Round { batches, last: inner.last })
     }
 }

@@ -93,6 +93,7 @@ impl LogStore for Volume {
     }
 
     fn durable(&self, lsn: Lsn) -> BoxFuture<'_, Result<(), VolumeError>> {
+        self.shared.log.want(lsn);
         Box::pin(self.shared.commits.durable(lsn))
     }
 

@@ -266,8 +266,10 @@ impl Driver {
         let mut count = 0u32;
         let mut lost = self.lost.subscribe();
         loop {
+            let gather_until = self.core.borrow().gathers_until();
             tokio::select! {
                 () = shared.log.logged() => self.pump(),
+                () = until(gather_until) => self.pump(),
                 command = commands.recv() => match command {
                     Some(Command::Close { reply }) => return self.close(reply).await,
                     Some(command) => self.obey(command),
@@ -313,7 +315,7 @@ impl Driver {
             let mut core = self.core.borrow_mut();
             let Some(tracker) = core.tracker.as_ref().filter(|_| !core.stopped) else { return };
             let (vcl, vdl) = (tracker.vcl(), tracker.vdl());
-            while core.rounds.pop_front_if(|last| *last <= vcl).is_some() {}
+            core.on_the_way.take_if(|last| *last <= vcl);
             (vcl, vdl)
         };
         shared.vcl.fetch_max(vcl.0, SeqCst);
@@ -322,6 +324,10 @@ impl Driver {
             shared.log.space.advance(vdl);
         }
         self.pump();
+        if self.core.borrow().gathers_until().is_some() {
+            // `serve` sleeps without that time: a round was on the way.
+            shared.log.look_again();
+        }
     }
 
     /// The volume is lost to this instance, or closed: nothing is sent any more, and everybody who waits is told.
@@ -346,5 +352,13 @@ impl Driver {
         }
         self.lost.send_replace(Some(error));
         self.changed.notify_waiters();
+    }
+}
+
+/// Resolves at that time; never without one.
+async fn until(at: Option<std::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }

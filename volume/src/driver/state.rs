@@ -242,8 +242,10 @@ pub(crate) struct Core {
     pub(crate) tracker: Option<Tracker>,
     /// All truncation ranges, in the opening's final list.
     pub(crate) ranges: Vec<TruncationRange>,
-    /// Last LSN of each round that is not durable as a whole.
-    pub(crate) rounds: VecDeque<Lsn>,
+    /// Last LSN of the round that is not durable as a whole.
+    pub(crate) on_the_way: Option<Lsn>,
+    /// When what nobody waits for goes out; set while something gathers.
+    pub(crate) gather_until: Option<Instant>,
     pub(crate) retained_bytes: usize,
     /// Nothing is sent any more.
     pub(crate) stopped: bool,
@@ -259,7 +261,8 @@ impl Core {
             nodes: Vec::new(),
             tracker: None,
             ranges: Vec::new(),
-            rounds: VecDeque::new(),
+            on_the_way: None,
+            gather_until: None,
             retained_bytes: 0,
             stopped: false,
             next_request: 1,

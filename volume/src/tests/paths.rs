@@ -35,6 +35,28 @@ async fn what_is_committed_is_on_six_copies_and_can_be_read() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_waits_for_gathers_and_goes_out_all_the_same() {
+    let cluster = Cluster::start().await;
+    let (volume, _) = cluster.open("a").await.expect("opens");
+    let mut writer = Writer::new(&volume);
+    writer.commit(&[1], b"a").await.expect("durable");
+    let before = cluster.nodes[0].appends();
+    let mut last = Lsn::ZERO;
+    for n in 0..200u64 {
+        last = writer.write(&[1], &n.to_le_bytes()).await.expect("logged");
+    }
+    eventually("nobody waits, and it is durable", || volume.vdl() >= last).await;
+    let batches = cluster.nodes[0].appends() - before;
+    assert!(batches <= 20, "{batches} batches for 200 records that nobody waited for");
+
+    // More than gathers: it goes out before the time is up, and in the end all of it.
+    for n in 0..2000u64 {
+        last = writer.write(&[2], &[n as u8; 100]).await.expect("logged");
+    }
+    eventually("much log is durable too", || volume.vdl() >= last).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_writers_share_batches() {
     let cluster = Cluster::start().await;
     for node in &cluster.nodes {
