@@ -39,7 +39,7 @@ fn compare(
     load: &dyn Workload,
     peers: &[Box<dyn Peer>],
 ) -> Result<Report, BenchError> {
-    let (rounds, seconds) = if args.quick { (3, 5) } else { (5, 20) };
+    let (rounds, seconds) = args.rounds();
     eprintln!("{}: loading ...", load.title());
     for peer in peers {
         load.load(&peer.target())?;
@@ -52,9 +52,15 @@ fn compare(
             side.rounds.push(measured);
         }
     }
+    let mut checks = Vec::new();
+    for peer in peers {
+        let checked =
+            load.check(&peer.target()).map_err(|e| BenchError::Peer(format!("{}: {e}", peer.name())))?;
+        checks.extend(checked.map(|what| format!("{}: {what}", peer.name())));
+    }
     let figures = figures(name, args.clients, &sides);
-    let title = format!("{}, rounds of {seconds} s", load.title());
-    Ok(Report { name: name.short(), title, cores: cores(), sides, figures })
+    let title = format!("{}, {rounds} rounds of {seconds} s", load.title());
+    Ok(Report { name: name.short(), title, cores: cores(), sides, checks, figures })
 }
 
 fn measure(load: &dyn Workload, peer: &dyn Peer, seconds: u32) -> Result<Round, BenchError> {
@@ -80,7 +86,7 @@ fn measure(load: &dyn Workload, peer: &dyn Peer, seconds: u32) -> Result<Round, 
 fn figures(name: BenchName, clients: u32, sides: &[Side]) -> Vec<Figure> {
     let [ours, quorum, alone] = sides else { return Vec::new() };
     let short = name.short();
-    let ratio = |other: &Side| paired_ratio(&ours.tps(), &other.tps());
+    let ratio = |other: &Side| paired_ratio(&ours.rate(), &other.rate());
     let one = if clients == 1 { "_one_client" } else { "" };
     let mut figures = vec![
         Figure::new(format!("{short}{one}_vs_pg_quorum"), ratio(quorum), "ratio"),
@@ -89,6 +95,11 @@ fn figures(name: BenchName, clients: u32, sides: &[Side]) -> Vec<Figure> {
         Figure::new(format!("{short}_p99_ms"), ours.percentile_ms(0.99), "ms"),
         Figure::new(format!("{short}_cpu_us_per_txn"), ours.cpu_us().values().sum(), "us"),
     ];
+    if name == BenchName::Tpcc {
+        let per_min = |side: &Side| side.rate().median() * 60.0;
+        figures.push(Figure::new("tpcc_new_orders_per_min", per_min(ours), "1/min"));
+        figures.push(Figure::new("tpcc_pg_quorum_new_orders_per_min", per_min(quorum), "1/min"));
+    }
     if ours.log_bytes() > 1.0 {
         figures.push(Figure::new(format!("{short}_redo_bytes_per_txn"), ours.log_bytes(), "bytes"));
         figures.push(Figure::new(format!("{short}_pg_wal_bytes_per_txn"), alone.log_bytes(), "bytes"));

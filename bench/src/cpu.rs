@@ -5,7 +5,7 @@ use std::fs;
 
 /// Clock ticks a second in `/proc`: fixed by the kernel's interface on every architecture that we run on.
 const TICKS: f64 = 100.0;
-/// The load generators: children of this process that have been waited for.
+/// The load generators: this process and its children that have been waited for.
 const CLIENT: &str = "client";
 
 /// A process and what it is.
@@ -20,8 +20,8 @@ pub struct Process {
 /// Processor seconds by role.
 pub type Seconds = BTreeMap<String, f64>;
 
-/// What the processes, their descendants (PostgreSQL forks a backend a connection) and this process's finished children
-/// have used so far.
+/// What the processes, their descendants (PostgreSQL forks a backend a connection) and this process with its finished
+/// children have used so far.
 #[must_use]
 pub fn used(processes: &[Process]) -> Seconds {
     let stats: Vec<Stat> = all_stats();
@@ -30,7 +30,7 @@ pub fn used(processes: &[Process]) -> Seconds {
         *seconds.entry(process.role.clone()).or_default() += tree(&stats, process.pid);
     }
     let own = stats.iter().find(|stat| stat.pid == std::process::id());
-    seconds.insert(CLIENT.to_owned(), own.map_or(0.0, |stat| stat.children / TICKS));
+    seconds.insert(CLIENT.to_owned(), own.map_or(0.0, |stat| (stat.own + stat.children) / TICKS));
     seconds
 }
 

@@ -4,7 +4,8 @@
 //! | module | idea |
 //! | --- | --- |
 //! | [`peer`] | systems under test: a Sextant cluster, PostgreSQL with the same quorum, PostgreSQL alone |
-//! | [`workload`] | the loads: pgbench and sysbench, unmodified |
+//! | [`workload`] | the loads: pgbench and sysbench, unmodified; TPC-C's transactions, our own |
+//! | `sql` | the client of our own loads |
 //! | [`compare`] | one load on all peers, round about |
 //! | `device` | one storage node beside fio on its device: appends, pages, restart |
 //! | [`cpu`] | where the processor's time goes, by role of process |
@@ -21,6 +22,7 @@ mod name;
 pub mod peer;
 pub mod report;
 pub mod rounds;
+mod sql;
 pub mod workload;
 
 use std::path::PathBuf;
@@ -49,6 +51,21 @@ pub struct BenchArgs {
     /// Rows of each.
     #[arg(long, default_value_t = 100_000)]
     pub rows: u32,
+    /// Warehouses of tpcc.
+    #[arg(long, default_value_t = 1)]
+    pub warehouses: u32,
+    /// Fewer items than the 100,000 of the standard; the report says so.
+    #[arg(long)]
+    pub items: Option<u32>,
+    /// Fewer customers of a district than the 3,000 of the standard; the report says so.
+    #[arg(long)]
+    pub customers: Option<u32>,
+    /// Rounds of each load on each side. Default 5, with --quick 3.
+    #[arg(long)]
+    pub rounds: Option<u32>,
+    /// Seconds of each round of a load. Default 20, with --quick 5.
+    #[arg(long)]
+    pub round_seconds: Option<u32>,
     /// Seconds of updates over which `pages` measures write and space amplification. Default 600, with --quick 20.
     #[arg(long)]
     pub seconds: Option<u32>,
@@ -61,6 +78,14 @@ pub struct BenchArgs {
     /// Writes the same with plots as one HTML file.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+}
+
+impl BenchArgs {
+    /// How many rounds of a load, and how many seconds each.
+    fn rounds(&self) -> (u32, u32) {
+        let (rounds, seconds) = if self.quick { (3, 5) } else { (5, 20) };
+        (self.rounds.unwrap_or(rounds).max(1), self.round_seconds.unwrap_or(seconds).max(1))
+    }
 }
 
 /// Runs benchmarks to their end. `sextant` is the binary that runs the cluster.

@@ -28,6 +28,8 @@ pub enum BenchName {
     SelectRandomPoints,
     /// sysbench: sums over ten ranges of a secondary index.
     SelectRandomRanges,
+    /// The five transactions of TPC-C, without think time.
+    Tpcc,
     /// All loads above on the same servers.
     All,
     /// One storage node: log appends beside fio.
@@ -83,6 +85,7 @@ impl BenchName {
             Some(script) => script.trim_start_matches("oltp_").trim_start_matches("select_random_"),
             None if self == BenchName::Tpcb => "tpcb",
             None if self == BenchName::Select => "select",
+            None if self == BenchName::Tpcc => "tpcc",
             None if self == BenchName::Append => "append",
             None if self == BenchName::Pages => "pages",
             None if self == BenchName::NodeRestart => "node_restart",
@@ -98,10 +101,10 @@ mod tests {
     #[test]
     fn all_stands_for_every_load_once() {
         let loads = BenchName::All.loads();
-        assert_eq!(loads.len(), 12);
+        assert_eq!(loads.len(), 13);
         let mut names: Vec<_> = loads.iter().map(|load| load.short()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 12, "figures of two loads would have one name");
+        assert_eq!(names.len(), 13, "figures of two loads would have one name");
     }
 }

@@ -8,7 +8,7 @@ use crate::BenchError;
 use crate::cpu::Seconds;
 use crate::peer::Peer;
 use crate::rounds::Series;
-use crate::workload::Measured;
+use crate::workload::{Measured, percentile_ms};
 
 /// Above this spread between rounds a figure is marked as taken on a noisy machine.
 const NOISY: f64 = 0.25;
@@ -52,6 +52,36 @@ impl Side {
     #[must_use]
     pub fn tps(&self) -> Series {
         self.series(|round| round.measured.tps)
+    }
+
+    /// What the side is compared by; see [`Measured::rate`].
+    #[must_use]
+    pub fn rate(&self) -> Series {
+        self.series(|round| round.measured.rate())
+    }
+
+    /// A line for each kind of transaction, where there are several, and one for what was aborted.
+    fn details(&self) -> Vec<String> {
+        let first = self.rounds.first().map_or(&[][..], |round| &round.measured.parts);
+        let line = |(n, name): (usize, &'static str)| {
+            let of = |figure: &dyn Fn(&crate::workload::Part) -> f64| {
+                self.series(|round| round.measured.parts.get(n).map_or(0.0, figure)).median()
+            };
+            let [p50, p90, p99] =
+                [0.5, 0.9, 0.99].map(|share| of(&|part| percentile_ms(&part.latencies, share)));
+            let per_min = of(&|part| part.per_s * 60.0);
+            format!("{}, {name}: {per_min:.0} a minute, p50 {p50:.1} p90 {p90:.1} p99 {p99:.1} ms", self.name)
+        };
+        let mut lines: Vec<String> = first.iter().map(|part| part.name).enumerate().map(line).collect();
+        let mut aborts = std::collections::BTreeMap::new();
+        for (code, count) in self.rounds.iter().flat_map(|round| &round.measured.aborts) {
+            *aborts.entry(code).or_insert(0) += count;
+        }
+        if !aborts.is_empty() {
+            let counts: Vec<String> = aborts.iter().map(|(code, count)| format!("{code} {count}")).collect();
+            lines.push(format!("{}, aborted and tried again, by SQLSTATE: {}", self.name, counts.join(", ")));
+        }
+        lines
     }
 
     /// Median over the rounds of the latency that `share` of the transactions did not exceed.
@@ -113,11 +143,24 @@ pub struct Report {
     pub cores: usize,
     /// Ours first.
     pub sides: Vec<Side>,
+    /// What was found when the load was over, by side.
+    pub checks: Vec<String>,
     /// The summary.
     pub figures: Vec<Figure>,
 }
 
 impl Report {
+    /// Lines below the table: kinds of transactions, aborts, checks, and what makes the figures doubtful.
+    #[must_use]
+    pub fn remarks(&self) -> Vec<String> {
+        let details = self.sides.iter().flat_map(Side::details);
+        let noisy =
+            self.sides.iter().filter(|side| side.tps().spread() > NOISY).map(|side| {
+                format!("noisy: rounds of {} differ by more than {:.0} %", side.name, NOISY * 100.0)
+            });
+        details.chain(self.checks.iter().cloned()).chain(noisy).collect()
+    }
+
     /// Prints the table, warnings, and the result lines.
     pub fn print(&self) {
         println!("\n{} ({} cores)", self.title, self.cores);
@@ -146,9 +189,7 @@ impl Report {
                 side.cpu_us().iter().map(|(role, us)| format!("{role} {us:.0}")).collect();
             println!("  processor us a transaction, {}: {}", side.name, parts.join(", "));
         }
-        for side in self.sides.iter().filter(|side| side.tps().spread() > NOISY) {
-            println!("  noisy: rounds of {} differ by more than {:.0} %", side.name, NOISY * 100.0);
-        }
+        self.remarks().iter().for_each(|line| println!("  {line}"));
         println!();
         for figure in &self.figures {
             println!("result {} {:.3} {}", figure.name, figure.value, figure.unit);

@@ -1,11 +1,12 @@
 //! The peer is what it claims to be: six copies, and a commit that waits for four. Skipped where PostgreSQL is not
 //! installed.
 
+use clap::{Args, FromArgMatches};
+use sextant_bench::BenchArgs;
 use sextant_bench::BenchError;
 use sextant_bench::peer::{Peer, Postgres, Replication};
 use sextant_bench::workload::Workload;
 use sextant_bench::workload::pgbench::{Pgbench, Script};
-use sextant_bench::{BenchArgs, BenchName};
 
 #[test]
 fn a_commit_of_the_quorum_peer_waits_for_three_standbys() {
@@ -19,18 +20,9 @@ fn a_commit_of_the_quorum_peer_waits_for_three_standbys() {
     let setting = postgres.sql("show synchronous_standby_names").expect("query");
     assert_eq!(setting.trim(), "ANY 3 (s1,s2,s3,s4,s5)");
 
-    let args = BenchArgs {
-        name: BenchName::Tpcb,
-        quick: true,
-        clients: 2,
-        scale: 1,
-        tables: 1,
-        rows: 1,
-        seconds: None,
-        gib: None,
-        json: None,
-        html: None,
-    };
+    let words = ["bench", "tpcb", "--clients", "2", "--scale", "1"];
+    let matches = BenchArgs::augment_args(clap::Command::new("bench")).get_matches_from(words);
+    let args = BenchArgs::from_arg_matches(&matches).expect("what clap accepted");
     let pgbench = Pgbench::new(Script::TpcB, &args).expect("pgbench comes with the server");
     pgbench.load(&postgres.target()).expect("pgbench -i");
     let measured = pgbench.run(&postgres.target(), 2).expect("pgbench");

@@ -60,6 +60,9 @@ fn section(out: &mut String, report: &Report) {
         );
     }
     out.push_str("</table>");
+    for remark in report.remarks() {
+        let _ = write!(out, "<p class=c>{}</p>", escaped(&remark));
+    }
     figure(
         out,
         &throughput(report),
@@ -144,13 +147,21 @@ mod tests {
             rounds: vec![round.clone()],
         };
         let sides = vec![side("one"), side("two")];
-        let report = Report { name: "x", title: "x & y".into(), cores: 2, sides, figures: Vec::new() };
+        let report = Report {
+            name: "x",
+            title: "x & y".into(),
+            cores: 2,
+            sides,
+            checks: vec!["all is > well".into()],
+            figures: Vec::new(),
+        };
         let page = page(&[report]);
         assert!(
             page.contains("one")
                 && page.contains("two")
                 && page.contains("a &lt; b")
                 && page.contains("x &amp; y")
+                && page.contains("all is &gt; well")
         );
         for tag in ["svg", "figure", "table", "g"] {
             let opened =

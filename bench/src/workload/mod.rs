@@ -1,12 +1,16 @@
-//! Loads: unmodified programs that everybody has, and what they report.
+//! Loads: unmodified programs that everybody has and one that follows a standard, and what they report.
 //!
 //! | module | idea |
 //! | --- | --- |
 //! | [`pgbench`] | TPC-B and select-only of PostgreSQL's own pgbench |
 //! | [`sysbench`] | the `oltp_*` and `select_random_*` scripts of sysbench |
+//! | [`tpcc`] | the five transactions of TPC-C |
 
 pub mod pgbench;
 pub mod sysbench;
+pub mod tpcc;
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
@@ -36,21 +40,47 @@ pub struct Measured {
     pub by_second: Vec<f64>,
     /// Latencies: upper bound in milliseconds, transactions up to it and above the bound before. Perhaps a sample.
     pub latencies: Vec<(f64, u64)>,
+    /// Its kinds of transactions, where it has several. The first is the one by which it is compared.
+    pub parts: Vec<Part>,
+    /// Transactions that were aborted and tried again, by SQLSTATE, where the load counts them.
+    pub aborts: BTreeMap<String, u64>,
+}
+
+/// One kind of transaction of a load that has several.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Part {
+    /// How it is called.
+    pub name: &'static str,
+    /// So many a second.
+    pub per_s: f64,
+    /// As those of the load.
+    pub latencies: Vec<(f64, u64)>,
 }
 
 impl Measured {
     /// The latency that `share` of the transactions did not exceed, in milliseconds.
     #[must_use]
     pub fn percentile_ms(&self, share: f64) -> f64 {
-        let total: u64 = self.latencies.iter().map(|(_, count)| count).sum();
-        let wanted = (total as f64 * share).ceil() as u64;
-        let mut seen = 0;
-        let reached = self.latencies.iter().find(|(_, count)| {
-            seen += count;
-            seen >= wanted
-        });
-        reached.map_or(0.0, |(bound, _)| *bound)
+        percentile_ms(&self.latencies, share)
     }
+
+    /// What it is compared by: its first kind of transactions a second, or all of them.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        self.parts.first().map_or(self.tps, |part| part.per_s)
+    }
+}
+
+/// The latency that `share` of those in the buckets did not exceed.
+pub(crate) fn percentile_ms(latencies: &[(f64, u64)], share: f64) -> f64 {
+    let total: u64 = latencies.iter().map(|(_, count)| count).sum();
+    let wanted = (total as f64 * share).ceil() as u64;
+    let mut seen = 0;
+    let reached = latencies.iter().find(|(_, count)| {
+        seen += count;
+        seen >= wanted
+    });
+    reached.map_or(0.0, |(bound, _)| *bound)
 }
 
 /// A load that can be put on any server that speaks PostgreSQL's protocol.
@@ -61,6 +91,10 @@ pub trait Workload {
     fn load(&self, target: &Target) -> Result<(), BenchError>;
     /// Runs it for so many seconds.
     fn run(&self, target: &Target, seconds: u32) -> Result<Measured, BenchError>;
+    /// After the last round: whether the database is as it must be after such a load, where the load can tell.
+    fn check(&self, _: &Target) -> Result<Option<String>, BenchError> {
+        Ok(None)
+    }
 }
 
 /// The load that `name` stands for.
@@ -69,6 +103,7 @@ pub fn of(name: BenchName, args: &BenchArgs) -> Result<Box<dyn Workload>, BenchE
     Ok(match name {
         BenchName::Tpcb => Box::new(pgbench::Pgbench::new(Script::TpcB, args)?),
         BenchName::Select => Box::new(pgbench::Pgbench::new(Script::SelectOnly, args)?),
+        BenchName::Tpcc => Box::new(tpcc::Tpcc::new(args)),
         script => Box::new(sysbench::Sysbench::new(script, args)?),
     })
 }

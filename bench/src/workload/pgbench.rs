@@ -86,7 +86,7 @@ fn parse(output: &Output) -> Result<Measured, BenchError> {
         latency_ms: number("mean latency", "latency average =")?,
         failed: number("failed transactions", "number of failed transactions:")? as u64,
         by_second,
-        latencies: Vec::new(),
+        ..Measured::default()
     })
 }
 

@@ -74,6 +74,7 @@ fn parse(output: &Output) -> Result<Measured, BenchError> {
         failed: 0,
         by_second: lines().filter_map(interval).collect(),
         latencies: lines().filter_map(bucket).collect(),
+        ..Measured::default()
     })
 }
 
