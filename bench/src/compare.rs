@@ -7,30 +7,36 @@ use crate::cpu::{self, Seconds};
 use crate::peer::{Peer, Postgres, Replication, SextantCluster, Written};
 use crate::report::{Figure, Report, Round, Side};
 use crate::rounds::paired_ratio;
+use crate::run::Section;
 use crate::workload::{self, Workload};
 use crate::{BenchArgs, BenchError, BenchName};
 
-/// Runs what was asked for and prints each load's report when it is done.
-pub fn run(args: &BenchArgs, sextant: &Path) -> Result<Vec<Report>, BenchError> {
-    let loads = args.name.loads();
+/// Puts the loads on the peers and prints each report when it is done.
+pub fn run(
+    args: &BenchArgs,
+    names: &[BenchName],
+    sextant: &Path,
+    sections: &mut Vec<Section>,
+) -> Result<(), BenchError> {
     // What is missing on this machine is said before anything is started.
-    let loads: Vec<(BenchName, Box<dyn Workload>)> = loads
-        .into_iter()
-        .map(|name| Ok((name, workload::of(name, args)?)))
-        .collect::<Result<_, BenchError>>()?;
+    let load = |name: &BenchName| Ok((*name, workload::of(*name, args)?));
+    let loads: Vec<(BenchName, Box<dyn Workload>)> =
+        names.iter().map(load).collect::<Result<_, BenchError>>()?;
+    if loads.is_empty() {
+        return Ok(());
+    }
     eprintln!("starting Sextant, PostgreSQL quorum and PostgreSQL alone ...");
     let peers: Vec<Box<dyn Peer>> = vec![
         Box::new(SextantCluster::start(sextant)?),
         Box::new(Postgres::start(Replication::Quorum)?),
         Box::new(Postgres::start(Replication::Alone)?),
     ];
-    let mut reports = Vec::new();
     for (name, load) in &loads {
         let report = compare(args, *name, load.as_ref(), &peers)?;
         report.print();
-        reports.push(report);
+        sections.push(Section::Load(report));
     }
-    Ok(reports)
+    Ok(())
 }
 
 fn compare(
@@ -44,23 +50,36 @@ fn compare(
     for peer in peers {
         load.load(&peer.target())?;
     }
-    let mut sides: Vec<Side> = peers.iter().map(|peer| Side::of(peer.as_ref())).collect();
-    for round in 1..=rounds {
-        for (peer, side) in peers.iter().zip(&mut sides) {
-            let measured = measure(load, peer.as_ref(), seconds)?;
-            eprintln!("round {round}/{rounds} {:<24} {:>8.0} tps", side.name, measured.measured.tps);
-            side.rounds.push(measured);
-        }
-    }
+    let mut sides: Vec<(&dyn Peer, Side)> =
+        peers.iter().map(|peer| (peer.as_ref(), Side::of(peer.as_ref()))).collect();
+    alternate(load, &mut sides, rounds, seconds)?;
     let mut checks = Vec::new();
     for peer in peers {
         let checked =
             load.check(&peer.target()).map_err(|e| BenchError::Peer(format!("{}: {e}", peer.name())))?;
         checks.extend(checked.map(|what| format!("{}: {what}", peer.name())));
     }
+    let sides: Vec<Side> = sides.into_iter().map(|(_, side)| side).collect();
     let figures = figures(name, args.clients, &sides);
     let title = format!("{}, {rounds} rounds of {seconds} s", load.title());
-    Ok(Report { name: name.short(), title, cores: cores(), sides, checks, figures })
+    Ok(Report { name: name.short(), title, sides, checks, figures })
+}
+
+/// Rounds of a load on all sides by turns.
+pub(crate) fn alternate(
+    load: &dyn Workload,
+    sides: &mut [(&dyn Peer, Side)],
+    rounds: u32,
+    seconds: u32,
+) -> Result<(), BenchError> {
+    for round in 1..=rounds {
+        for (peer, side) in &mut *sides {
+            let measured = measure(load, *peer, seconds)?;
+            eprintln!("round {round}/{rounds} {:<24} {:>8.0} tps", side.name, measured.measured.tps);
+            side.rounds.push(measured);
+        }
+    }
+    Ok(())
 }
 
 fn measure(load: &dyn Workload, peer: &dyn Peer, seconds: u32) -> Result<Round, BenchError> {
@@ -108,8 +127,4 @@ fn figures(name: BenchName, clients: u32, sides: &[Side]) -> Vec<Figure> {
         figures.push(Figure::new(format!("{short}_requests_per_txn"), requests, "requests"));
     }
     figures
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }

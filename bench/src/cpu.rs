@@ -1,10 +1,9 @@
 //! Where the processor's time goes: the seconds that processes have used, by role, read from `/proc` around a run.
 
 use std::collections::BTreeMap;
-use std::fs;
 
-/// Clock ticks a second in `/proc`: fixed by the kernel's interface on every architecture that we run on.
-const TICKS: f64 = 100.0;
+use crate::process::{self, Stat, TICKS};
+
 /// The load generators: this process and its children that have been waited for.
 const CLIENT: &str = "client";
 
@@ -24,7 +23,7 @@ pub type Seconds = BTreeMap<String, f64>;
 /// children have used so far.
 #[must_use]
 pub fn used(processes: &[Process]) -> Seconds {
-    let stats: Vec<Stat> = all_stats();
+    let stats = process::all();
     let mut seconds = Seconds::new();
     for process in processes {
         *seconds.entry(process.role.clone()).or_default() += tree(&stats, process.pid);
@@ -43,50 +42,15 @@ pub fn between(before: &Seconds, after: &Seconds) -> Seconds {
     after.iter().map(less).collect()
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Stat {
-    pid: u32,
-    parent: u32,
-    /// Ticks of its own.
-    own: f64,
-    /// Ticks of children that it has waited for.
-    children: f64,
-}
-
 fn tree(stats: &[Stat], pid: u32) -> f64 {
     let own = stats.iter().find(|stat| stat.pid == pid);
     let below: f64 = stats.iter().filter(|stat| stat.parent == pid).map(|stat| tree(stats, stat.pid)).sum();
     below + own.map_or(0.0, |stat| (stat.own + stat.children) / TICKS)
 }
 
-fn all_stats() -> Vec<Stat> {
-    let Ok(folder) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = folder.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter_map(|pid| parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)).collect()
-}
-
-/// Fields behind the name in parentheses, which may hold anything: state, parent, ...; 11 to 14 are the times.
-fn parse(pid: u32, stat: &str) -> Option<Stat> {
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok();
-    Some(Stat {
-        pid,
-        parent: fields.get(1)?.parse().ok()?,
-        own: ticks(11)? + ticks(12)?,
-        children: ticks(13)? + ticks(14)?,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_stat_line_is_read_whatever_the_name() {
-        let line = "42 (a) b (c) S 7 42 42 0 -1 4194560 100 0 0 0 150 50 30 20 20 0 1 0 12345";
-        let stat = parse(42, line).expect("complete");
-        assert_eq!((stat.pid, stat.parent, stat.own, stat.children), (42, 7, 200.0, 50.0));
-    }
 
     #[test]
     fn work_is_seen() {

@@ -9,26 +9,38 @@
 //! | [`compare`] | one load on all peers, round about |
 //! | `device` | one storage node beside fio on its device: appends, pages, restart |
 //! | [`cpu`] | where the processor's time goes, by role of process |
+//! | `restart` | crashes under load: time to the first commit, beside PostgreSQL's |
+//! | `growth` | the same working set in more and more data |
+//! | [`machine`] | what it all runs on, and whether others use it |
+//! | `process` | processes as `/proc` shows them |
 //! | [`rounds`] | medians, spread, paired ratios |
-//! | [`report`] | the text on the terminal, `result NAME VALUE UNIT` lines, the JSON file |
+//! | [`report`], [`table`] | the text on the terminal, `result NAME VALUE UNIT` lines |
+//! | [`run`](mod@run) | one call: benchmarks one after the other, then the JSON file |
 //! | [`html`] | the same with plots, in one file |
 
 mod command;
 pub mod compare;
 pub mod cpu;
 mod device;
+mod growth;
 pub mod html;
+pub mod machine;
 mod name;
 pub mod peer;
+mod process;
 pub mod report;
+mod restart;
 pub mod rounds;
+pub mod run;
 mod sql;
+pub mod table;
 pub mod workload;
 
 use std::path::PathBuf;
 
 pub use command::BenchError;
 pub use name::BenchName;
+pub use run::run;
 
 /// What to measure and where to write it.
 #[derive(Debug, Clone, clap::Args)]
@@ -72,6 +84,10 @@ pub struct BenchArgs {
     /// GiB of pages with which `node_restart` starts a node. Default 10, with --quick 1.
     #[arg(long)]
     pub gib: Option<u32>,
+    /// Sizes in MiB, with commas between them. restart: log written before the kill (default 64,1024; --quick 16,64).
+    /// growth: data beside the working set (default 1024,4096; --quick 64,256).
+    #[arg(long, value_delimiter = ',')]
+    pub mib: Vec<u32>,
     /// Writes configuration and every round as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -83,19 +99,11 @@ pub struct BenchArgs {
 impl BenchArgs {
     /// How many rounds of a load, and how many seconds each.
     fn rounds(&self) -> (u32, u32) {
-        let (rounds, seconds) = if self.quick { (3, 5) } else { (5, 20) };
+        let (rounds, seconds) = match (self.quick, self.name) {
+            (true, BenchName::All) => (3, 3),
+            (true, _) => (3, 5),
+            (false, _) => (5, 20),
+        };
         (self.rounds.unwrap_or(rounds).max(1), self.round_seconds.unwrap_or(seconds).max(1))
     }
-}
-
-/// Runs benchmarks to their end. `sextant` is the binary that runs the cluster.
-pub fn run(args: &BenchArgs, sextant: &std::path::Path) -> Result<(), BenchError> {
-    if args.name.is_of_device() {
-        return device::run(args, sextant);
-    }
-    let reports = compare::run(args, sextant)?;
-    if let Some(file) = &args.json {
-        report::write_json(&reports, file)?;
-    }
-    args.html.as_deref().map_or(Ok(()), |file| html::write(&reports, file))
 }

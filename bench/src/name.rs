@@ -30,7 +30,7 @@ pub enum BenchName {
     SelectRandomRanges,
     /// The five transactions of TPC-C, without think time.
     Tpcc,
-    /// All loads above on the same servers.
+    /// Everything, one after the other.
     All,
     /// One storage node: log appends beside fio.
     Append,
@@ -38,6 +38,10 @@ pub enum BenchName {
     Pages,
     /// One storage node: start after a kill.
     NodeRestart,
+    /// Crashes under load: time to the first commit.
+    Restart,
+    /// The same working set in more and more data.
+    Growth,
 }
 
 impl BenchName {
@@ -47,15 +51,19 @@ impl BenchName {
         matches!(self, BenchName::Append | BenchName::Pages | BenchName::NodeRestart)
     }
 
-    /// The loads that it stands for.
+    /// True when it puts a load on all peers.
     #[must_use]
-    pub fn loads(self) -> Vec<BenchName> {
+    pub fn is_load(self) -> bool {
+        let other = matches!(self, BenchName::All | BenchName::Restart | BenchName::Growth);
+        !other && !self.is_of_device()
+    }
+
+    /// The benchmarks that it stands for.
+    #[must_use]
+    pub fn parts(self) -> Vec<BenchName> {
         use clap::ValueEnum;
         match self {
-            BenchName::All => {
-                let sql = |name: &BenchName| *name != BenchName::All && !name.is_of_device();
-                Self::value_variants().iter().copied().filter(sql).collect()
-            }
+            BenchName::All => Self::value_variants().iter().copied().filter(|name| *name != self).collect(),
             one => vec![one],
         }
     }
@@ -89,6 +97,8 @@ impl BenchName {
             None if self == BenchName::Append => "append",
             None if self == BenchName::Pages => "pages",
             None if self == BenchName::NodeRestart => "node_restart",
+            None if self == BenchName::Restart => "restart",
+            None if self == BenchName::Growth => "growth",
             None => "all",
         }
     }
@@ -99,12 +109,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_stands_for_every_load_once() {
-        let loads = BenchName::All.loads();
-        assert_eq!(loads.len(), 13);
-        let mut names: Vec<_> = loads.iter().map(|load| load.short()).collect();
+    fn all_stands_for_everything_once() {
+        let parts = BenchName::All.parts();
+        assert_eq!(parts.iter().filter(|name| name.is_load()).count(), 13);
+        let mut names: Vec<_> = parts.iter().map(|load| load.short()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 13, "figures of two loads would have one name");
+        assert_eq!(names.len(), 18, "figures of two benchmarks would have one name");
     }
 }

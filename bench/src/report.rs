@@ -1,10 +1,8 @@
-//! What a benchmark leaves behind: text for people, `result NAME VALUE UNIT` lines for scripts, JSON for both.
-
-use std::path::Path;
+//! What a load on several sides leaves behind: text for people, `result NAME VALUE UNIT` lines for scripts, JSON for
+//! both.
 
 use serde::Serialize;
 
-use crate::BenchError;
 use crate::cpu::Seconds;
 use crate::peer::Peer;
 use crate::rounds::Series;
@@ -139,8 +137,6 @@ pub struct Report {
     pub name: &'static str,
     /// What was run.
     pub title: String,
-    /// Processors of the machine.
-    pub cores: usize,
     /// Ours first.
     pub sides: Vec<Side>,
     /// What was found when the load was over, by side.
@@ -163,7 +159,7 @@ impl Report {
 
     /// Prints the table, warnings, and the result lines.
     pub fn print(&self) {
-        println!("\n{} ({} cores)", self.title, self.cores);
+        println!("\n{}", self.title);
         for side in &self.sides {
             println!("  {}", side.configuration);
         }
@@ -195,11 +191,4 @@ impl Report {
             println!("result {} {:.3} {}", figure.name, figure.value, figure.unit);
         }
     }
-}
-
-/// Writes the runs as JSON.
-pub fn write_json(reports: &[Report], file: &Path) -> Result<(), BenchError> {
-    let what = format!("cannot write {}", file.display());
-    let text = serde_json::to_string_pretty(reports).map_err(|e| BenchError::Peer(e.to_string()))?;
-    std::fs::write(file, text + "\n").map_err(BenchError::io(what))
 }

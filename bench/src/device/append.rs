@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::fio::Fio;
 use super::node::{Node, Settings};
 use super::percentile;
-use super::table::Table;
 use super::writer::{Load, Run, Writer};
 use crate::rounds::{Series, paired_ratio};
+use crate::table::Table;
 use crate::{BenchArgs, BenchError};
 
 /// Bytes that the log adds in front of a batch: a batch of "4 KiB" fills a block together with them.

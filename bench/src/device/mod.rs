@@ -8,7 +8,6 @@
 //! | [`writer`] | a volume's writer in small: batches of records that the node must chain and index |
 //! | [`fio`] | the device's own figures |
 //! | [`append`], [`pages`], [`restart`] | the benchmarks |
-//! | [`table`] | what they leave behind |
 
 mod append;
 mod client;
@@ -16,25 +15,20 @@ mod fio;
 mod node;
 mod pages;
 mod restart;
-mod table;
 mod writer;
 
 use std::path::Path;
 
+use crate::table::Table;
 use crate::{BenchArgs, BenchError, BenchName};
 
 /// Runs the benchmark that `args` names to its end.
-pub(crate) fn run(args: &BenchArgs, sextant: &Path) -> Result<(), BenchError> {
-    if args.html.is_some() {
-        return Err(BenchError::Peer("this benchmark writes no HTML; use --json".into()));
+pub(crate) fn run(name: BenchName, args: &BenchArgs, sextant: &Path) -> Result<Table, BenchError> {
+    match name {
+        BenchName::Append => append::run(args, sextant),
+        BenchName::Pages => pages::run(args, sextant),
+        _ => restart::run(args, sextant),
     }
-    let table = match args.name {
-        BenchName::Append => append::run(args, sextant)?,
-        BenchName::Pages => pages::run(args, sextant)?,
-        _ => restart::run(args, sextant)?,
-    };
-    table.print();
-    args.json.as_deref().map_or(Ok(()), |file| table.write_json(file))
 }
 
 /// Figures that lie in a sorted list: the one that `share` of them do not exceed.

@@ -13,9 +13,9 @@ use super::client::Client;
 use super::fio::Fio;
 use super::node::{Node, Settings};
 use super::percentile;
-use super::table::Table;
 use super::writer::{Load, Writer, epochs};
 use crate::rounds::{Series, paired_ratio};
+use crate::table::Table;
 use crate::{BenchArgs, BenchError};
 
 const SETTINGS: Settings =

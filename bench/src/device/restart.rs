@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::node::{Metrics, Node, Settings};
-use super::table::Table;
 use super::writer::{Load, Writer};
 use crate::rounds::Series;
+use crate::table::Table;
 use crate::{BenchArgs, BenchError};
 
 const SETTINGS: Settings =

@@ -7,7 +7,9 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::BenchError;
-use crate::report::{Report, Side};
+use crate::report::{Figure, Report, Side};
+use crate::run::{Run, Section};
+use crate::table::Table;
 use svg::{Bars, Lines};
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:1080px;margin:2em auto;padding:0 1em;color:#222}\
@@ -16,32 +18,51 @@ td:first-child,th:first-child{text-align:left}figure{display:inline-block;margin
 figcaption{font-size:13px;color:#555}p.c{color:#555;font-size:13px;margin:.1em 0}";
 
 /// Writes the file.
-pub fn write(reports: &[Report], file: &Path) -> Result<(), BenchError> {
+pub fn write(run: &Run, file: &Path) -> Result<(), BenchError> {
     let what = format!("cannot write {}", file.display());
-    std::fs::write(file, page(reports)).map_err(BenchError::io(what))
+    std::fs::write(file, page(run)).map_err(BenchError::io(what))
 }
 
-fn page(reports: &[Report]) -> String {
+fn page(run: &Run) -> String {
     let mut out = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Sextant benchmarks</title>\
          <style>{STYLE}</style><h1>Sextant benchmarks</h1>"
     );
-    if let Some(report) = reports.first() {
-        let _ = write!(
-            out,
-            "<p class=c>{} processors. Alternating rounds of one run; medians.</p>",
-            report.cores
-        );
-        for side in &report.sides {
-            let _ = write!(out, "<p class=c>{}</p>", escaped(&side.configuration));
+    small(&mut out, &run.machine.line());
+    small(&mut out, "Alternating rounds of one run; medians.");
+    for section in &run.sections {
+        match section {
+            Section::Load(report) => load(&mut out, report),
+            Section::Table(table) => rows(&mut out, table),
         }
     }
-    reports.iter().for_each(|report| section(&mut out, report));
     out + "</html>\n"
 }
 
-fn section(out: &mut String, report: &Report) {
+fn small(out: &mut String, text: &str) {
+    let _ = write!(out, "<p class=c>{}</p>", escaped(text));
+}
+
+fn results(out: &mut String, figures: &[Figure]) {
+    out.push_str("<pre>");
+    for figure in figures {
+        let _ = writeln!(out, "result {} {:.3} {}", figure.name, figure.value, figure.unit);
+    }
+    out.push_str("</pre>");
+}
+
+fn rows(out: &mut String, table: &Table) {
+    let _ = write!(out, "<h2>{}</h2>", escaped(table.title));
+    table.configuration.iter().for_each(|line| small(out, line));
+    for row in &table.rows {
+        let _ = write!(out, "<p>{}</p>", escaped(row));
+    }
+    results(out, &table.figures);
+}
+
+fn load(out: &mut String, report: &Report) {
     let _ = write!(out, "<h2>{}</h2>", escaped(&report.title));
+    report.sides.iter().for_each(|side| small(out, &side.configuration));
     out.push_str(
         "<table><tr><th></th><th>tps</th><th>spread</th><th>p50 ms</th><th>p99 ms</th><th>cpu us/txn</th>\
          <th>log B/txn</th></tr>",
@@ -60,9 +81,7 @@ fn section(out: &mut String, report: &Report) {
         );
     }
     out.push_str("</table>");
-    for remark in report.remarks() {
-        let _ = write!(out, "<p class=c>{}</p>", escaped(&remark));
-    }
+    report.remarks().iter().for_each(|remark| small(out, remark));
     figure(
         out,
         &throughput(report),
@@ -70,11 +89,7 @@ fn section(out: &mut String, report: &Report) {
     );
     figure(out, &latencies(report), "share of transactions (%) within a latency (ms, logarithmic)");
     figure(out, &processor(report), "processor microseconds a transaction, by role of process");
-    let _ = write!(out, "<pre>");
-    for figure in &report.figures {
-        let _ = writeln!(out, "result {} {:.3} {}", figure.name, figure.value, figure.unit);
-    }
-    out.push_str("</pre>");
+    results(out, &report.figures);
 }
 
 fn figure(out: &mut String, drawing: &str, caption: &str) {
@@ -128,6 +143,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::Machine;
     use crate::report::Round;
     use crate::workload::Measured;
 
@@ -150,18 +166,22 @@ mod tests {
         let report = Report {
             name: "x",
             title: "x & y".into(),
-            cores: 2,
             sides,
             checks: vec!["all is > well".into()],
             figures: Vec::new(),
         };
-        let page = page(&[report]);
+        let mut table = Table::new("a table");
+        table.row("a > b".into());
+        let machine = Machine { cores: 2, kernel: "6".into(), busy_before: 0.5 };
+        let page = page(&Run { machine, sections: vec![Section::Load(report), Section::Table(table)] });
         assert!(
             page.contains("one")
                 && page.contains("two")
                 && page.contains("a &lt; b")
                 && page.contains("x &amp; y")
                 && page.contains("all is &gt; well")
+                && page.contains("a &gt; b")
+                && page.contains("NOISY")
         );
         for tag in ["svg", "figure", "table", "g"] {
             let opened =

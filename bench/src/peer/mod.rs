@@ -6,7 +6,10 @@ mod sextant;
 pub use postgres::{Postgres, Replication};
 pub use sextant::SextantCluster;
 
-use crate::BenchError;
+use std::process::Command;
+use std::time::Instant;
+
+use crate::command::{self, BenchError};
 use crate::cpu::Process;
 use crate::workload::Target;
 
@@ -40,6 +43,23 @@ pub trait Peer {
     fn processes(&self) -> Result<Vec<Process>, BenchError>;
     /// What it has written so far.
     fn written(&self) -> Result<Written, BenchError>;
+}
+
+/// A database whose server can be killed under load.
+pub trait Crash: Peer {
+    /// The process that clients talk to.
+    fn server(&self) -> Result<u32, BenchError>;
+    /// Puts the database into the state from which the log is counted that a start has to deal with.
+    fn settle(&self) -> Result<(), BenchError>;
+    /// Kills the server; another is on its way when this returns. The moment of the kill.
+    fn crash(&self) -> Result<Instant, BenchError>;
+}
+
+/// Ends processes at once and without a word.
+fn kill(pids: &[u32]) -> Result<Instant, BenchError> {
+    let at = Instant::now();
+    let pids = pids.iter().map(u32::to_string);
+    command::output(Command::new("kill").arg("-KILL").args(pids)).map(|_| at)
 }
 
 /// A block of `count` TCP ports that are free now, so that peers do not meet other servers of the machine.

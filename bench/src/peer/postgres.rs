@@ -8,14 +8,18 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::{Peer, Written, free_ports};
+use super::{Crash, Peer, Written, free_ports};
 use crate::command::{self, BenchError};
 use crate::cpu::Process;
+use crate::process;
 use crate::workload::Target;
 
 const PACKAGE: &str = "postgresql-15";
 const STANDBYS: u16 = 5;
+const PRIMARY: &str = "primary";
 const QUORUM_LIMIT: Duration = Duration::from_secs(30);
+/// How long killed processes may take to be gone.
+const GONE_LIMIT: Duration = Duration::from_secs(30);
 
 /// How many copies a commit waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +73,7 @@ impl Postgres {
     }
 
     fn start_primary(&mut self) -> Result<(), BenchError> {
-        let data = self.folder.path().join("primary");
+        let data = self.folder.path().join(PRIMARY);
         let mut initdb = self.as_user("initdb")?;
         command::output(initdb.arg("-D").arg(&data).args(["-A", "trust", "-U", "postgres"]))?;
         let settings = format!(
@@ -179,7 +183,7 @@ impl Peer for Postgres {
                 .map_err(BenchError::io(format!("cannot read {}", file.display())))?;
             let pid = text.lines().next().and_then(|line| line.trim().parse().ok());
             let pid = pid.ok_or_else(|| BenchError::Peer(format!("no process id in {}", file.display())))?;
-            let role = if data.ends_with("primary") { "primary" } else { "standbys" };
+            let role = if data.ends_with(PRIMARY) { PRIMARY } else { "standbys" };
             Ok(Process { role: role.to_owned(), pid })
         };
         self.clusters.iter().map(process).collect()
@@ -190,6 +194,36 @@ impl Peer for Postgres {
         let log_bytes =
             bytes.trim().parse().map_err(|_| BenchError::Peer(format!("no WAL position: {bytes}")))?;
         Ok(Written { log_bytes, requests: None })
+    }
+}
+
+impl Crash for Postgres {
+    fn server(&self) -> Result<u32, BenchError> {
+        let primary = self.processes()?.into_iter().find(|process| process.role == PRIMARY);
+        primary.map(|process| process.pid).ok_or_else(|| BenchError::Peer("PostgreSQL has no primary".into()))
+    }
+
+    fn settle(&self) -> Result<(), BenchError> {
+        self.sql("checkpoint").map(|_| ())
+    }
+
+    fn crash(&self) -> Result<Instant, BenchError> {
+        let pids = process::tree(self.server()?);
+        let at = super::kill(&pids)?;
+        // While one of them is on its way out the memory that they shared keeps a new server from starting.
+        while pids.iter().any(|pid| process::of(*pid).is_some_and(|stat| stat.alive)) {
+            if at.elapsed() > GONE_LIMIT {
+                return Err(BenchError::Peer(format!("PostgreSQL was not gone within {GONE_LIMIT:?}")));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let data = self.folder.path().join(PRIMARY);
+        // A process that is dead, but was not waited for by its parent, is one that runs to PostgreSQL.
+        let lock = data.join("postmaster.pid");
+        fs::remove_file(&lock).map_err(BenchError::io(format!("cannot remove {}", lock.display())))?;
+        let mut start = self.as_user("pg_ctl")?;
+        start.arg("-D").arg(&data).arg("-l").arg(data.with_extension("log")).args(["-W", "start"]);
+        command::output(&mut start).map(|_| at)
     }
 }
 

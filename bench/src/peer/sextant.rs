@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use tempfile::TempDir;
 
-use super::{Peer, Written, free_ports};
+use super::{Crash, Peer, Written, free_ports};
 use crate::command::BenchError;
 use crate::cpu::Process;
 use crate::workload::Target;
 
 const PORTS: u16 = 40;
+const ENGINE: &str = "engine";
 const START_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
@@ -30,9 +31,19 @@ struct ClusterFile {
 /// A process in it.
 #[derive(Debug, Deserialize)]
 struct Member {
+    name: String,
     role: String,
     pid: Option<u32>,
     http: SocketAddr,
+}
+
+/// A process of a cluster that was killed.
+#[derive(Debug)]
+pub(crate) struct Killed {
+    /// When.
+    pub(crate) at: Instant,
+    name: String,
+    pid: u32,
 }
 
 /// A running cluster: three metadata processes, six storage nodes, one writer.
@@ -73,6 +84,28 @@ impl SextantCluster {
         Ok(cluster.children)
     }
 
+    /// Kills the first process of a role.
+    pub(crate) fn kill(&self, role: &str) -> Result<Killed, BenchError> {
+        let member = self.members()?.into_iter().find(|member| member.role == role);
+        let running = member.and_then(|member| Some((member.pid?, member.name)));
+        let (pid, name) = running.ok_or_else(|| BenchError::Peer(format!("no {role} is running")))?;
+        Ok(Killed { at: super::kill(&[pid])?, name, pid })
+    }
+
+    /// The moment at which the successor of a killed process says that it can do its work.
+    pub(crate) fn wait_until_healthy(&self, killed: &Killed, limit: Duration) -> Result<Instant, BenchError> {
+        while killed.at.elapsed() < limit {
+            let member = self.members()?.into_iter().find(|member| member.name == killed.name);
+            let successor = member.filter(|member| member.pid.is_some_and(|pid| pid != killed.pid));
+            let healthy = |member: &Member| get(member.http, "/health").is_ok_and(|text| is_ok(&text));
+            if successor.as_ref().is_some_and(healthy) {
+                return Ok(Instant::now());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Err(BenchError::Peer(format!("{} did not serve within {limit:?} after it was killed", killed.name)))
+    }
+
     fn wait_until_ready(&mut self) -> Result<(), BenchError> {
         let started = Instant::now();
         while started.elapsed() < START_LIMIT {
@@ -109,9 +142,10 @@ impl Peer for SextantCluster {
 
     fn written(&self) -> Result<Written, BenchError> {
         let members = self.members()?;
-        let engine = members.iter().find(|member| member.role == "engine");
+        let engine = members.iter().find(|member| member.role == ENGINE);
         let engine = engine.ok_or_else(|| BenchError::Peer("the cluster has no engine".into()))?;
-        let metrics = metrics(engine.http)?;
+        let what = format!("cannot read http://{}/metrics", engine.http);
+        let metrics = get(engine.http, "/metrics").map_err(BenchError::io(what))?;
         let total = |name: &str| -> f64 {
             let of_name = metrics.lines().filter(|line| line.starts_with(name));
             of_name.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
@@ -121,18 +155,34 @@ impl Peer for SextantCluster {
     }
 }
 
-/// The text of a process's `/metrics`.
-fn metrics(http: SocketAddr) -> Result<String, BenchError> {
-    let what = || format!("cannot read http://{http}/metrics");
-    let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&http, Duration::from_secs(5))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: sextant\r\n\r\n")?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        Ok(text)
-    };
-    ask().map_err(BenchError::io(what()))
+impl Crash for SextantCluster {
+    fn server(&self) -> Result<u32, BenchError> {
+        let engine = self.members()?.into_iter().find(|member| member.role == ENGINE);
+        engine.and_then(|engine| engine.pid).ok_or_else(|| BenchError::Peer("no engine is running".into()))
+    }
+
+    fn settle(&self) -> Result<(), BenchError> {
+        // There are no checkpoints: an opening deals with no log that was written before.
+        Ok(())
+    }
+
+    fn crash(&self) -> Result<Instant, BenchError> {
+        self.kill(ENGINE).map(|killed| killed.at)
+    }
+}
+
+/// What a process answers on its HTTP port, headers first.
+fn get(http: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&http, Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: sextant\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn is_ok(answer: &str) -> bool {
+    answer.split_whitespace().nth(1) == Some("200")
 }
 
 impl Drop for SextantCluster {

@@ -1,5 +1,6 @@
 //! PostgreSQL's own pgbench, unmodified, with prepared statements.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -58,6 +59,19 @@ impl Workload for Pgbench {
     }
 
     fn run(&self, target: &Target, seconds: u32) -> Result<Measured, BenchError> {
+        let script: &[&OsStr] = if self.script == Script::SelectOnly { &[OsStr::new("-S")] } else { &[] };
+        self.run_script(target, seconds, script)
+    }
+}
+
+impl Pgbench {
+    /// Runs the script that `script`, options of pgbench, chooses.
+    pub(crate) fn run_script(
+        &self,
+        target: &Target,
+        seconds: u32,
+        script: &[&OsStr],
+    ) -> Result<Measured, BenchError> {
         let logs = tempfile::tempdir().map_err(BenchError::io("cannot make a temporary folder"))?;
         let mut command = self.command(target);
         let (clients, threads) = (self.clients.to_string(), self.clients.min(2).to_string());
@@ -65,10 +79,7 @@ impl Workload for Pgbench {
         command
             .args(["-P", "1", "-l", "--sampling-rate", SAMPLED, "--log-prefix"])
             .arg(logs.path().join("l"));
-        if self.script == Script::SelectOnly {
-            command.arg("-S");
-        }
-        let output = command::output(command.arg(&target.database))?;
+        let output = command::output(command.args(script).arg(&target.database))?;
         let latencies = logged_latencies(logs.path())?;
         Ok(Measured { latencies: buckets(latencies), ..parse(&output)? })
     }
