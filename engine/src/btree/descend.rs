@@ -15,6 +15,12 @@ use crate::mtr::{MiniTxn, PageHandle};
 /// A search that starts over so often is not unlucky: the tree is damaged.
 const MAX_RESTARTS: usize = 1000;
 
+/// Where the last key of several was found: rows that an index names one after another often lie in one leaf.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Near {
+    leaf: Option<PageId>,
+}
+
 /// What is looked for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Target<'k> {
@@ -100,13 +106,36 @@ impl Tree {
 
     /// The target's leaf under a shared latch.
     pub(super) fn find_leaf<'p>(&self, pool: &'p BufferPool, target: Target<'_>) -> Step<ReadGuard<'p>> {
+        Ok(self.descend(pool, target)?.1)
+    }
+
+    /// The same, by way of the leaf of the last search. It is asked what any node on the way down is asked, so one that has
+    /// been split, emptied or used again meanwhile leads to the root.
+    pub(super) fn find_leaf_near<'p>(
+        &self,
+        pool: &'p BufferPool,
+        target: Target<'_>,
+        near: &mut Near,
+    ) -> Step<ReadGuard<'p>> {
+        if let Some(page) = near.leaf
+            && let Ok(guard) = pool.read(page)
+            && way(*self, Node(&guard), target, 0, Some(0)) == Way::Here
+        {
+            return Ok(guard);
+        }
+        let (page, guard) = self.descend(pool, target)?;
+        near.leaf = Some(page);
+        Ok(guard)
+    }
+
+    fn descend<'p>(&self, pool: &'p BufferPool, target: Target<'_>) -> Step<(PageId, ReadGuard<'p>)> {
         for _ in 0..MAX_RESTARTS {
             let (mut page, mut expected) = (self.root, None);
             loop {
                 let guard = pool.read(page)?;
                 let node = Node(&guard);
                 match way(*self, node, target, 0, expected) {
-                    Way::Here => return Ok(guard),
+                    Way::Here => return Ok((page, guard)),
                     Way::Right(right) => page = right,
                     Way::Down(child) => {
                         expected = Some(node.level() - 1);
@@ -208,6 +237,34 @@ mod tests {
             other[at] = byte;
             assert_eq!(to(&other, 0), Way::Restart, "byte {at} is {byte}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_leaf_that_was_near_is_taken_only_while_it_holds_the_key() {
+        let pool_and_tree = fresh(MemoryStore::new(), 64).await;
+        let (pool, tree) = (&pool_and_tree.0, pool_and_tree.1);
+        for n in 0..1000u64 {
+            put(pool, tree, &n.to_be_bytes(), &[1; 100]).await;
+        }
+        let mut near = Near::default();
+        let mut find = |n: u64| {
+            let key = n.to_be_bytes();
+            let leaf = tree.find_leaf_near(pool, Target::At(&key), &mut near).ok().expect("resident");
+            assert!(Node(&leaf).search(&key).is_ok(), "{n} is not there");
+            drop(leaf);
+            near.leaf
+        };
+        let first = find(500);
+        assert!(first.is_some());
+        assert_eq!(find(501), first, "its neighbour");
+        assert_ne!(find(900), first);
+        assert_ne!(find(10), first);
+        assert_eq!(find(500), first);
+        // Another tree's page, and one that holds none.
+        let mut wrong = Near { leaf: Some(tree.root) };
+        let leaf =
+            tree.find_leaf_near(pool, Target::At(&7u64.to_be_bytes()), &mut wrong).ok().expect("resident");
+        assert!(Node(&leaf).search(&7u64.to_be_bytes()).is_ok());
     }
 
     #[tokio::test]

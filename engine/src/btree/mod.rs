@@ -40,6 +40,7 @@ use std::ops::{Bound, ControlFlow};
 use sextant_redo::PageId;
 
 pub use append::RunEntry;
+pub use descend::Near;
 pub(crate) use verify::verify;
 
 /// Longest key, in bytes.

@@ -2,7 +2,7 @@
 
 use std::ops::{Bound, ControlFlow};
 
-use super::descend::Target;
+use super::descend::{Near, Target};
 use super::node::Node;
 use super::{Direction, OnEntry, Resume, Tree};
 use crate::buffer::{BufferPool, Step};
@@ -10,7 +10,18 @@ use crate::buffer::{BufferPool, Step};
 impl Tree {
     /// Looks a key up. `f` sees its value under the leaf's shared latch, so it must not touch the pool.
     pub fn lookup<R>(&self, pool: &BufferPool, key: &[u8], f: impl FnOnce(Option<&[u8]>) -> R) -> Step<R> {
-        let leaf = self.find_leaf(pool, Target::At(key))?;
+        self.lookup_near(pool, key, &mut Near::default(), f)
+    }
+
+    /// The same for one of several keys that may lie close together.
+    pub fn lookup_near<R>(
+        &self,
+        pool: &BufferPool,
+        key: &[u8],
+        near: &mut Near,
+        f: impl FnOnce(Option<&[u8]>) -> R,
+    ) -> Step<R> {
+        let leaf = self.find_leaf_near(pool, Target::At(key), near)?;
         let node = Node(&leaf);
         Ok(f(node.search(key).ok().map(|n| node.value(n))))
     }

@@ -1,7 +1,7 @@
 //! Inserting rows and reading one.
 
 use super::{RowId, Table, row_key};
-use crate::btree::{Edit, RunEntry, Tree};
+use crate::btree::{Edit, Near, RunEntry, Tree};
 use crate::mtr::MiniTxn;
 use crate::txn::version::{HEADER, Header};
 use crate::txn::visibility::Sight;
@@ -78,6 +78,18 @@ impl TransactionSystem {
         row: RowId,
         out: &mut Vec<u8>,
     ) -> Result<bool, TxnError> {
+        self.get_near(snapshot, table, row, &mut Near::default(), out).await
+    }
+
+    /// The same for one of several rows that may lie close together.
+    pub async fn get_near(
+        &self,
+        snapshot: &Snapshot,
+        table: &Table,
+        row: RowId,
+        near: &mut Near,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, TxnError> {
         tokio::task::coop::consume_budget().await;
         if let Some(tracked) = &snapshot.tracked {
             tracked.reads(table.oid, &KeyRange::numbers(row.0..row.0 + 1))?;
@@ -89,7 +101,7 @@ impl TransactionSystem {
             .run(|| {
                 value.clear();
                 // Most rows are decided under the latch, and copied once.
-                let at_once = table.tree.lookup(self.pool(), &key, |found| {
+                let at_once = table.tree.lookup_near(self.pool(), &key, near, |found| {
                     let found = found?;
                     let known =
                         Header::split(found).and_then(|(h, _)| Some((self.sees_at_once(snapshot, &h)?, h)));

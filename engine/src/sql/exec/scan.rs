@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Cx;
 use super::lock::lock_row;
 use super::range::{KeyRange, ranges};
-use crate::btree::Direction;
+use crate::btree::{Direction, Near};
 use crate::sql::RowBatch;
 use crate::sql::bind::RowLocking;
 use crate::sql::expr::EvalCx;
@@ -40,6 +40,8 @@ struct IndexState {
     current: Option<IndexScan>,
     entries: table::RowBatch,
     at: usize,
+    /// Where the last row was found.
+    near: Near,
     rows: usize,
 }
 
@@ -124,6 +126,7 @@ fn start(scan: &Scan, cx: &Cx<'_>) -> SqlResult<State> {
                 current: None,
                 entries: table::RowBatch::new(),
                 at: 0,
+                near: Near::default(),
                 rows: FIRST_ROWS,
             }))
         }
@@ -215,7 +218,7 @@ impl IndexState {
             while self.at < self.entries.len() {
                 let (id, entry_key) = self.entries.get(self.at);
                 self.at += 1;
-                if !system.get(cx.snapshot, &scan.table.store, id, bytes).await? {
+                if !system.get_near(cx.snapshot, &scan.table.store, id, &mut self.near, bytes).await? {
                     continue;
                 }
                 let start = out.len();
