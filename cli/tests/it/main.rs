@@ -10,9 +10,11 @@
 //! | [`verify`] | `sextant verify` on a healthy cluster and on one that lost a zone |
 //! | [`replacing`] | a storage node lost for good is replaced under load |
 //! | [`bad_input`] | garbage, unknown keys, foreign folders, taken ports |
+//! | [`bench`] | every benchmark of whole clusters runs to its end |
 //! | [`clients`] | unmodified psql and pgbench, where installed |
 
 mod bad_input;
+mod bench;
 mod clients;
 mod cluster;
 mod dev;
