@@ -55,11 +55,11 @@ pub trait Crash: Peer {
     fn crash(&self) -> Result<Instant, BenchError>;
 }
 
-/// Ends processes at once and without a word.
-fn kill(pids: &[u32]) -> Result<Instant, BenchError> {
+/// Sends a signal, as in `-KILL`, to all of the processes; an error when one of them was gone before. When it was sent.
+fn signal(name: &str, pids: &[u32]) -> Result<Instant, BenchError> {
     let at = Instant::now();
     let pids = pids.iter().map(u32::to_string);
-    command::output(Command::new("kill").arg("-KILL").args(pids)).map(|_| at)
+    command::output(Command::new("kill").arg(name).args(pids)).map(|_| at)
 }
 
 /// A block of `count` TCP ports that are free now, so that peers do not meet other servers of the machine.

@@ -208,8 +208,13 @@ impl Crash for Postgres {
     }
 
     fn crash(&self) -> Result<Instant, BenchError> {
-        let pids = process::tree(self.server()?);
-        let at = super::kill(&pids)?;
+        let server = self.server()?;
+        // Standing still it starts no process that would be missed below.
+        super::signal("-STOP", &[server])?;
+        let pids = process::tree(server);
+        let at = super::signal("-KILL", &[server])?;
+        // One of them may have ended by itself meanwhile; those that have not are waited for.
+        let _ = super::signal("-KILL", &pids);
         // While one of them is on its way out the memory that they shared keeps a new server from starting.
         while pids.iter().any(|pid| process::of(*pid).is_some_and(|stat| stat.alive)) {
             if at.elapsed() > GONE_LIMIT {

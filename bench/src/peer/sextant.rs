@@ -89,7 +89,7 @@ impl SextantCluster {
         let member = self.members()?.into_iter().find(|member| member.role == role);
         let running = member.and_then(|member| Some((member.pid?, member.name)));
         let (pid, name) = running.ok_or_else(|| BenchError::Peer(format!("no {role} is running")))?;
-        Ok(Killed { at: super::kill(&[pid])?, name, pid })
+        Ok(Killed { at: super::signal("-KILL", &[pid])?, name, pid })
     }
 
     /// The moment at which the successor of a killed process says that it can do its work.
