@@ -17,6 +17,7 @@ mod cleaner;
 mod garbage;
 mod index;
 mod index_scan;
+mod key_share;
 mod modify;
 mod row_id;
 mod rows;

@@ -9,7 +9,6 @@ use crate::buffer::Step;
 use crate::mtr::MiniTxn;
 use crate::txn::undo::{Newer, Slot, append, encode};
 use crate::txn::version::Header;
-use crate::txn::visibility::Current;
 use crate::txn::{KeyRange, LockWait, Outcome, Own, RowLock, Transaction, TransactionSystem, TxId, TxnError};
 
 /// What [`TransactionSystem::lock_row`] found.
@@ -53,7 +52,8 @@ struct Change<'a> {
 }
 
 impl TransactionSystem {
-    /// Locks a row until the end of the transaction, and hands out its newest version in `out` (unless it is gone).
+    /// Locks a row until the end of the transaction, and hands out its newest version in `out`. A row that is gone is not
+    /// locked.
     pub async fn lock_row(
         &self,
         txn: &mut Transaction,
@@ -63,30 +63,51 @@ impl TransactionSystem {
         wait: LockWait,
         out: &mut Vec<u8>,
     ) -> Result<LockOutcome, TxnError> {
-        let seen = txn.pinned().lsn;
+        let mark = txn.locks_taken();
         txn.lock_row_key(table.oid, row.0, lock, wait).await?;
-        loop {
-            let head = self.head(txn, table, row, out).await?;
-            return match head {
-                Head::None => Ok(LockOutcome::Gone),
+        self.judge(txn, table, row, (lock, wait), mark, out).await
+    }
+
+    /// What a row is whose lock was just taken. `mark` is how many locks there were before.
+    pub(super) async fn judge(
+        &self,
+        txn: &mut Transaction,
+        table: &Table,
+        row: RowId,
+        (lock, wait): (RowLock, LockWait),
+        mark: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<LockOutcome, TxnError> {
+        let seen = txn.pinned().lsn;
+        let outcome = loop {
+            let head = self.head(txn, table, row, lock, out).await?;
+            break match head {
+                Head::None => LockOutcome::Gone,
                 Head::Busy(by) => {
                     self.wait_for(txn, by, wait).await?;
                     continue;
                 }
-                Head::Own { command, .. } if command >= txn.command() => Ok(LockOutcome::SelfModified),
-                Head::Own { deleted: true, .. } => Ok(LockOutcome::Gone),
-                Head::Own { .. } => Ok(LockOutcome::Locked),
+                Head::Own { command, .. } if command >= txn.command() => LockOutcome::SelfModified,
+                Head::Own { deleted: true, .. } => LockOutcome::Gone,
+                Head::Own { .. } => LockOutcome::Locked,
                 Head::Committed { lsn, deleted } => {
                     txn.observe(lsn);
                     match (lsn > seen, deleted) {
-                        (true, _) if txn.isolation().keeps_snapshot() => Err(TxnError::Serialization),
-                        (_, true) => Ok(LockOutcome::Gone),
-                        (true, false) => Ok(LockOutcome::Updated),
-                        (false, false) => Ok(LockOutcome::Locked),
+                        (true, _) if txn.isolation().keeps_snapshot() => {
+                            return Err(TxnError::Serialization);
+                        }
+                        (_, true) => LockOutcome::Gone,
+                        (true, false) => LockOutcome::Updated,
+                        (false, false) => LockOutcome::Locked,
                     }
                 }
             };
+        };
+        if outcome == LockOutcome::Gone {
+            // Nobody needs to wait for the end of who found nothing.
+            txn.unlock_to(mark);
         }
+        Ok(outcome)
     }
 
     async fn head(
@@ -94,10 +115,13 @@ impl TransactionSystem {
         txn: &Transaction,
         table: &Table,
         row: RowId,
+        lock: RowLock,
         out: &mut Vec<u8>,
     ) -> Result<Head, TxnError> {
         let key = row_key(row.0);
         let own = txn.own();
+        // Whoever has a change in progress beside this lock leaves the keys alone: only what is committed counts.
+        let passes_over = |txid| lock == RowLock::KeyShare && !own.contains(txid);
         let mut value = Vec::new();
         let head = self
             .pool()
@@ -110,12 +134,17 @@ impl TransactionSystem {
                 if found.is_none() {
                     return Ok(Head::None);
                 }
-                let Some(current) = self.current(&table.tree, row.0, &value)? else {
-                    return Ok(Head::None);
-                };
-                out.clear();
-                out.extend_from_slice(&current.row);
-                Ok(Head::of(&current, own))
+                let mut head = Head::None;
+                self.each_version(&table.tree, row.0, &value, |header, outcome, bytes| {
+                    if outcome == Outcome::InProgress && passes_over(header.txid) {
+                        return true;
+                    }
+                    out.clear();
+                    out.extend_from_slice(bytes);
+                    head = Head::of(header, outcome, own);
+                    false
+                })?;
+                Ok(head)
             })
             .await?;
         Ok(head)
@@ -231,9 +260,9 @@ impl TransactionSystem {
 }
 
 impl Head {
-    fn of(current: &Current<'_>, own: &Own) -> Head {
-        let Header { deleted, command, txid, .. } = current.header;
-        match current.outcome {
+    fn of(header: &Header, outcome: Outcome, own: &Own) -> Head {
+        let Header { deleted, command, txid, .. } = *header;
+        match outcome {
             Outcome::Committed(lsn) => Head::Committed { lsn, deleted },
             _ if own.contains(txid) => Head::Own { command, deleted },
             _ => Head::Busy(txid),

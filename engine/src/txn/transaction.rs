@@ -272,6 +272,17 @@ impl Transaction {
         self.lock(LockKey::Row(table, row), lock.into(), wait).await
     }
 
+    /// How many locks it has gained.
+    pub(crate) fn locks_taken(&self) -> usize {
+        self.locks.len()
+    }
+
+    /// Gives back what it has gained since it had `mark` locks.
+    pub(crate) fn unlock_to(&mut self, mark: usize) {
+        let since = self.locks.split_off(mark);
+        self.system.locks.retract(self.owner, &since);
+    }
+
     /// Remembers rows that this transaction has just inserted.
     pub(crate) fn inserted(&mut self, tree: &Tree, rows: Range<u64>) {
         match &mut self.fresh {

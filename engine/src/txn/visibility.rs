@@ -36,7 +36,8 @@ impl TransactionSystem {
         self.commits.outcome(self.pool(), id)
     }
 
-    fn decide(snapshot: &Snapshot, header: &Header, outcome: Outcome) -> bool {
+    /// Whether the snapshot sees a version of this outcome.
+    pub(crate) fn decide(snapshot: &Snapshot, header: &Header, outcome: Outcome) -> bool {
         match outcome {
             Outcome::Committed(lsn) => lsn <= snapshot.lsn,
             Outcome::InProgress | Outcome::Aborted => {

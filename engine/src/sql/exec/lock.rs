@@ -14,7 +14,7 @@ use crate::sql::RowBatch;
 use crate::sql::bind::{LockMark, RowLocking};
 use crate::sql::plan::Plan;
 use crate::table::{LockOutcome, RowId};
-use crate::txn::TxnError;
+use crate::txn::{RowLock, TxnError};
 use crate::types::{Datum, SqlError, SqlResult, sqlstate};
 
 /// Locks a row, its newest version in `bytes`: true when that is another than the snapshot's. `None` when the row is
@@ -26,8 +26,15 @@ pub(super) async fn lock_row(
     id: RowId,
     bytes: &mut Vec<u8>,
 ) -> SqlResult<Option<bool>> {
-    let db = cx.db;
-    match db.txns.lock_row(cx.txn, &table.store, id, locking.lock, locking.wait, bytes).await {
+    let txns = &cx.db.txns;
+    let locked = match locking.lock {
+        RowLock::KeyShare => {
+            let keys: Vec<_> = table.indexes.iter().filter(|i| i.unique).map(|i| &i.store).collect();
+            txns.lock_keys(cx.txn, &table.store, id, &keys, locking.wait, bytes).await
+        }
+        lock => txns.lock_row(cx.txn, &table.store, id, lock, locking.wait, bytes).await,
+    };
+    match locked {
         Ok(LockOutcome::Locked) => Ok(Some(false)),
         Ok(LockOutcome::Updated) => Ok(Some(true)),
         Ok(LockOutcome::Gone | LockOutcome::SelfModified) => Ok(None),
