@@ -99,7 +99,8 @@ impl Catalog {
     ) -> SqlResult<()> {
         let table = self.system_table(def, txn)?;
         let snapshot = txn.snapshot();
-        for (id, _) in relation::find(&self.system, &snapshot, &table, &table.indexes[index], key).await? {
+        let index = system_index(&table, def, index)?;
+        for (id, _) in relation::find(&self.system, &snapshot, &table, index, key).await? {
             if relation::lock(&self.system, txn, &table, id).await? {
                 self.system.delete(txn, &table.store, id).await?;
             }
@@ -112,7 +113,8 @@ impl Catalog {
         let (def, new) = new;
         let table = self.system_table(def, txn)?;
         let snapshot = txn.snapshot();
-        let found = relation::find(&self.system, &snapshot, &table, &table.indexes[index], key).await?;
+        let index = system_index(&table, def, index)?;
+        let found = relation::find(&self.system, &snapshot, &table, index, key).await?;
         let (id, old) = found
             .into_iter()
             .next()
@@ -420,6 +422,12 @@ fn name_taken(error: SqlError, name: &str) -> SqlError {
         return SqlError::new(sqlstate::DUPLICATE_TABLE, format!("relation \"{name}\" already exists"));
     }
     error
+}
+
+/// An index of a system table by its place in the definition: the table has them in the order of their OIDs.
+fn system_index<'t>(table: &'t TableInfo, def: &SystemTable, n: usize) -> SqlResult<&'t IndexInfo> {
+    let found = table.indexes.iter().find(|index| index.oid == def.indexes[n].oid);
+    found.map(|index| &**index).ok_or_else(|| SqlError::corrupt(format!("{} misses an index", def.name)))
 }
 
 /// A table and its indexes, by oid.

@@ -179,3 +179,13 @@ async fn vacuum_takes_dead_rows_and_leaves_the_rest() {
     let e = vacuum(&c.db, &SessionContext::new("a", "b"), &spec).await.unwrap_err();
     assert_eq!(e.sqlstate, sqlstate::UNDEFINED_TABLE);
 }
+
+#[tokio::test]
+async fn a_dropped_key_leaves_no_constraint_behind() {
+    let mut c = fresh().await;
+    let left = "select count(*) from pg_constraint where conrelid > 16383";
+    c.run(&["create table t (id int primary key, u int unique)"]).await;
+    assert_eq!(c.sql(left).await, "2");
+    c.sql("drop table t").await;
+    assert_eq!(c.sql(left).await, "0");
+}
