@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sextant_redo::PageId;
 
 use super::model::{
-    CatalogView, Change, ColumnInfo, IndexColumn, IndexInfo, Relation, SequenceInfo, TableInfo,
+    CatalogView, Change, CheckInfo, ColumnInfo, IndexColumn, IndexInfo, Relation, SequenceInfo, TableInfo,
 };
 use super::relation;
 use super::system::{self, SystemRow, SystemTable};
@@ -42,6 +42,7 @@ pub(super) fn system_table(system: &TransactionSystem, def: &SystemTable, root: 
         columns,
         store: system.table(def.oid, Tree { root }),
         indexes: Vec::new(),
+        checks: Vec::new(),
     }
 }
 
@@ -119,6 +120,7 @@ fn build(loader: &Loader<'_>) -> SqlResult<(CatalogView, u32)> {
     }
     let mut columns = columns(loader)?;
     let mut indexes = indexes(loader, &columns)?;
+    let mut checks = checks(loader);
     let sequences: HashMap<u32, SystemRow<'_>> =
         loader.rows(&system::PG_SEQUENCE).map(|r| (r.oid("seqrelid"), r)).collect();
     for row in loader.rows(&system::PG_CONSTRAINT) {
@@ -145,6 +147,7 @@ fn build(loader: &Loader<'_>) -> SqlResult<(CatalogView, u32)> {
                     columns,
                     store: loader.system.table(oid, Tree { root: loader.roots[&oid] }),
                     indexes: own,
+                    checks: checks.remove(&oid).unwrap_or_default(),
                 };
                 view.apply(&Change::Put(Relation::Table(Arc::new(table))));
             }
@@ -215,6 +218,18 @@ fn columns(loader: &Loader<'_>) -> SqlResult<HashMap<u32, Vec<ColumnInfo>>> {
         }
     }
     Ok(by_table)
+}
+
+/// CHECK constraints by table.
+fn checks(loader: &Loader<'_>) -> HashMap<u32, Vec<CheckInfo>> {
+    let mut by_table: HashMap<u32, Vec<CheckInfo>> = HashMap::new();
+    for row in loader.rows(&system::PG_CONSTRAINT).filter(|row| row.text("contype") == "c") {
+        let check =
+            CheckInfo { oid: row.oid("oid"), name: row.text("conname"), condition: row.text("conbin") };
+        by_table.entry(row.oid("conrelid")).or_default().push(check);
+    }
+    by_table.values_mut().for_each(|checks| checks.sort_by(|a, b| a.name.cmp(&b.name)));
+    by_table
 }
 
 /// Indexes by table.

@@ -26,7 +26,7 @@ use sextant_redo::Lsn;
 pub use change::{NewColumn, NewIndex, NewSequence, NewTable};
 use model::Change;
 pub use model::{
-    CatalogView, ColumnInfo, FIRST_USER_OID, IndexColumn, IndexInfo, PG_CATALOG, PUBLIC, Relation,
+    CatalogView, CheckInfo, ColumnInfo, FIRST_USER_OID, IndexColumn, IndexInfo, PG_CATALOG, PUBLIC, Relation,
     SequenceInfo, TableInfo,
 };
 pub(crate) use sequence::Sequences;

@@ -34,6 +34,17 @@ pub struct ColumnInfo {
     pub dropped: bool,
 }
 
+/// A CHECK constraint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckInfo {
+    /// Its OID.
+    pub oid: u32,
+    /// Its name, the only one among the table's constraints.
+    pub name: String,
+    /// Its condition, as SQL text.
+    pub condition: String,
+}
+
 /// A table.
 #[derive(Debug)]
 pub struct TableInfo {
@@ -53,6 +64,8 @@ pub struct TableInfo {
     pub layout: RowLayout,
     /// Its indexes, the primary key's first.
     pub indexes: Vec<Arc<IndexInfo>>,
+    /// Its CHECK constraints by name, the order in which they are asked.
+    pub checks: Vec<CheckInfo>,
 }
 
 /// A column of an index.

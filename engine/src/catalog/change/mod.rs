@@ -1,6 +1,8 @@
 //! DDL: changes of the catalog's tables, together with the changes of the state in memory. Names are resolved and
 //! locks taken by the caller.
 
+mod checks;
+mod columns;
 pub(super) mod rows;
 
 use std::sync::Arc;
@@ -156,6 +158,7 @@ impl Catalog {
             columns,
             store: self.system.table(oid, tree),
             indexes: Vec::new(),
+            checks: Vec::new(),
         });
         let added = self.add(txn, rows::of_table(&table)).await;
         added.map_err(|e| name_taken(e, &table.name))?;
@@ -230,25 +233,6 @@ impl Catalog {
         }
     }
 
-    /// Sets columns (from 0) NOT NULL; the rows were checked. Returns the changed table.
-    pub async fn set_not_null(
-        &self,
-        txn: &mut Transaction,
-        table: &TableInfo,
-        columns: &[usize],
-    ) -> SqlResult<Arc<TableInfo>> {
-        let mut changed = copy(table);
-        for n in columns {
-            changed.columns[*n].not_null = true;
-            let key = [Datum::Oid(table.oid), Datum::Int2(*n as i16 + 1)];
-            let row = rows::attribute(table.oid, *n, &changed.columns[*n]);
-            self.replace(txn, 0, &key, row).await?;
-        }
-        let changed = Arc::new(changed);
-        self.put(txn, Relation::Table(changed.clone()));
-        Ok(changed)
-    }
-
     /// Gives a table and its indexes new, empty trees; the old ones go when the transaction commits.
     pub async fn truncate(&self, txn: &mut Transaction, table: &TableInfo) -> SqlResult<()> {
         txn.emptied(relations(table))?;
@@ -257,18 +241,7 @@ impl Catalog {
         changed.store = self.system.table(table.oid, tree);
         for index in &mut changed.indexes {
             let tree = self.fresh_tree(txn, index.store.tree).await?;
-            let store = load::index_store(index.oid, tree.root, index.unique, &index.columns, &table.columns);
-            *index = Arc::new(IndexInfo {
-                oid: index.oid,
-                namespace: index.namespace,
-                name: index.name.clone(),
-                table: index.table,
-                unique: index.unique,
-                primary: index.primary,
-                constraint: index.constraint,
-                columns: index.columns.clone(),
-                store,
-            });
+            *index = columns::over(index, tree.root, &table.columns);
             self.replace(txn, 0, &[Datum::Oid(index.oid)], rows::class_of_index(index)).await?;
         }
         self.replace(txn, 0, &[Datum::Oid(table.oid)], rows::class_of_table(&changed)).await?;
@@ -296,6 +269,9 @@ impl Catalog {
         let view = self.view(Some(txn));
         for index in &table.indexes {
             self.drop_index_rows(txn, index).await?;
+        }
+        for check in &table.checks {
+            self.delete_check(txn, table, &check.name).await?;
         }
         for relation in view.relations() {
             if let Relation::Sequence(s) = relation
@@ -445,5 +421,6 @@ fn copy(table: &TableInfo) -> TableInfo {
         store: table.store.clone(),
         layout: table.layout.clone(),
         indexes: table.indexes.clone(),
+        checks: table.checks.clone(),
     }
 }

@@ -1,7 +1,7 @@
 //! The rows that describe a relation in the system's tables.
 
 use crate::catalog::PG_CATALOG;
-use crate::catalog::model::{ColumnInfo, IndexInfo, SequenceInfo, TableInfo};
+use crate::catalog::model::{CheckInfo, ColumnInfo, IndexInfo, SequenceInfo, TableInfo};
 use crate::catalog::system::{self, SystemTable};
 use crate::types::{Datum, SqlType, TimeZone, text_of};
 
@@ -48,6 +48,7 @@ pub(crate) fn class_of_table(table: &TableInfo) -> Row {
     let root = table.store.tree.root.0;
     let mut set = class(table.oid, &table.name, table.namespace, "r", table.columns.len(), root);
     set.push(("relhasindex", Datum::Bool(!table.indexes.is_empty())));
+    set.push(("relchecks", Datum::Int2(table.checks.len() as i16)));
     (&system::PG_CLASS, system::PG_CLASS.row(&set))
 }
 
@@ -167,6 +168,24 @@ pub(crate) fn of_index(index: &IndexInfo) -> Vec<Row> {
         rows.push((&system::PG_CONSTRAINT, row));
     }
     rows
+}
+
+/// A CHECK constraint in pg_constraint.
+pub(crate) fn of_check(table: &TableInfo, check: &CheckInfo) -> Row {
+    let row = system::PG_CONSTRAINT.row(&[
+        ("oid", Datum::Oid(check.oid)),
+        ("conname", Datum::text(check.name.as_str())),
+        ("connamespace", Datum::Oid(table.namespace)),
+        ("contype", Datum::text("c")),
+        ("convalidated", Datum::Bool(true)),
+        ("conrelid", Datum::Oid(table.oid)),
+        ("confupdtype", Datum::text(" ")),
+        ("confdeltype", Datum::text(" ")),
+        ("confmatchtype", Datum::text(" ")),
+        ("conislocal", Datum::Bool(true)),
+        ("conbin", Datum::text(check.condition.as_str())),
+    ]);
+    (&system::PG_CONSTRAINT, row)
 }
 
 /// A schema.

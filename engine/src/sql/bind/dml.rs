@@ -7,7 +7,7 @@ use sqlparser::ast;
 use super::rel::Rel;
 use super::select::{Output, returning_columns};
 use super::{Binder, Scope, Typed, names, undefined_column};
-use crate::catalog::{ColumnInfo, TableInfo};
+use crate::catalog::{CheckInfo, ColumnInfo, TableInfo};
 use crate::sql::Column;
 use crate::sql::expr::Expr;
 use crate::txn::TableLock;
@@ -27,9 +27,17 @@ pub(crate) enum Source {
     Query(Rel),
 }
 
+/// A CHECK constraint: its condition over the table's row.
+#[derive(Debug)]
+pub(crate) struct Check {
+    pub(crate) name: String,
+    pub(crate) condition: Expr,
+}
+
 #[derive(Debug)]
 pub(crate) struct BoundInsert {
     pub(crate) table: Arc<TableInfo>,
+    pub(crate) checks: Vec<Check>,
     pub(crate) source: Source,
     pub(crate) returning: Returning,
 }
@@ -37,6 +45,7 @@ pub(crate) struct BoundInsert {
 #[derive(Debug)]
 pub(crate) struct BoundUpdate {
     pub(crate) table: Arc<TableInfo>,
+    pub(crate) checks: Vec<Check>,
     pub(crate) alias: String,
     pub(crate) filter: Option<Expr>,
     /// Column, new value over the old row.
@@ -76,7 +85,8 @@ impl Binder<'_> {
         };
         let scope = Scope::of_table(&table, &table.name);
         let returning = self.returning(insert.returning.as_deref(), &scope)?;
-        Ok(BoundInsert { table, source, returning })
+        let checks = self.checks(&table)?;
+        Ok(BoundInsert { table, checks, source, returning })
     }
 
     fn insert_source(
@@ -145,6 +155,32 @@ impl Binder<'_> {
         }
     }
 
+    /// The CHECK constraints of a table.
+    pub(crate) fn checks(&mut self, table: &TableInfo) -> SqlResult<Vec<Check>> {
+        let one = |check: &CheckInfo| {
+            let condition = crate::sql::parse::parse_expression(&check.condition)?;
+            Ok(Check { name: check.name.clone(), condition: self.check(table, &condition)? })
+        };
+        table.checks.iter().map(one).collect()
+    }
+
+    /// A CHECK's condition over a table's row.
+    pub(crate) fn check(&mut self, table: &TableInfo, condition: &ast::Expr) -> SqlResult<Expr> {
+        let subqueries = self.subqueries.len();
+        let typed = self.expr(condition, &Scope::of_table(table, &table.name))?;
+        let condition = self.condition(typed, "CHECK")?;
+        if self.subqueries.len() > subqueries {
+            return Err(SqlError::new(
+                sqlstate::FEATURE_NOT_SUPPORTED,
+                "cannot use subquery in check constraint",
+            ));
+        }
+        if condition.any(&mut |part| matches!(part, Expr::Param(_))) {
+            return Err(SqlError::new(sqlstate::UNDEFINED_PARAMETER, "there is no parameter in a CHECK"));
+        }
+        Ok(condition)
+    }
+
     pub(crate) fn update(&mut self, update: &ast::Update) -> SqlResult<BoundUpdate> {
         if update.from.is_some() || !update.table.joins.is_empty() || update.limit.is_some() {
             return Err(SqlError::unsupported("UPDATE with FROM or LIMIT"));
@@ -174,7 +210,8 @@ impl Binder<'_> {
         }
         let filter = self.filter(update.selection.as_ref(), &scope)?;
         let returning = self.returning(update.returning.as_deref(), &scope)?;
-        Ok(BoundUpdate { table, alias, filter, sets, returning })
+        let checks = self.checks(&table)?;
+        Ok(BoundUpdate { table, checks, alias, filter, sets, returning })
     }
 
     pub(crate) fn delete(&mut self, delete: &ast::Delete) -> SqlResult<BoundDelete> {

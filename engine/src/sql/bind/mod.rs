@@ -33,7 +33,7 @@ use crate::txn::TableLock;
 use crate::types::{SqlError, SqlResult, SqlType, sqlstate};
 
 pub(crate) use aggregate::{AggregateCall, AggregateKind};
-pub(crate) use dml::{BoundDelete, BoundInsert, BoundUpdate, Source, columns_named};
+pub(crate) use dml::{BoundDelete, BoundInsert, BoundUpdate, Check, Source, columns_named};
 pub(crate) use rel::{JoinKind, LockMark, Rel, RowLocking, SetOperation, SortKey};
 pub(crate) use select::key_order;
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::Cx;
-use super::dml::check_not_null;
+use super::dml::{check_not_null, check_row};
 use crate::catalog::{TableInfo, relation};
-use crate::sql::bind::{Binder, columns_named};
+use crate::sql::bind::{Binder, Check, columns_named};
 use crate::sql::expr::{EvalCx, Expr};
 use crate::sql::prepare::lock_tables;
 use crate::sql::{Column, CopySpec, Database, RowBatch, SessionContext};
@@ -24,6 +24,7 @@ pub struct CopyIn {
     columns: Vec<Column>,
     /// What the columns that are not copied get.
     defaults: Vec<(usize, Expr)>,
+    checks: Vec<Check>,
     rows: RowBatch,
     count: u64,
 }
@@ -51,6 +52,7 @@ impl CopyIn {
             let targets = columns_named(&table, &spec.columns)?;
             let view = db.catalog.view(Some(txn));
             let mut binder = Binder::new(db, ctx, view, &[])?;
+            let checks = binder.checks(&table)?;
             let defaults = binder.defaults(&table)?.into_iter().enumerate();
             let defaults = defaults.filter(|(n, _)| !targets.contains(n)).collect();
             let columns = targets
@@ -70,6 +72,7 @@ impl CopyIn {
                 targets,
                 columns,
                 defaults,
+                checks,
                 count: 0,
             });
         }
@@ -104,16 +107,18 @@ impl CopyIn {
         for (n, value) in self.targets.iter().zip(values) {
             row[*n] = value;
         }
-        if !self.defaults.is_empty() {
-            self.fill_defaults(txn, &mut row).await?;
+        if self.defaults.is_empty() && self.checks.is_empty() {
+            check_not_null(&self.table, &row)?;
+        } else {
+            self.evaluate(txn, &mut row).await?;
         }
-        check_not_null(&self.table, &row)?;
         self.rows.push(row);
         self.count += 1;
         if self.rows.len() >= BATCH { self.write(txn).await } else { Ok(()) }
     }
 
-    async fn fill_defaults(&self, txn: &mut Transaction, row: &mut [Datum]) -> SqlResult<()> {
+    /// Fills defaults in and asks the constraints.
+    async fn evaluate(&self, txn: &mut Transaction, row: &mut [Datum]) -> SqlResult<()> {
         let snapshot = txn.snapshot();
         let cx = Cx {
             db: &self.db,
@@ -130,7 +135,9 @@ impl CopyIn {
             }
             Ok(())
         })
-        .await
+        .await?;
+        check_not_null(&self.table, row)?;
+        check_row(&self.table, &self.checks, row, &cx).await
     }
 
     async fn write(&mut self, txn: &mut Transaction) -> SqlResult<()> {

@@ -11,7 +11,7 @@ use super::node::{Node, project};
 use super::scan::Scanner;
 use crate::catalog::{TableInfo, relation};
 use crate::sql::RowBatch;
-use crate::sql::bind::{BoundDelete, BoundInsert, BoundUpdate, Source};
+use crate::sql::bind::{BoundDelete, BoundInsert, BoundUpdate, Check, Source};
 use crate::sql::expr::Expr;
 use crate::sql::plan::{self, Plan, Scan};
 use crate::table::{LockOutcome, RowId};
@@ -23,6 +23,8 @@ use crate::types::{Datum, SqlError, SqlResult, TimeZone, sqlstate, text_of};
 pub(crate) struct Change {
     pub(crate) table: Arc<TableInfo>,
     pub(crate) kind: Kind,
+    /// What each new row is asked.
+    checks: Vec<Check>,
     /// RETURNING, over the table's row; none when there is none.
     pub(crate) returning: Vec<Expr>,
 }
@@ -54,7 +56,12 @@ impl Change {
             Source::Values(rows) => Plan::Values(Arc::new(rows), width),
             Source::Query(rel) => plan::plan(rel),
         };
-        Change { table: bound.table, kind: Kind::Insert(source), returning: bound.returning.exprs }
+        Change {
+            table: bound.table,
+            kind: Kind::Insert(source),
+            checks: bound.checks,
+            returning: bound.returning.exprs,
+        }
     }
 
     pub(crate) fn update(bound: BoundUpdate) -> Change {
@@ -71,13 +78,19 @@ impl Change {
         Change {
             table: bound.table,
             kind: Kind::Update { scan, sets: bound.sets, lock },
+            checks: bound.checks,
             returning: bound.returning.exprs,
         }
     }
 
     pub(crate) fn delete(bound: BoundDelete) -> Change {
         let scan = plan::plan_target(bound.table.clone(), bound.alias, bound.filter);
-        Change { table: bound.table, kind: Kind::Delete(scan), returning: bound.returning.exprs }
+        Change {
+            table: bound.table,
+            kind: Kind::Delete(scan),
+            checks: Vec::new(),
+            returning: bound.returning.exprs,
+        }
     }
 
     /// As EXPLAIN shows it.
@@ -138,6 +151,7 @@ impl Change {
         while let Some(batch) = node.next_boxed(cx).await? {
             for row in batch.rows() {
                 check_not_null(&self.table, row)?;
+                check_row(&self.table, &self.checks, row, cx).await?;
             }
             relation::insert_batch(&db.txns, cx.txn, &self.table, &batch).await?;
             changed.count += batch.len() as u64;
@@ -159,6 +173,7 @@ impl Change {
         })
         .await?;
         check_not_null(&self.table, &new)?;
+        check_row(&self.table, &self.checks, &new, cx).await?;
         Ok(new)
     }
 
@@ -211,13 +226,6 @@ pub(super) fn check_not_null(table: &TableInfo, row: &[Datum]) -> SqlResult<()> 
         column.not_null && !column.dropped && row[*n].is_null()
     };
     let Some((_, column)) = table.columns.iter().enumerate().find(missing) else { return Ok(()) };
-    let values: Vec<String> = table
-        .live_columns()
-        .map(|(n, c)| match &row[n] {
-            Datum::Null => "null".to_owned(),
-            value => text_of(value, c.ty, &TimeZone::default()),
-        })
-        .collect();
     Err(SqlError::new(
         sqlstate::NOT_NULL_VIOLATION,
         format!(
@@ -225,8 +233,51 @@ pub(super) fn check_not_null(table: &TableInfo, row: &[Datum]) -> SqlResult<()> 
             column.name, table.name
         ),
     )
-    .detail(format!("Failing row contains ({}).", values.join(", ")))
+    .detail(failing(table, row))
     .schema(table.schema.clone())
     .table(table.name.clone())
     .column(column.name.clone()))
+}
+
+/// `23514` for a row that a CHECK constraint forbids; what is neither true nor false forbids nothing.
+pub(crate) async fn check_row(
+    table: &TableInfo,
+    checks: &[Check],
+    row: &[Datum],
+    cx: &Cx<'_>,
+) -> SqlResult<()> {
+    if checks.is_empty() {
+        return Ok(());
+    }
+    cx.evaluate(&mut |eval| {
+        for check in checks {
+            if matches!(*check.condition.eval(row, eval)?, Datum::Bool(false)) {
+                return Err(forbidden(table, &check.name, row));
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+fn forbidden(table: &TableInfo, check: &str, row: &[Datum]) -> SqlError {
+    SqlError::new(
+        sqlstate::CHECK_VIOLATION,
+        format!("new row for relation \"{}\" violates check constraint \"{check}\"", table.name),
+    )
+    .detail(failing(table, row))
+    .schema(table.schema.clone())
+    .table(table.name.clone())
+    .constraint(check.to_owned())
+}
+
+fn failing(table: &TableInfo, row: &[Datum]) -> String {
+    let values: Vec<String> = table
+        .live_columns()
+        .map(|(n, c)| match &row[n] {
+            Datum::Null => "null".to_owned(),
+            value => text_of(value, c.ty, &TimeZone::default()),
+        })
+        .collect();
+    format!("Failing row contains ({}).", values.join(", "))
 }

@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 pub use copy::CopyIn;
 pub(crate) use ddl::run as run_ddl;
-pub(crate) use dml::Change;
+pub(crate) use dml::{Change, check_row};
 pub(crate) use node::Node;
 pub use vacuum::vacuum;
 

@@ -1,5 +1,7 @@
 //! SQL against a database over a store in memory.
 
+mod checks;
+mod columns;
 mod concurrency;
 mod ddl;
 mod dml;

@@ -7,8 +7,8 @@ use sqlparser::ast::{self, AlterTableOperation, TableConstraint};
 use super::Ddl;
 use super::create_table::{no_key_column, several_primary_keys, table_key};
 use crate::catalog::TableInfo;
-use crate::sql::Notice;
 use crate::sql::bind::undefined_table;
+use crate::sql::{Notice, names};
 use crate::table::{RowBatch, TableScan};
 use crate::txn::TableLock;
 use crate::types::{SqlError, SqlResult, sqlstate};
@@ -24,6 +24,15 @@ impl Ddl<'_> {
             match operation {
                 AlterTableOperation::AddConstraint { constraint, not_valid: false } => {
                     self.add_constraint(&alter.name, constraint).await?
+                }
+                AlterTableOperation::AddColumn {
+                    column_def, if_not_exists, column_position: None, ..
+                } => self.add_column(&alter.name, column_def, *if_not_exists).await?,
+                AlterTableOperation::AlterColumn { column_name, op } => {
+                    self.alter_column(&alter.name, column_name, op).await?
+                }
+                AlterTableOperation::DropConstraint { if_exists, name, .. } => {
+                    self.drop_constraint(&alter.name, name, *if_exists).await?
                 }
                 // Everything has one owner.
                 AlterTableOperation::OwnerTo { .. } => {}
@@ -42,6 +51,11 @@ impl Ddl<'_> {
         name: &ast::ObjectName,
         constraint: &TableConstraint,
     ) -> SqlResult<()> {
+        if let TableConstraint::Check(check) = constraint {
+            let table = self.lock(name, TableLock::AccessExclusive).await?;
+            self.add_check(table, check.name.as_ref().map(names::fold), &check.expr).await?;
+            return Ok(());
+        }
         let key = table_key(constraint)?;
         let mut table = self.lock(name, TableLock::AccessExclusive).await?;
         if key.primary {
@@ -56,7 +70,7 @@ impl Ddl<'_> {
     }
 
     /// Sets columns NOT NULL; 23502 when there are NULLs.
-    async fn forbid_nulls<'n>(
+    pub(super) async fn forbid_nulls<'n>(
         &mut self,
         table: Arc<TableInfo>,
         names: impl Iterator<Item = &'n str>,
@@ -84,7 +98,7 @@ impl Ddl<'_> {
                 }
             }
         }
-        self.db.catalog.set_not_null(self.txn, &table, &columns).await
+        self.db.catalog.set_not_null(self.txn, &table, &columns, true).await
     }
 
     pub(super) async fn truncate(&mut self, truncate: &ast::Truncate) -> SqlResult<()> {

@@ -9,14 +9,16 @@ use crate::sql::names;
 use crate::types::{Datum, SqlError, SqlResult, SqlType, sqlstate};
 
 /// As many columns as PostgreSQL allows.
-const COLUMNS_MAX: usize = 1600;
+pub(super) const COLUMNS_MAX: usize = 1600;
 
 /// A column's definition, taken apart.
-struct Definition<'a> {
-    column: NewColumn,
+pub(super) struct Definition<'a> {
+    pub(super) column: NewColumn,
     /// The sequence that gives its values.
-    sequence: Option<&'a [ast::SequenceOptions]>,
-    keys: Vec<KeySpec>,
+    pub(super) sequence: Option<&'a [ast::SequenceOptions]>,
+    pub(super) keys: Vec<KeySpec>,
+    /// CHECK constraints, by name if they have one.
+    pub(super) checks: Vec<(Option<String>, &'a ast::Expr)>,
 }
 
 impl Ddl<'_> {
@@ -32,6 +34,7 @@ impl Ddl<'_> {
         }
         let mut columns: Vec<NewColumn> = Vec::new();
         let mut keys: Vec<KeySpec> = Vec::new();
+        let mut checks: Vec<(Option<String>, &ast::Expr)> = Vec::new();
         let mut owned: Vec<(usize, std::sync::Arc<SequenceInfo>)> = Vec::new();
         for (n, column) in create.columns.iter().enumerate() {
             let mut definition = self.definition(column)?;
@@ -53,10 +56,16 @@ impl Ddl<'_> {
                 owned.push((n, sequence));
             }
             keys.append(&mut definition.keys);
+            checks.append(&mut definition.checks);
             columns.push(definition.column);
         }
         for constraint in &create.constraints {
-            keys.push(table_key(constraint)?);
+            match constraint {
+                TableConstraint::Check(check) => {
+                    checks.push((check.name.as_ref().map(names::fold), &*check.expr));
+                }
+                key => keys.push(table_key(key)?),
+            }
         }
         let names: Vec<String> = columns.iter().map(|c| c.name.clone()).collect();
         if keys.iter().filter(|k| k.primary).count() > 1 {
@@ -78,13 +87,18 @@ impl Ddl<'_> {
             let index = self.new_index(&table, key)?;
             table = self.db.catalog.create_index(self.txn, &table, index).await?;
         }
+        // Those with names first, so that no name is made up that is given below.
+        checks.sort_by_key(|(name, _)| name.is_none());
+        for (name, condition) in checks {
+            table = self.add_check(table, name, condition).await?;
+        }
         for (n, sequence) in owned {
             self.db.catalog.own_sequence(self.txn, &sequence, table.oid, n).await?;
         }
         Ok(())
     }
 
-    fn definition<'a>(&mut self, column: &'a ast::ColumnDef) -> SqlResult<Definition<'a>> {
+    pub(super) fn definition<'a>(&mut self, column: &'a ast::ColumnDef) -> SqlResult<Definition<'a>> {
         let name = names::fold(&column.name);
         let serial = serial(&column.data_type);
         let ty = match serial {
@@ -101,6 +115,7 @@ impl Ddl<'_> {
             },
             sequence: serial.map(|_| &[][..]),
             keys: Vec::new(),
+            checks: Vec::new(),
         };
         for option in &column.options {
             let constraint = option.name.as_ref().map(names::fold);
@@ -124,7 +139,7 @@ impl Ddl<'_> {
                     definition.sequence = Some(sequence_options.as_deref().unwrap_or_default());
                 }
                 ColumnOption::Collation(collation) => refuse_collation(collation)?,
-                ColumnOption::Check(_) => return Err(SqlError::unsupported("a CHECK constraint")),
+                ColumnOption::Check(check) => definition.checks.push((constraint, &*check.expr)),
                 ColumnOption::ForeignKey(_) => return Err(SqlError::unsupported("a FOREIGN KEY constraint")),
                 other => return Err(SqlError::unsupported(format!("the column option {other}"))),
             }
@@ -133,7 +148,7 @@ impl Ddl<'_> {
     }
 
     /// Binds a DEFAULT for its errors; the catalog keeps its text.
-    fn check_default(&mut self, column: &NewColumn, expr: &ast::Expr) -> SqlResult<()> {
+    pub(super) fn check_default(&mut self, column: &NewColumn, expr: &ast::Expr) -> SqlResult<()> {
         let info = ColumnInfo {
             name: column.name.clone(),
             ty: column.ty,
@@ -177,7 +192,6 @@ pub(super) fn table_key(constraint: &TableConstraint) -> SqlResult<KeySpec> {
             (&key.name, &key.columns, false, rare)
         }
         TableConstraint::ForeignKey(_) => return Err(SqlError::unsupported("a FOREIGN KEY constraint")),
-        TableConstraint::Check(_) => return Err(SqlError::unsupported("a CHECK constraint")),
         other => return Err(SqlError::unsupported(format!("the constraint {other}"))),
     };
     if rare {

@@ -4,6 +4,8 @@
 //! changed it.
 
 mod alter;
+mod check;
+mod column;
 mod create_table;
 mod drop;
 mod index;

@@ -1,0 +1,116 @@
+//! CHECK constraints, and dropping constraints. Whoever writes rows asks them: [`crate::sql::exec::check_row`].
+
+use std::sync::Arc;
+
+use sqlparser::ast;
+
+use super::Ddl;
+use crate::catalog::TableInfo;
+use crate::sql::bind::Check;
+use crate::sql::exec::{Cx, check_row};
+use crate::sql::{Notice, names};
+use crate::table::{RowBatch, TableScan};
+use crate::txn::TableLock;
+use crate::types::{SqlError, SqlResult, sqlstate};
+
+impl Ddl<'_> {
+    /// Adds a CHECK constraint; 23514 when a row breaks it. The table is locked, or new.
+    pub(super) async fn add_check(
+        &mut self,
+        table: Arc<TableInfo>,
+        name: Option<String>,
+        condition: &ast::Expr,
+    ) -> SqlResult<Arc<TableInfo>> {
+        let bound = self.binder()?.check(&table, condition)?;
+        let name = match name {
+            Some(name) if is_taken(&table, &name) => {
+                let message = format!("constraint \"{name}\" for relation \"{}\" already exists", table.name);
+                return Err(SqlError::new(sqlstate::DUPLICATE_OBJECT, message));
+            }
+            Some(name) => name,
+            None => {
+                let mut columns = Vec::new();
+                bound.columns(&mut columns);
+                free_name(&table, &columns)
+            }
+        };
+        let check = Check { name, condition: bound };
+        self.ask_rows(&table, &check).await?;
+        self.db.catalog.add_check(self.txn, &table, check.name, condition.to_string()).await
+    }
+
+    async fn ask_rows(&mut self, table: &TableInfo, check: &Check) -> SqlResult<()> {
+        let snapshot = self.txn.snapshot();
+        let mut scan = TableScan::new(&table.store, snapshot.clone());
+        let cx = Cx {
+            db: self.db,
+            ctx: self.ctx,
+            txn: self.txn,
+            snapshot: &snapshot,
+            params: &[],
+            subqueries: &[],
+            instead: &[],
+        };
+        let mut batch = RowBatch::new();
+        while scan.next_batch(&self.db.txns, &mut batch).await? {
+            for (_, bytes) in batch.iter() {
+                let row = table.layout.decode(bytes)?;
+                let asked = check_row(table, std::slice::from_ref(check), &row, &cx).await;
+                asked.map_err(|error| broken(error, table, check))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn drop_constraint(
+        &mut self,
+        table: &ast::ObjectName,
+        constraint: &ast::Ident,
+        if_exists: bool,
+    ) -> SqlResult<()> {
+        let table = self.lock(table, TableLock::AccessExclusive).await?;
+        let name = names::fold(constraint);
+        if table.checks.iter().any(|check| check.name == name) {
+            self.db.catalog.drop_check(self.txn, &table, &name).await?;
+        } else if let Some(index) = table.indexes.iter().find(|i| i.constraint && i.name == name) {
+            self.db.catalog.drop_index(self.txn, &table, index).await?;
+        } else {
+            let message = format!("constraint \"{name}\" of relation \"{}\" does not exist", table.name);
+            if !if_exists {
+                return Err(SqlError::new(sqlstate::UNDEFINED_OBJECT, message));
+            }
+            self.notices.push(Notice::note(format!("{message}, skipping")));
+        }
+        Ok(())
+    }
+}
+
+/// What PostgreSQL says of a row that was there before the constraint.
+fn broken(error: SqlError, table: &TableInfo, check: &Check) -> SqlError {
+    if error.sqlstate != sqlstate::CHECK_VIOLATION {
+        return error;
+    }
+    let message =
+        format!("check constraint \"{}\" of relation \"{}\" is violated by some row", check.name, table.name);
+    SqlError::new(sqlstate::CHECK_VIOLATION, message)
+        .schema(table.schema.clone())
+        .table(table.name.clone())
+        .constraint(check.name.clone())
+}
+
+fn is_taken(table: &TableInfo, name: &str) -> bool {
+    table.checks.iter().any(|check| check.name == name)
+        || table.indexes.iter().any(|index| index.constraint && index.name == name)
+}
+
+/// `t_a_check` for a condition on the column a, `t_check` for one on several; with a number when that is taken.
+fn free_name(table: &TableInfo, columns: &[usize]) -> String {
+    let base = match columns {
+        [first, rest @ ..] if rest.iter().all(|column| column == first) => {
+            format!("{}_{}_check", table.name, table.columns[*first].name)
+        }
+        _ => format!("{}_check", table.name),
+    };
+    let numbered = (1..).map(|n| format!("{base}{n}"));
+    std::iter::once(base.clone()).chain(numbered).find(|name| !is_taken(table, name)).unwrap_or(base)
+}
