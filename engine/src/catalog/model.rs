@@ -24,8 +24,10 @@ pub struct ColumnInfo {
     pub ty: SqlType,
     /// NULL is refused.
     pub not_null: bool,
-    /// DEFAULT, as SQL text.
+    /// DEFAULT, as SQL text; of a generated column, its value over the others.
     pub default: Option<String>,
+    /// GENERATED ALWAYS AS (...) STORED.
+    pub generated: bool,
     /// GENERATED ALWAYS ('a') or BY DEFAULT ('d') AS IDENTITY.
     pub identity: Option<char>,
     /// Its value in rows that are older than it.

@@ -27,6 +27,7 @@ fn new_table(name: &str) -> NewTable {
         ty,
         not_null: true,
         default: Some("7".into()),
+        generated: false,
         identity: None,
     };
     NewTable {

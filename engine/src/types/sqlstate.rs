@@ -49,11 +49,13 @@ codes! {
     DUPLICATE_COLUMN = "42701", "a column named twice";
     DUPLICATE_TABLE = "42P07", "a relation of that name exists";
     DUPLICATE_OBJECT = "42710", "an object of that name exists";
+    INVALID_OBJECT_DEFINITION = "42P17", "a definition that cannot be";
+    GENERATED_ALWAYS = "428C9", "a value for a column that makes its own";
     DUPLICATE_ALIAS = "42712", "a table named twice in FROM";
     DUPLICATE_SCHEMA = "42P06", "a schema of that name exists";
     AMBIGUOUS_COLUMN = "42702", "a column that several tables have";
     AMBIGUOUS_FUNCTION = "42725", "an operator or function that fits several ways";
-    INVALID_COLUMN_REFERENCE = "42P10", "ORDER BY or ON CONFLICT names what is not there";
+    INVALID_COLUMN_REFERENCE = "42P10", "ORDER BY, ON CONFLICT or COPY names what cannot stand there";
     INVALID_TABLE_DEFINITION = "42P16", "a table cannot be defined so";
     INVALID_FUNCTION_DEFINITION = "42P13", "a call that cannot be";
     DEPENDENT_OBJECTS = "2BP01", "other objects need it";

@@ -34,8 +34,10 @@ pub struct NewColumn {
     pub ty: SqlType,
     /// NULL is refused.
     pub not_null: bool,
-    /// DEFAULT, as SQL text.
+    /// As [`ColumnInfo::default`].
     pub default: Option<String>,
+    /// As [`ColumnInfo::generated`].
+    pub generated: bool,
     /// As [`ColumnInfo::identity`].
     pub identity: Option<char>,
 }
@@ -144,6 +146,7 @@ impl Catalog {
                 ty: c.ty,
                 not_null: c.not_null,
                 default: c.default,
+                generated: c.generated,
                 identity: c.identity,
                 missing: Datum::Null,
                 dropped: false,

@@ -107,6 +107,7 @@ pub(crate) fn attribute(table: u32, n: usize, column: &ColumnInfo) -> Row {
         ("atthasdef", Datum::Bool(column.default.is_some())),
         ("atthasmissing", Datum::Bool(!column.missing.is_null())),
         ("attidentity", Datum::text(identity)),
+        ("attgenerated", Datum::text(if column.generated { "s" } else { "" })),
         ("attisdropped", Datum::Bool(column.dropped)),
         ("attislocal", Datum::Bool(true)),
         ("attmissingval", missing),

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use sqlparser::ast;
 
 use super::rel::Rel;
+use super::rules::Rules;
 use super::select::{Output, returning_columns};
 use super::{Binder, Scope, Typed, names, undefined_column};
-use crate::catalog::{CheckInfo, ColumnInfo, TableInfo};
+use crate::catalog::{ColumnInfo, TableInfo};
 use crate::sql::Column;
 use crate::sql::expr::Expr;
 use crate::txn::TableLock;
@@ -27,17 +28,10 @@ pub(crate) enum Source {
     Query(Rel),
 }
 
-/// A CHECK constraint: its condition over the table's row.
-#[derive(Debug)]
-pub(crate) struct Check {
-    pub(crate) name: String,
-    pub(crate) condition: Expr,
-}
-
 #[derive(Debug)]
 pub(crate) struct BoundInsert {
     pub(crate) table: Arc<TableInfo>,
-    pub(crate) checks: Vec<Check>,
+    pub(crate) rules: Rules,
     pub(crate) source: Source,
     pub(crate) returning: Returning,
 }
@@ -45,7 +39,7 @@ pub(crate) struct BoundInsert {
 #[derive(Debug)]
 pub(crate) struct BoundUpdate {
     pub(crate) table: Arc<TableInfo>,
-    pub(crate) checks: Vec<Check>,
+    pub(crate) rules: Rules,
     pub(crate) alias: String,
     pub(crate) filter: Option<Expr>,
     /// Column, new value over the old row.
@@ -85,8 +79,8 @@ impl Binder<'_> {
         };
         let scope = Scope::of_table(&table, &table.name);
         let returning = self.returning(insert.returning.as_deref(), &scope)?;
-        let checks = self.checks(&table)?;
-        Ok(BoundInsert { table, checks, source, returning })
+        let rules = self.rules(&table)?;
+        Ok(BoundInsert { table, rules, source, returning })
     }
 
     fn insert_source(
@@ -146,39 +140,13 @@ impl Binder<'_> {
     /// A column's DEFAULT, converted to its type.
     pub(crate) fn default_of(&mut self, column: &ColumnInfo) -> SqlResult<Expr> {
         match &column.default {
-            Some(text) if !column.dropped => {
+            Some(text) if !column.dropped && !column.generated => {
                 let expr = crate::sql::parse::parse_expression(text)?;
                 let typed = self.expr(&expr, &Scope::default())?;
                 self.assign(typed, column)
             }
             _ => Ok(Expr::Const(Datum::Null)),
         }
-    }
-
-    /// The CHECK constraints of a table.
-    pub(crate) fn checks(&mut self, table: &TableInfo) -> SqlResult<Vec<Check>> {
-        let one = |check: &CheckInfo| {
-            let condition = crate::sql::parse::parse_expression(&check.condition)?;
-            Ok(Check { name: check.name.clone(), condition: self.check(table, &condition)? })
-        };
-        table.checks.iter().map(one).collect()
-    }
-
-    /// A CHECK's condition over a table's row.
-    pub(crate) fn check(&mut self, table: &TableInfo, condition: &ast::Expr) -> SqlResult<Expr> {
-        let subqueries = self.subqueries.len();
-        let typed = self.expr(condition, &Scope::of_table(table, &table.name))?;
-        let condition = self.condition(typed, "CHECK")?;
-        if self.subqueries.len() > subqueries {
-            return Err(SqlError::new(
-                sqlstate::FEATURE_NOT_SUPPORTED,
-                "cannot use subquery in check constraint",
-            ));
-        }
-        if condition.any(&mut |part| matches!(part, Expr::Param(_))) {
-            return Err(SqlError::new(sqlstate::UNDEFINED_PARAMETER, "there is no parameter in a CHECK"));
-        }
-        Ok(condition)
     }
 
     pub(crate) fn update(&mut self, update: &ast::Update) -> SqlResult<BoundUpdate> {
@@ -202,7 +170,7 @@ impl Binder<'_> {
             let value = match self.given(&assignment.value, &scope)? {
                 Given::Default => self.default_of(column)?,
                 Given::Value(typed) => {
-                    refuse_generated(column)?;
+                    refuse_update(column)?;
                     self.assign(typed, column)?
                 }
             };
@@ -210,8 +178,8 @@ impl Binder<'_> {
         }
         let filter = self.filter(update.selection.as_ref(), &scope)?;
         let returning = self.returning(update.returning.as_deref(), &scope)?;
-        let checks = self.checks(&table)?;
-        Ok(BoundUpdate { table, checks, alias, filter, sets, returning })
+        let rules = self.rules(&table)?;
+        Ok(BoundUpdate { table, rules, alias, filter, sets, returning })
     }
 
     pub(crate) fn delete(&mut self, delete: &ast::Delete) -> SqlResult<BoundDelete> {
@@ -300,14 +268,23 @@ fn check_width(given: usize, wanted: usize, explicit: bool) -> SqlResult<()> {
     Ok(())
 }
 
+/// What is given for a column whose values are not the user's.
 fn refuse_generated(column: &ColumnInfo) -> SqlResult<()> {
-    if column.identity == Some('a') {
-        let name = &column.name;
-        return Err(SqlError::new(
-            "428C9",
-            format!("cannot insert a non-DEFAULT value into column \"{name}\""),
-        )
-        .detail(format!("Column \"{name}\" is an identity column defined as GENERATED ALWAYS.")));
-    }
-    Ok(())
+    refuse(column, |name| format!("cannot insert a non-DEFAULT value into column \"{name}\""))
+}
+
+fn refuse_update(column: &ColumnInfo) -> SqlResult<()> {
+    refuse(column, |name| format!("column \"{name}\" can only be updated to DEFAULT"))
+}
+
+fn refuse(column: &ColumnInfo, message: fn(&str) -> String) -> SqlResult<()> {
+    let name = &column.name;
+    let why = if column.generated {
+        format!("Column \"{name}\" is a generated column.")
+    } else if column.identity == Some('a') {
+        format!("Column \"{name}\" is an identity column defined as GENERATED ALWAYS.")
+    } else {
+        return Ok(());
+    };
+    Err(SqlError::new(sqlstate::GENERATED_ALWAYS, message(name)).detail(why))
 }

@@ -8,6 +8,7 @@
 //! | `from`, `select`, `query`, `aggregate` | queries |
 //! | `locking` | FOR UPDATE and its kin |
 //! | `dml` | INSERT, UPDATE, DELETE |
+//! | `rules` | generated columns and CHECK constraints |
 
 mod aggregate;
 mod call;
@@ -20,6 +21,7 @@ mod operator;
 mod predicate;
 mod query;
 mod rel;
+mod rules;
 mod select;
 
 use std::sync::Arc;
@@ -33,8 +35,9 @@ use crate::txn::TableLock;
 use crate::types::{SqlError, SqlResult, SqlType, sqlstate};
 
 pub(crate) use aggregate::{AggregateCall, AggregateKind};
-pub(crate) use dml::{BoundDelete, BoundInsert, BoundUpdate, Check, Source, columns_named};
+pub(crate) use dml::{BoundDelete, BoundInsert, BoundUpdate, Source, columns_named};
 pub(crate) use rel::{JoinKind, LockMark, Rel, RowLocking, SetOperation, SortKey};
+pub(crate) use rules::{Check, Rules};
 pub(crate) use select::key_order;
 
 /// An expression with its type. A literal string or NULL, and a parameter nobody gave a type, have type unknown.

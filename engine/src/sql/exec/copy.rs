@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use super::Cx;
-use super::dml::{check_not_null, check_row};
 use crate::catalog::{TableInfo, relation};
-use crate::sql::bind::{Binder, Check, columns_named};
+use crate::sql::bind::{Binder, Rules, columns_named};
 use crate::sql::expr::{EvalCx, Expr};
 use crate::sql::prepare::lock_tables;
 use crate::sql::{Column, CopySpec, Database, RowBatch, SessionContext};
@@ -24,7 +23,7 @@ pub struct CopyIn {
     columns: Vec<Column>,
     /// What the columns that are not copied get.
     defaults: Vec<(usize, Expr)>,
-    checks: Vec<Check>,
+    rules: Rules,
     rows: RowBatch,
     count: u64,
 }
@@ -49,10 +48,10 @@ impl CopyIn {
             }
             db.catalog.settled().await?;
             txn.begin_statement();
-            let targets = columns_named(&table, &spec.columns)?;
+            let targets = targets(&table, &spec.columns)?;
             let view = db.catalog.view(Some(txn));
             let mut binder = Binder::new(db, ctx, view, &[])?;
-            let checks = binder.checks(&table)?;
+            let rules = binder.rules(&table)?;
             let defaults = binder.defaults(&table)?.into_iter().enumerate();
             let defaults = defaults.filter(|(n, _)| !targets.contains(n)).collect();
             let columns = targets
@@ -72,7 +71,7 @@ impl CopyIn {
                 targets,
                 columns,
                 defaults,
-                checks,
+                rules,
                 count: 0,
             });
         }
@@ -107,18 +106,14 @@ impl CopyIn {
         for (n, value) in self.targets.iter().zip(values) {
             row[*n] = value;
         }
-        if self.defaults.is_empty() && self.checks.is_empty() {
-            check_not_null(&self.table, &row)?;
-        } else {
-            self.evaluate(txn, &mut row).await?;
-        }
+        self.make_whole(txn, &mut row).await?;
         self.rows.push(row);
         self.count += 1;
         if self.rows.len() >= BATCH { self.write(txn).await } else { Ok(()) }
     }
 
-    /// Fills defaults in and asks the constraints.
-    async fn evaluate(&self, txn: &mut Transaction, row: &mut [Datum]) -> SqlResult<()> {
+    /// Fills in what was not copied, and asks the table's rules.
+    async fn make_whole(&self, txn: &mut Transaction, row: &mut [Datum]) -> SqlResult<()> {
         let snapshot = txn.snapshot();
         let cx = Cx {
             db: &self.db,
@@ -136,8 +131,8 @@ impl CopyIn {
             Ok(())
         })
         .await?;
-        check_not_null(&self.table, row)?;
-        check_row(&self.table, &self.checks, row, &cx).await
+        self.rules.complete(row, &cx).await?;
+        self.rules.ask(&self.table, row, &cx).await
     }
 
     async fn write(&mut self, txn: &mut Transaction) -> SqlResult<()> {
@@ -152,6 +147,18 @@ impl CopyIn {
         }
         Ok(self.count)
     }
+}
+
+/// The columns to copy: those that are named, or all whose values are not made here.
+fn targets(table: &TableInfo, named: &[String]) -> SqlResult<Vec<usize>> {
+    let mut targets = columns_named(table, named)?;
+    if let Some(n) = targets.iter().find(|n| table.columns[**n].generated && !named.is_empty()) {
+        let message = format!("column \"{}\" is a generated column", table.columns[*n].name);
+        return Err(SqlError::new(sqlstate::INVALID_COLUMN_REFERENCE, message)
+            .detail("Generated columns cannot be used in COPY."));
+    }
+    targets.retain(|n| !table.columns[*n].generated);
+    Ok(targets)
 }
 
 fn find(

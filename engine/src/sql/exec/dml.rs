@@ -11,20 +11,20 @@ use super::node::{Node, project};
 use super::scan::Scanner;
 use crate::catalog::{TableInfo, relation};
 use crate::sql::RowBatch;
-use crate::sql::bind::{BoundDelete, BoundInsert, BoundUpdate, Check, Source};
+use crate::sql::bind::{BoundDelete, BoundInsert, BoundUpdate, Rules, Source};
 use crate::sql::expr::Expr;
 use crate::sql::plan::{self, Plan, Scan};
 use crate::table::{LockOutcome, RowId};
 use crate::txn::{LockWait, RowLock};
-use crate::types::{Datum, SqlError, SqlResult, TimeZone, sqlstate, text_of};
+use crate::types::{Datum, SqlResult};
 
 /// A planned change of rows.
 #[derive(Debug)]
 pub(crate) struct Change {
     pub(crate) table: Arc<TableInfo>,
     pub(crate) kind: Kind,
-    /// What each new row is asked.
-    checks: Vec<Check>,
+    /// What each new row goes through.
+    rules: Rules,
     /// RETURNING, over the table's row; none when there is none.
     pub(crate) returning: Vec<Expr>,
 }
@@ -59,7 +59,7 @@ impl Change {
         Change {
             table: bound.table,
             kind: Kind::Insert(source),
-            checks: bound.checks,
+            rules: bound.rules,
             returning: bound.returning.exprs,
         }
     }
@@ -69,16 +69,13 @@ impl Change {
             let unique = bound.table.indexes.iter().filter(|i| i.unique);
             unique.flat_map(|i| &i.columns).any(|part| part.column == column)
         };
-        let lock = if bound.sets.iter().any(|(column, _)| of_key(*column)) {
-            RowLock::Update
-        } else {
-            RowLock::NoKeyUpdate
-        };
+        let mut changed = bound.sets.iter().chain(&bound.rules.generated).map(|(column, _)| *column);
+        let lock = if changed.any(of_key) { RowLock::Update } else { RowLock::NoKeyUpdate };
         let scan = plan::plan_target(bound.table.clone(), bound.alias, bound.filter);
         Change {
             table: bound.table,
             kind: Kind::Update { scan, sets: bound.sets, lock },
-            checks: bound.checks,
+            rules: bound.rules,
             returning: bound.returning.exprs,
         }
     }
@@ -88,7 +85,7 @@ impl Change {
         Change {
             table: bound.table,
             kind: Kind::Delete(scan),
-            checks: Vec::new(),
+            rules: Rules::default(),
             returning: bound.returning.exprs,
         }
     }
@@ -149,9 +146,9 @@ impl Change {
         let mut node = Node::new(source);
         let db = cx.db.clone();
         while let Some(batch) = node.next_boxed(cx).await? {
+            let batch = self.rules.complete_all(batch, cx).await?;
             for row in batch.rows() {
-                check_not_null(&self.table, row)?;
-                check_row(&self.table, &self.checks, row, cx).await?;
+                self.rules.ask(&self.table, row, cx).await?;
             }
             relation::insert_batch(&db.txns, cx.txn, &self.table, &batch).await?;
             changed.count += batch.len() as u64;
@@ -172,8 +169,8 @@ impl Change {
             Ok(())
         })
         .await?;
-        check_not_null(&self.table, &new)?;
-        check_row(&self.table, &self.checks, &new, cx).await?;
+        self.rules.complete(&mut new, cx).await?;
+        self.rules.ask(&self.table, &new, cx).await?;
         Ok(new)
     }
 
@@ -218,66 +215,4 @@ impl Target<'_> {
             LockOutcome::Gone | LockOutcome::SelfModified => Ok(None),
         }
     }
-}
-
-/// `23502` for a NULL where none may be.
-pub(super) fn check_not_null(table: &TableInfo, row: &[Datum]) -> SqlResult<()> {
-    let missing = |(n, column): &(usize, &crate::catalog::ColumnInfo)| {
-        column.not_null && !column.dropped && row[*n].is_null()
-    };
-    let Some((_, column)) = table.columns.iter().enumerate().find(missing) else { return Ok(()) };
-    Err(SqlError::new(
-        sqlstate::NOT_NULL_VIOLATION,
-        format!(
-            "null value in column \"{}\" of relation \"{}\" violates not-null constraint",
-            column.name, table.name
-        ),
-    )
-    .detail(failing(table, row))
-    .schema(table.schema.clone())
-    .table(table.name.clone())
-    .column(column.name.clone()))
-}
-
-/// `23514` for a row that a CHECK constraint forbids; what is neither true nor false forbids nothing.
-pub(crate) async fn check_row(
-    table: &TableInfo,
-    checks: &[Check],
-    row: &[Datum],
-    cx: &Cx<'_>,
-) -> SqlResult<()> {
-    if checks.is_empty() {
-        return Ok(());
-    }
-    cx.evaluate(&mut |eval| {
-        for check in checks {
-            if matches!(*check.condition.eval(row, eval)?, Datum::Bool(false)) {
-                return Err(forbidden(table, &check.name, row));
-            }
-        }
-        Ok(())
-    })
-    .await
-}
-
-fn forbidden(table: &TableInfo, check: &str, row: &[Datum]) -> SqlError {
-    SqlError::new(
-        sqlstate::CHECK_VIOLATION,
-        format!("new row for relation \"{}\" violates check constraint \"{check}\"", table.name),
-    )
-    .detail(failing(table, row))
-    .schema(table.schema.clone())
-    .table(table.name.clone())
-    .constraint(check.to_owned())
-}
-
-fn failing(table: &TableInfo, row: &[Datum]) -> String {
-    let values: Vec<String> = table
-        .live_columns()
-        .map(|(n, c)| match &row[n] {
-            Datum::Null => "null".to_owned(),
-            value => text_of(value, c.ty, &TimeZone::default()),
-        })
-        .collect();
-    format!("Failing row contains ({}).", values.join(", "))
 }

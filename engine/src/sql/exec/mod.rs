@@ -18,6 +18,7 @@ mod join;
 mod lock;
 mod node;
 mod range;
+mod rules;
 mod scan;
 mod set;
 mod sort;
@@ -27,8 +28,9 @@ use std::sync::Arc;
 
 pub use copy::CopyIn;
 pub(crate) use ddl::run as run_ddl;
-pub(crate) use dml::{Change, check_row};
+pub(crate) use dml::Change;
 pub(crate) use node::Node;
+pub(crate) use rules::check_row;
 pub use vacuum::vacuum;
 
 use super::expr::{EvalCx, Wanted};

@@ -1,7 +1,7 @@
 //! Looking at an expression's parts, changing them, and comparing expressions.
 
 use super::{Expr, functions};
-use crate::types::Datum;
+use crate::types::{Datum, SqlType, TypeClass, oids};
 
 impl Expr {
     /// Calls `f` with each direct part.
@@ -103,6 +103,16 @@ impl Expr {
         })
     }
 
+    /// True when it is the same whenever it is computed from the same row.
+    pub(crate) fn is_immutable(&self) -> bool {
+        !self.any(&mut |part| match part {
+            Expr::Aggregate(_) | Expr::NextVal(_) | Expr::Subquery(_) | Expr::Param(_) => true,
+            Expr::Call(f, _) => !functions::is_immutable(f),
+            Expr::Cast(cast) => depends_on_session(cast.from, cast.to),
+            _ => false,
+        })
+    }
+
     /// AND of parts; TRUE of none.
     pub(crate) fn and(mut parts: Vec<Expr>) -> Option<Expr> {
         match parts.len() {
@@ -150,4 +160,11 @@ impl PartialEq for Expr {
             _ => false,
         }
     }
+}
+
+/// Whether a conversion looks at the time zone, or at how dates are written.
+fn depends_on_session(from: SqlType, to: SqlType) -> bool {
+    let zoned = |ty: SqlType| ty.oid == oids::TIMESTAMPTZ;
+    let written = |a: SqlType, b: SqlType| a.class() == TypeClass::DateTime && b.class() == TypeClass::String;
+    zoned(from) != zoned(to) || written(from, to) || written(to, from)
 }

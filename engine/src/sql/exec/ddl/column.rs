@@ -50,10 +50,14 @@ impl Ddl<'_> {
             ty: new.ty,
             not_null: new.not_null || primary,
             default: new.default,
+            generated: new.generated,
             identity: None,
             missing: Datum::Null,
             dropped: false,
         };
+        if column.generated && self.has_rows(&table).await? {
+            return Err(SqlError::unsupported("ADD COLUMN of a generated column to a table with rows"));
+        }
         column.missing = self.value_of_default(&column).await?;
         if column.not_null && column.missing.is_null() && self.has_rows(&table).await? {
             let message =
@@ -64,6 +68,7 @@ impl Ddl<'_> {
                 .column(column.name.clone()));
         }
         table = self.db.catalog.add_column(self.txn, &table, column).await?;
+        self.binder()?.rules(&table)?;
         for key in definition.keys {
             let index = self.new_index(&table, key)?;
             table = self.db.catalog.create_index(self.txn, &table, index).await?;
@@ -106,10 +111,10 @@ impl Ddl<'_> {
                 self.db.catalog.set_not_null(self.txn, &table, &[n], false).await?;
             }
             AlterColumnOperation::SetDefault { .. } | AlterColumnOperation::DropDefault
-                if info.identity.is_some() =>
+                if info.identity.is_some() || info.generated =>
             {
-                let message =
-                    format!("column \"{column}\" of relation \"{}\" is an identity column", table.name);
+                let kind = if info.generated { "a generated" } else { "an identity" };
+                let message = format!("column \"{column}\" of relation \"{}\" is {kind} column", table.name);
                 return Err(SqlError::new(sqlstate::SYNTAX_ERROR, message));
             }
             AlterColumnOperation::SetDefault { value } => {
@@ -118,6 +123,7 @@ impl Ddl<'_> {
                     ty: info.ty,
                     not_null: info.not_null,
                     default: None,
+                    generated: false,
                     identity: None,
                 };
                 self.check_default(&new, value)?;

@@ -82,6 +82,8 @@ impl Ddl<'_> {
         }
         let new = NewTable { namespace, name, columns };
         let mut table = self.db.catalog.create_table(self.txn, new).await?;
+        // For the errors in what is generated.
+        self.binder()?.rules(&table)?;
         keys.sort_by_key(|k| !k.primary);
         for key in keys {
             let index = self.new_index(&table, key)?;
@@ -111,12 +113,14 @@ impl Ddl<'_> {
                 ty,
                 not_null: serial.is_some(),
                 default: None,
+                generated: false,
                 identity: None,
             },
             sequence: serial.map(|_| &[][..]),
             keys: Vec::new(),
             checks: Vec::new(),
         };
+        let mut generation = None;
         for option in &column.options {
             let constraint = option.name.as_ref().map(names::fold);
             match &option.option {
@@ -138,11 +142,33 @@ impl Ddl<'_> {
                     definition.column.not_null = true;
                     definition.sequence = Some(sequence_options.as_deref().unwrap_or_default());
                 }
+                ColumnOption::Generated {
+                    generated_as: GeneratedAs::ExpStored,
+                    generation_expr: Some(value),
+                    ..
+                } => {
+                    definition.column.generated = true;
+                    generation = Some(value);
+                }
                 ColumnOption::Collation(collation) => refuse_collation(collation)?,
                 ColumnOption::Check(check) => definition.checks.push((constraint, &*check.expr)),
                 ColumnOption::ForeignKey(_) => return Err(SqlError::unsupported("a FOREIGN KEY constraint")),
                 other => return Err(SqlError::unsupported(format!("the column option {other}"))),
             }
+        }
+        if let Some(value) = generation {
+            let column = &mut definition.column;
+            let other = match (&column.default, definition.sequence) {
+                (Some(_), _) => "default",
+                (None, Some(_)) => "identity",
+                (None, None) => {
+                    column.default = Some(value.to_string());
+                    return Ok(definition);
+                }
+            };
+            let message =
+                format!("both {other} and generation expression specified for column \"{}\"", column.name);
+            return Err(SqlError::syntax(message));
         }
         Ok(definition)
     }
@@ -154,6 +180,7 @@ impl Ddl<'_> {
             ty: column.ty,
             not_null: false,
             default: Some(expr.to_string()),
+            generated: false,
             identity: None,
             missing: Datum::Null,
             dropped: false,

@@ -54,6 +54,15 @@ pub(crate) fn is_volatile(function: &Function) -> bool {
     ) || advisory::is_one(function.name)
 }
 
+/// True for functions of nothing but their arguments: not of the session, the clock, or the time zone.
+pub(crate) fn is_immutable(function: &Function) -> bool {
+    let declared = |all: &'static [Declared]| all.iter().find(|d| std::ptr::eq(&d.function, function));
+    if let Some(of_time) = declared(time::ALL) {
+        return !of_time.args.is_empty() && !of_time.args.contains(&SqlType::TIMESTAMPTZ);
+    }
+    !is_volatile(function) && (declared(math::ALL).is_some() || declared(strings::ALL).is_some())
+}
+
 impl Declared {
     fn arg(&self, n: usize) -> Option<SqlType> {
         self.args.get(n).or(if self.variadic { self.args.last() } else { None }).copied()
