@@ -8,5 +8,5 @@ mod reply;
 mod request;
 
 pub use error::SegmentError;
-pub use reply::{Reply, SegmentState};
+pub use reply::{PagesReply, Reply, SegmentState};
 pub use request::{Append, Epochs, PeerKind, Request};

@@ -33,6 +33,18 @@ fn queue_bytes() -> u64 {
     64 << 20
 }
 
+fn copy_bytes_per_s() -> u64 {
+    64 << 20
+}
+
+fn scrub_bytes_per_s() -> u64 {
+    16 << 20
+}
+
+fn scrub_period_hours() -> u64 {
+    7 * 24
+}
+
 /// Settings of one storage node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -67,6 +79,17 @@ pub struct SegmentConfig {
     /// a healthy device lets wait, far below what would hurt.
     #[serde(default = "queue_bytes")]
     pub queue_bytes: u64,
+    /// Bytes a second that a segment takes from its peers when it lacks log or pages. Default 64 MiB: 10 GiB are rebuilt
+    /// in three minutes, and half of a gigabit link stays free.
+    #[serde(default = "copy_bytes_per_s")]
+    pub copy_bytes_per_s: u64,
+    /// Most bytes a second that scrubbing reads. Default 16 MiB: hardly felt by a device that serves.
+    #[serde(default = "scrub_bytes_per_s")]
+    pub scrub_bytes_per_s: u64,
+    /// Hours in which everything is read again once, if the rate above allows. Default 168, a week: damage is found while
+    /// the other copies are still good. 0 reads as fast as the rate allows, without a pause.
+    #[serde(default = "scrub_period_hours")]
+    pub scrub_period_hours: u64,
 }
 
 impl SegmentConfig {
@@ -84,6 +107,9 @@ impl SegmentConfig {
             log_budget_bytes: log_budget_bytes(),
             memory_bytes: memory_bytes(),
             queue_bytes: queue_bytes(),
+            copy_bytes_per_s: copy_bytes_per_s(),
+            scrub_bytes_per_s: scrub_bytes_per_s(),
+            scrub_period_hours: scrub_period_hours(),
         }
     }
 
@@ -92,6 +118,9 @@ impl SegmentConfig {
         let wrong = |what: String| Err(NodeError::Config { what });
         if self.meta.is_empty() {
             return wrong("`meta` is empty: name the addresses of the metadata service".into());
+        }
+        if self.copy_bytes_per_s == 0 || self.scrub_bytes_per_s == 0 {
+            return wrong("`copy_bytes_per_s` and `scrub_bytes_per_s` must not be 0".into());
         }
         let bytes = self.log_file_bytes;
         if bytes < LOG_FILE_BYTES_MIN || bytes > u64::from(u32::MAX) || !bytes.is_multiple_of(4096) {
@@ -141,7 +170,8 @@ mod tests {
     fn nonsense_is_refused_by_name() {
         assert!(config().check().is_ok());
         type Spoil = fn(&mut SegmentConfig);
-        let cases: [(&str, Spoil); 4] = [
+        let cases: [(&str, Spoil); 5] = [
+            ("copy_bytes_per_s", |c| c.copy_bytes_per_s = 0),
             ("meta", |c| c.meta.clear()),
             ("log_file_bytes", |c| c.log_file_bytes = 5 << 20),
             ("log_budget_bytes", |c| c.log_budget_bytes = 100 << 20),

@@ -10,6 +10,8 @@
 //! | [`disk`] | the seam to the device: io_uring, or threads where that is forbidden |
 //! | [`host`] | the seam to the machine: time and tasks |
 //! | [`server`] | connections, back-pressure, replies |
+//! | [`health`] | gossip, copies of segments, scrubbing and repair, with the help of peers |
+//! | [`peers`] | the seam to the other copies |
 //! | [`node`] | what the tasks of the one thread share |
 //! | [`admin`] | a client for tools that look at a node from outside |
 //!
@@ -25,12 +27,14 @@ pub mod disk;
 mod error;
 #[cfg(test)]
 mod faults;
+pub mod health;
 pub mod host;
 pub mod log;
 mod membership;
 mod metrics;
 pub mod node;
 pub mod pages;
+pub mod peers;
 pub mod recovery;
 mod run;
 pub mod server;

@@ -4,7 +4,7 @@
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use sextant_redo::wire::{Reply, Request, SegmentError};
 use sextant_redo::{Lsn, Page, PageId, SegmentId, page};
@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use crate::core::{Action, Answer, ImageReader, LogAddress, Store, Ticket};
 use crate::disk::{Disk, FileId, Flush};
+use crate::health::Health;
 use crate::host::Host;
 use crate::log::{self, HotLog, LogCache, LogIdentity, Queued};
 use crate::metrics::METRICS;
@@ -21,7 +22,7 @@ use crate::pages::saver::SavedList;
 use crate::pages::store::{PageStore, damaged_slot};
 use crate::pages::{blocks, read};
 use crate::recovery::{self, LogStart, RecoveryError};
-use crate::server::{ReplySink, logread};
+use crate::server::{ReplySink, logread, pageread};
 use crate::{NodeError, appender};
 
 /// What of the configuration the shell needs.
@@ -53,6 +54,8 @@ pub struct Node {
     pub(crate) log: RefCell<HotLog>,
     pub(crate) cache: RefCell<LogCache>,
     pub(crate) background: Background,
+    /// Who mends damage, when peers are known.
+    pub(crate) health: RefCell<Weak<Health>>,
     pub(crate) queue: RefCell<VecDeque<Queued>>,
     pub(crate) queued_bytes: Cell<u64>,
     /// Something waits for the log.
@@ -136,6 +139,7 @@ impl Node {
             )),
             cache: RefCell::new(LogCache::new(options.log_cache_bytes as usize)),
             background: Background::new(pages, empty, list),
+            health: RefCell::default(),
             queue: RefCell::default(),
             queued_bytes: Cell::new(0),
             queued: Notify::new(),
@@ -192,8 +196,9 @@ impl Node {
                 }
                 self.reply(ticket, &reply);
             }
-            Action::ReadPage(ticket, segment, plan) => read::serve(self, ticket, segment, plan),
+            Action::ReadPage(ticket, wanted, plan) => read::serve(self, ticket, wanted, plan),
             Action::ReadLog(ticket, plan) => logread::serve(self, ticket, plan),
+            Action::CopyPages(ticket, wanted) => pageread::serve(self, ticket, wanted),
             Action::Write(entry, answer) => self.enqueue(entry, answer),
         }
     }

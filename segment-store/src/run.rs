@@ -15,12 +15,14 @@ use sextant_node::net;
 use sextant_redo::{ClusterId, NodeId};
 use tokio::task::{LocalSet, spawn_local};
 
+use crate::health::HealthOptions;
 use crate::host::TokioHost;
 use crate::log::LogIdentity;
 use crate::membership::Registration;
 use crate::metrics::METRICS;
 use crate::node::Node;
-use crate::{NodeError, SegmentConfig, disk, server};
+use crate::peers::TcpPeers;
+use crate::{NodeError, SegmentConfig, disk, health, server};
 
 /// Between two looks at the state for /health and the gauges.
 const WATCH: Duration = Duration::from_millis(500);
@@ -69,6 +71,13 @@ async fn serve(config: &SegmentConfig) -> Result<std::convert::Infallible, NodeE
     };
     let node = open(config, LogIdentity { cluster, node: id }).await?;
     node.start();
+    let peers = TcpPeers::start(cluster, registration.meta.clone());
+    let options = HealthOptions {
+        copy_bytes_per_s: config.copy_bytes_per_s,
+        scrub_bytes_per_s: config.scrub_bytes_per_s,
+        scrub_period: Duration::from_secs(config.scrub_period_hours.saturating_mul(3600)),
+    };
+    health::start(&node, peers, options);
     spawn_local(server::serve(node.clone(), listener));
     spawn_local(watch(node.clone(), health, config.listen));
     tracing::info!(node = %id, %cluster, listen = %config.listen, "storage node serves");

@@ -52,6 +52,17 @@ pub(crate) struct Options {
     /// above what a healthy device lets wait
     #[arg(long, value_name = "BYTES")]
     queue_bytes: Option<u64>,
+    /// Bytes a second that a segment takes from its peers when it lacks log or pages. Default 67108864 (64 MiB): 10 GiB are
+    /// rebuilt in three minutes, and half of a gigabit link stays free
+    #[arg(long, value_name = "BYTES")]
+    copy_bytes_per_s: Option<u64>,
+    /// Most bytes a second that scrubbing reads. Default 16777216 (16 MiB): hardly felt by a device that serves
+    #[arg(long, value_name = "BYTES")]
+    scrub_bytes_per_s: Option<u64>,
+    /// Hours in which everything is read again once by scrubbing, if the rate above allows. Default 168 (a week): damage is
+    /// found while the other copies are still good
+    #[arg(long, value_name = "HOURS")]
+    scrub_period_hours: Option<u64>,
 }
 
 impl Options {
@@ -73,6 +84,18 @@ impl Options {
                 .or(file.log_budget_bytes)
                 .unwrap_or(defaults.log_budget_bytes),
             memory_bytes: self.memory_bytes.or(file.memory_bytes).unwrap_or(defaults.memory_bytes),
+            copy_bytes_per_s: self
+                .copy_bytes_per_s
+                .or(file.copy_bytes_per_s)
+                .unwrap_or(defaults.copy_bytes_per_s),
+            scrub_bytes_per_s: self
+                .scrub_bytes_per_s
+                .or(file.scrub_bytes_per_s)
+                .unwrap_or(defaults.scrub_bytes_per_s),
+            scrub_period_hours: self
+                .scrub_period_hours
+                .or(file.scrub_period_hours)
+                .unwrap_or(defaults.scrub_period_hours),
             queue_bytes: self.queue_bytes.or(file.queue_bytes).unwrap_or(defaults.queue_bytes),
             ..defaults
         })

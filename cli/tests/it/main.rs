@@ -9,6 +9,7 @@
 //! | [`fire`] | half a minute of all faults, and the oracle's verdict |
 //! | [`verify`] | `sextant verify` on a healthy cluster and on one that lost a zone |
 //! | [`replacing`] | a storage node lost for good is replaced under load |
+//! | [`healing`] | storage nodes that were away or rot get what they lack from each other, the engine dead |
 //! | [`bad_input`] | garbage, unknown keys, foreign folders, taken ports |
 //! | [`bench`] | every benchmark of whole clusters runs to its end |
 //! | [`clients`] | unmodified psql and pgbench, where installed |
@@ -20,6 +21,7 @@ mod cluster;
 mod dev;
 mod faults;
 mod fire;
+mod healing;
 mod replacing;
 mod status;
 mod verify;

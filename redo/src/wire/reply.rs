@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::message::{epochs, lsn, put_epochs, put_ranges, put_segment, put_u64, ranges, segment};
 use super::{Epochs, SegmentError};
 use crate::codec::{DecodeError, Reader, put_byte_string, put_varint};
-use crate::{ClusterId, Lsn, NodeId, PAGE_SIZE, RecordLinks, SegmentId, TruncationRange};
+use crate::{ClusterId, Lsn, NodeId, PAGE_SIZE, PageId, RecordLinks, SegmentId, TruncationRange};
 
 /// Where one segment stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,8 +67,26 @@ pub enum Reply {
     },
     /// State of every segment on the node.
     Status(Vec<SegmentState>),
+    /// Images of pages, for a copy.
+    Pages(PagesReply),
     /// Refused or failed.
     Error(SegmentError),
+}
+
+/// One part of a copy of a segment's pages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PagesReply {
+    /// Every image holds all records of its page at or below this LSN, which is that of a record of the group: the log
+    /// goes on behind it.
+    pub point: Lsn,
+    /// Highest VDL seen by the sender.
+    pub vdl: Lsn,
+    /// Nobody reads below it any more. No image holds a record above it.
+    pub pgmrpl: Lsn,
+    /// Where the next part starts; `None` behind the last page.
+    pub next: Option<PageId>,
+    /// The images one behind the other, in page order, sealed, [`PAGE_SIZE`] bytes each.
+    pub images: Bytes,
 }
 
 const HELLO: u8 = 128;
@@ -79,6 +97,7 @@ const CHAIN: u8 = 132;
 const LOG: u8 = 133;
 const STATUS: u8 = 134;
 const ERROR: u8 = 135;
+const PAGES: u8 = 136;
 
 /// Shortest encoding of one [`SegmentState`], to bound what a length field can make us allocate.
 const MIN_STATE: usize = 64;
@@ -95,6 +114,7 @@ impl Reply {
             Reply::Chain { .. } => CHAIN,
             Reply::Log { .. } => LOG,
             Reply::Status(_) => STATUS,
+            Reply::Pages(_) => PAGES,
             Reply::Error(_) => ERROR,
         }
     }
@@ -123,6 +143,7 @@ impl Reply {
                 out.extend_from_slice(&(states.len() as u32).to_le_bytes());
                 states.iter().for_each(|state| put_state(&mut out, state));
             }
+            Reply::Pages(pages) => put_pages(&mut out, pages),
             Reply::Error(error) => error.encode(&mut out),
         }
         out
@@ -153,6 +174,7 @@ impl Reply {
                 }
                 Reply::Status((0..count).map(|_| state(r)).collect::<Result<_, _>>()?)
             }
+            PAGES => return pages(r, payload),
             ERROR => Reply::Error(SegmentError::decode(r)?),
             tag => {
                 return Err(DecodeError::UnknownTag { what: "reply", tag: u64::from(tag) });
@@ -182,6 +204,26 @@ fn state(r: &mut Reader<'_>) -> Result<SegmentState, DecodeError> {
         log_start: lsn(r)?,
         truncations: ranges(r)?,
     })
+}
+
+fn put_pages(out: &mut Vec<u8>, pages: &PagesReply) {
+    for number in [pages.point.0, pages.vdl.0, pages.pgmrpl.0] {
+        put_u64(out, number);
+    }
+    out.push(u8::from(pages.next.is_some()));
+    put_u64(out, pages.next.map_or(0, |page| page.0));
+    out.extend_from_slice(&pages.images);
+}
+
+fn pages(r: &mut Reader<'_>, payload: &Bytes) -> Result<Reply, DecodeError> {
+    let (point, vdl, pgmrpl) = (lsn(r)?, lsn(r)?, lsn(r)?);
+    let more = r.u8()? != 0;
+    let next = PageId(r.u64()?);
+    let images = payload.slice(payload.len() - r.remaining()..);
+    if !images.len().is_multiple_of(PAGE_SIZE) {
+        return Err(DecodeError::OutOfRange { what: "length of page images" });
+    }
+    Ok(Reply::Pages(PagesReply { point, vdl, pgmrpl, next: more.then_some(next), images }))
 }
 
 fn put_chain(out: &mut Vec<u8>, links: &[RecordLinks], complete: bool) {
@@ -250,12 +292,21 @@ mod tests {
         round_trip(Reply::Chain { links: vec![link], complete: true });
         round_trip(Reply::Log { batches: Bytes::from_static(b"batches"), last: Lsn(7) });
         round_trip(Reply::Status(vec![state.clone(), state]));
+        let part = |next, images: &[u8]| PagesReply {
+            point: Lsn(3),
+            vdl: Lsn(4),
+            pgmrpl: Lsn(5),
+            next,
+            images: Bytes::copy_from_slice(images),
+        };
+        round_trip(Reply::Pages(part(Some(PageId(0)), &[7; 2 * PAGE_SIZE])));
+        round_trip(Reply::Pages(part(None, &[])));
         round_trip(Reply::Error(SegmentError::Fenced { current: VolumeEpoch(8) }));
     }
 
     proptest! {
         #[test]
-        fn any_bytes_decode_without_panic(kind in 127u8..138, bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+        fn any_bytes_decode_without_panic(kind in 127u8..139, bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
             let _ = Reply::decode(kind, &Bytes::from(bytes));
         }
     }

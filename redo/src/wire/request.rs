@@ -136,6 +136,30 @@ pub enum Request {
     },
     /// Asks for the state of every segment on the node. Needs no epoch: it changes nothing. Reply: `Status`.
     Status,
+    /// One storage node to another: where does your copy stand? The sender has these epochs durably. Who has higher ones
+    /// refuses with [`super::SegmentError::Fenced`] or [`super::SegmentError::StaleMembership`], from which the sender
+    /// learns them; who has lower ones records the sender's first. Reply: `State`.
+    Gossip {
+        /// Which segment.
+        segment: SegmentId,
+        /// The sender's epochs.
+        epochs: Epochs,
+    },
+    /// One storage node to another: images of pages in page order, each with every record of its page at or below `at`, and
+    /// perhaps newer ones that nobody reads below any more. Only between copies with the same epochs that both know
+    /// the current opening's truncation range. Reply: `Pages`.
+    CopyPages {
+        /// Which segment.
+        segment: SegmentId,
+        /// The sender's epochs.
+        epochs: Epochs,
+        /// The point of the copy, as a reply named it; [`Lsn::ZERO`] asks the peer to name one.
+        at: Lsn,
+        /// From this page on.
+        from: PageId,
+        /// Stop behind the page that reaches so many bytes.
+        max_bytes: u32,
+    },
 }
 
 const HELLO: u8 = 1;
@@ -147,6 +171,8 @@ const READ_CHAIN: u8 = 6;
 const READ_LOG: u8 = 7;
 const TRUNCATE: u8 = 8;
 const STATUS: u8 = 9;
+const GOSSIP: u8 = 10;
+const COPY_PAGES: u8 = 11;
 
 impl Request {
     /// Frame kind of [`Request::Append`], for senders that write the payload in parts.
@@ -165,6 +191,8 @@ impl Request {
             Request::ReadLog { .. } => READ_LOG,
             Request::Truncate { .. } => TRUNCATE,
             Request::Status => STATUS,
+            Request::Gossip { .. } => GOSSIP,
+            Request::CopyPages { .. } => COPY_PAGES,
         }
     }
 
@@ -192,7 +220,9 @@ impl Request {
                 put_u64(&mut out, read_point.0);
                 put_u64(&mut out, required_scl.0);
             }
-            Request::CreateSegment { segment, epochs } | Request::OpenSegment { segment, epochs } => {
+            Request::CreateSegment { segment, epochs }
+            | Request::OpenSegment { segment, epochs }
+            | Request::Gossip { segment, epochs } => {
                 put_target(&mut out, *segment, *epochs);
             }
             Request::ReadChain { segment, epochs, after, max_records } => {
@@ -211,6 +241,12 @@ impl Request {
                 put_ranges(&mut out, ranges);
             }
             Request::Status => {}
+            Request::CopyPages { segment, epochs, at, from, max_bytes } => {
+                put_target(&mut out, *segment, *epochs);
+                put_u64(&mut out, at.0);
+                put_u64(&mut out, from.0);
+                out.extend_from_slice(&max_bytes.to_le_bytes());
+            }
         }
         out
     }
@@ -255,6 +291,14 @@ impl Request {
             },
             TRUNCATE => Request::Truncate { segment: segment(r)?, epochs: epochs(r)?, ranges: ranges(r)? },
             STATUS => Request::Status,
+            GOSSIP => Request::Gossip { segment: segment(r)?, epochs: epochs(r)? },
+            COPY_PAGES => Request::CopyPages {
+                segment: segment(r)?,
+                epochs: epochs(r)?,
+                at: lsn(r)?,
+                from: PageId(r.u64()?),
+                max_bytes: r.u32()?,
+            },
             tag => {
                 return Err(DecodeError::UnknownTag { what: "request", tag: u64::from(tag) });
             }
@@ -305,11 +349,13 @@ mod tests {
         let range = TruncationRange { epoch: VolumeEpoch(6), from: Lsn(1), to: Lsn(2) };
         round_trip(Request::Truncate { segment, epochs, ranges: vec![range] });
         round_trip(Request::Status);
+        round_trip(Request::Gossip { segment, epochs });
+        round_trip(Request::CopyPages { segment, epochs, at: Lsn(8), from: PageId(9), max_bytes: 10 });
     }
 
     proptest! {
         #[test]
-        fn any_bytes_decode_without_panic(kind in 0u8..12, bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+        fn any_bytes_decode_without_panic(kind in 0u8..14, bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
             let _ = Request::decode(kind, &Bytes::from(bytes));
         }
     }

@@ -176,6 +176,18 @@ impl Chain {
         self.coverage = coverage;
     }
 
+    /// Every record at or below `point` is in page images now, wherever its log went.
+    pub fn copied(&mut self, point: Lsn) {
+        self.coverage.insert(Lsn::ZERO, point);
+        self.start_above(self.log_start.max(point));
+    }
+
+    /// The last live record at or below `to` whose LSN is known here.
+    #[must_use]
+    pub fn last_record(&self, to: Lsn) -> Lsn {
+        self.last_live_record(Lsn::ZERO, to)
+    }
+
     /// The last live record in `(from, to]`, or `from`.
     fn last_live_record(&self, from: Lsn, to: Lsn) -> Lsn {
         let in_log = self
@@ -215,10 +227,14 @@ impl Chain {
             }
             !gone
         });
+        self.start_above(start);
+        start
+    }
+
+    fn start_above(&mut self, start: Lsn) {
         self.log_start = start;
         self.batches.retain(|_, batch| batch.last > start);
         self.fresh.retain(|first, _| self.batches.contains_key(first));
-        start
     }
 
     /// The highest LSN among batches whose bytes start below `floor`.
@@ -243,6 +259,11 @@ impl Chain {
             self.fresh.insert(batch.first, fresh.into());
         }
         self.batches.insert(batch.first, batch);
+    }
+
+    /// The batches that the log holds.
+    pub fn batches(&self) -> impl Iterator<Item = &StoredBatch> + '_ {
+        self.batches.values()
     }
 
     /// How many batches the log holds.

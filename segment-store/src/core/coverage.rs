@@ -56,6 +56,12 @@ impl Coverage {
         self.spans.get(&Lsn::ZERO).copied().unwrap_or(Lsn::ZERO)
     }
 
+    /// The end of the range that holds `from`, or `from` itself: what is known without a hole behind it.
+    #[must_use]
+    pub fn reaches(&self, from: Lsn) -> Lsn {
+        self.spans.range(..=from).next_back().map_or(from, |(_, end)| from.max(*end))
+    }
+
     /// The end of the last range.
     #[must_use]
     pub fn highest(&self) -> Lsn {

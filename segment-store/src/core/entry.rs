@@ -9,13 +9,16 @@
 //! | 2 | segment created | volume epoch u64, membership epoch u64 |
 //! | 3 | epochs recorded | volume epoch u64, membership epoch u64 |
 //! | 4 | truncation list recorded, in place of the one before | count u32, then epoch u64, from u64, to u64 of each |
+//! | 5 | pages copied from peers | point u64, VDL u64, PGMRPL u64, 1 while pages are missing u32, the first of them u64 |
 
 use bytes::Bytes;
 use sextant_redo::codec::{DecodeError, Reader};
 use sextant_redo::wire::Epochs;
 use sextant_redo::{
-    Batch, BatchError, Lsn, MembershipEpoch, PgId, SegmentId, TruncationRange, VolumeEpoch, VolumeId,
+    Batch, BatchError, Lsn, MembershipEpoch, PageId, PgId, SegmentId, TruncationRange, VolumeEpoch, VolumeId,
 };
+
+use super::Copied;
 
 /// A place in a node's hot log: file number in the upper 32 bits, byte offset in the file below. Places order as the
 /// log was written.
@@ -59,6 +62,8 @@ pub enum Entry {
     Epochs(SegmentId, Epochs),
     /// These are the segment's truncation ranges, and no others.
     Truncations(SegmentId, Vec<TruncationRange>),
+    /// Pages were copied from peers. Written only behind a durable checkpoint that names their images.
+    Copied(SegmentId, Copied),
 }
 
 /// Why bytes are not an entry.
@@ -77,6 +82,7 @@ const BATCH: u32 = 1;
 const CREATED: u32 = 2;
 const EPOCHS: u32 = 3;
 const TRUNCATIONS: u32 = 4;
+const COPIED: u32 = 5;
 
 impl Entry {
     /// Bytes in front of every entry.
@@ -87,9 +93,10 @@ impl Entry {
     pub fn segment(&self) -> SegmentId {
         match self {
             Entry::Batch(batch) => batch.header().segment,
-            Entry::Created(segment, _) | Entry::Epochs(segment, _) | Entry::Truncations(segment, _) => {
-                *segment
-            }
+            Entry::Created(segment, _)
+            | Entry::Epochs(segment, _)
+            | Entry::Truncations(segment, _)
+            | Entry::Copied(segment, _) => *segment,
         }
     }
 
@@ -101,6 +108,7 @@ impl Entry {
                 Entry::Batch(batch) => batch.bytes().len(),
                 Entry::Created(..) | Entry::Epochs(..) => 12 + 16,
                 Entry::Truncations(_, ranges) => 12 + 4 + 24 * ranges.len(),
+                Entry::Copied(..) => 12 + 3 * 8 + 4 + 8,
             }
     }
 
@@ -111,6 +119,7 @@ impl Entry {
             Entry::Created(..) => CREATED,
             Entry::Epochs(..) => EPOCHS,
             Entry::Truncations(..) => TRUNCATIONS,
+            Entry::Copied(..) => COPIED,
         };
         put(&kind.to_le_bytes());
         put(&((self.encoded_len() - Entry::HEADER) as u32).to_le_bytes());
@@ -129,6 +138,14 @@ impl Entry {
                     put(&range.from.0.to_le_bytes());
                     put(&range.to.0.to_le_bytes());
                 }
+            }
+            Entry::Copied(segment, copied) => {
+                put_segment(put, *segment);
+                for lsn in [copied.point, copied.vdl, copied.pgmrpl] {
+                    put(&lsn.0.to_le_bytes());
+                }
+                put(&u32::from(copied.next.is_some()).to_le_bytes());
+                put(&copied.next.map_or(0, |page| page.0).to_le_bytes());
             }
         }
     }
@@ -164,6 +181,7 @@ fn decode_control(kind: u32, body: &[u8]) -> Result<Entry, DecodeError> {
             }
             Entry::Truncations(segment, (0..count).map(|_| range(&mut r)).collect::<Result<_, _>>()?)
         }
+        COPIED => Entry::Copied(segment, copied(&mut r)?),
         tag => {
             return Err(DecodeError::UnknownTag { what: "log entry", tag: u64::from(tag) });
         }
@@ -174,6 +192,13 @@ fn decode_control(kind: u32, body: &[u8]) -> Result<Entry, DecodeError> {
 
 fn epochs(r: &mut Reader<'_>) -> Result<Epochs, DecodeError> {
     Ok(Epochs { volume: VolumeEpoch(r.u64()?), membership: MembershipEpoch(r.u64()?) })
+}
+
+fn copied(r: &mut Reader<'_>) -> Result<Copied, DecodeError> {
+    let (point, vdl, pgmrpl) = (Lsn(r.u64()?), Lsn(r.u64()?), Lsn(r.u64()?));
+    let missing = r.u32()? != 0;
+    let next = PageId(r.u64()?);
+    Ok(Copied { point, vdl, pgmrpl, next: missing.then_some(next) })
 }
 
 fn range(r: &mut Reader<'_>) -> Result<TruncationRange, DecodeError> {

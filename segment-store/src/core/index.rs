@@ -5,7 +5,7 @@
 //! zero page. Where the block of the map that knows the base is not in memory, records that the base holds already may be
 //! among the pending ones, when a batch came twice: they are dropped when the block is there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sextant_redo::{Lsn, PageId};
 
@@ -247,6 +247,34 @@ impl PageIndex {
         }
     }
 
+    /// The pages from `from` on that were ever written, in order: at most `limit` of them, all of one block of the map; and
+    /// where to go on, if not at the end. Fails where that block must be loaded first.
+    pub fn pages_from(&self, from: PageId, limit: usize) -> Result<(Vec<PageId>, Option<PageId>), MapBlock> {
+        let mapped = self.map.numbers_from(from.0 / BLOCK_PAGES).next();
+        let pending = self.pending.from(from).next().map(|(page, _)| page.0 / BLOCK_PAGES);
+        let Some(number) = mapped.into_iter().chain(pending).min() else {
+            return Ok((Vec::new(), None));
+        };
+        if let Looked::InBlock(block) = self.map.get(PageId(number * BLOCK_PAGES)) {
+            return Err(block);
+        }
+        let images = self.map.images(number).map(|(page, _)| page).filter(|page| *page >= from);
+        let pending = self.pending.from(from).map(|(page, _)| page);
+        let pending = pending.take_while(|page| page.0 / BLOCK_PAGES == number);
+        let both: BTreeSet<PageId> = images.chain(pending).collect();
+        let mut pages: Vec<PageId> = both.into_iter().take(limit.saturating_add(1)).collect();
+        if pages.len() > limit {
+            let next = pages.pop();
+            return Ok((pages, next));
+        }
+        let behind = (number + 1).checked_mul(BLOCK_PAGES).map(PageId);
+        let more = |behind: &PageId| {
+            self.map.numbers_from(number + 1).next().is_some()
+                || self.pending.from(*behind).next().is_some()
+        };
+        Ok((pages, behind.filter(more)))
+    }
+
     /// Where the first pending record of `page` lies, and how many are pending.
     #[must_use]
     pub fn chain(&self, page: PageId) -> Option<(LogAddress, usize)> {
@@ -295,6 +323,13 @@ impl PageIndex {
         let needed =
             self.pending.iter().flat_map(|(_, chain)| chain).filter(|record| record.batch.file() <= file);
         needed.map(|record| (record.batch, record.batch_len)).collect()
+    }
+
+    /// The pages that wait for records of the batch at `at`, each with the last such record.
+    #[must_use]
+    pub fn waiting_for(&self, at: LogAddress) -> Vec<(PageId, Lsn)> {
+        let last = |chain: &[PendingRecord]| chain.iter().rev().find(|r| r.batch == at).map(|r| r.lsn);
+        self.pending.iter().filter_map(|(page, chain)| Some((page, last(chain)?))).collect()
     }
 
     /// How many records are pending.

@@ -293,6 +293,27 @@ impl PageMap {
         })
     }
 
+    /// Where a block lies, if it was ever written.
+    #[must_use]
+    pub fn place(&self, number: u64) -> Option<MapBlock> {
+        self.places.get(&number).copied()
+    }
+
+    /// True when a block is in memory.
+    #[must_use]
+    pub fn is_loaded(&self, number: u64) -> bool {
+        self.cached.contains_key(&number)
+    }
+
+    /// A block on the device went bad: it is to be written anew. False when it is not in memory, and so is lost.
+    pub fn write_again(&mut self, number: u64) -> bool {
+        let loaded = self.is_loaded(number);
+        if loaded {
+            self.dirty.insert(number);
+        }
+        loaded
+    }
+
     /// Blocks in memory.
     #[must_use]
     pub fn cached_blocks(&self) -> usize {

@@ -14,8 +14,10 @@
 
 mod chain;
 mod chains;
+mod copying;
 mod coverage;
 mod entry;
+pub mod gossip;
 mod image;
 mod index;
 mod map;
@@ -23,13 +25,14 @@ mod segment;
 mod store;
 
 pub use chain::{Chain, ChainError, Cut, StoredBatch};
+pub use copying::{Copied, CopyPlan, CopyWanted, Copying};
 pub use coverage::Coverage;
 pub use entry::{Entry, EntryError, LogAddress};
 pub use image::{ImageError, ImageReader, ImageWriter};
 pub use index::{PageBase, PageIndex, PagePlan, PendingRecord, Slot};
 pub use map::{BLOCK_PAGES, BlockBytes, BlockOut, Looked, MapBlock, PageMap};
 pub use segment::{Admission, Segment, SegmentParts};
-pub use store::{Action, Answer, LogPlan, SegmentSlot, Store, Ticket, Wanted};
+pub use store::{Action, Answer, LogPlan, PageWanted, SegmentSlot, Store, Ticket, Wanted};
 
 #[cfg(test)]
 mod tests;

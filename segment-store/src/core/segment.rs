@@ -16,7 +16,7 @@ use sextant_redo::{
     Batch, BatchHeader, Lsn, MembershipEpoch, SegmentId, TruncationRange, Truncations, VolumeEpoch,
 };
 
-use super::{Chain, Coverage, Cut, LogAddress, StoredBatch};
+use super::{Chain, Copied, Copying, Coverage, Cut, LogAddress, StoredBatch};
 
 /// Most ranges in one list: one an opening, and a list must fit a group of the log.
 const RANGES_MAX: usize = 64 * 1024;
@@ -47,6 +47,8 @@ pub struct SegmentParts {
     pub log_start: Lsn,
     /// What of the chain is known.
     pub coverage: Coverage,
+    /// A copy of pages that is under way.
+    pub copying: Option<Copying>,
 }
 
 /// See the module.
@@ -59,6 +61,7 @@ pub struct Segment {
     vdl: Lsn,
     pgmrpl: Lsn,
     chain: Chain,
+    copying: Option<Copying>,
     /// Epochs including what waits to become durable: what is admitted by.
     door: Epochs,
     /// The truncation list that waits to become durable.
@@ -84,6 +87,7 @@ impl Segment {
             vdl: parts.vdl,
             pgmrpl: parts.pgmrpl,
             chain: Chain::restore(parts.coverage, parts.log_start),
+            copying: parts.copying,
             door: parts.epochs,
             waiting: None,
         }
@@ -100,6 +104,7 @@ impl Segment {
             pgmrpl: self.pgmrpl,
             log_start: self.chain.log_start().max(self.chain.highest_below(floor)),
             coverage: self.chain.coverage().clone(),
+            copying: self.copying,
         }
     }
 
@@ -121,6 +126,12 @@ impl Segment {
     #[must_use]
     pub fn scl(&self) -> Lsn {
         self.chain.scl()
+    }
+
+    /// Highest VDL seen.
+    #[must_use]
+    pub fn vdl(&self) -> Lsn {
+        self.vdl
     }
 
     /// Lowest LSN that can still be read.
@@ -189,6 +200,13 @@ impl Segment {
         let epoch = self.door.volume;
         let list = self.waiting.as_ref().unwrap_or(&self.truncations);
         list.ranges().iter().any(|range| range.epoch == epoch)
+    }
+
+    /// True when live records can be told from void ones here: what two such copies with equal epochs and equal lists
+    /// count as live is the same.
+    #[must_use]
+    pub fn is_cleared(&self) -> bool {
+        self.is_cleared_for(self.door.volume)
     }
 
     /// True when a batch of `epoch` can be told from void ones: a segment born under the current epoch holds nothing
@@ -263,7 +281,9 @@ impl Segment {
         self.check_membership(epochs.membership)?;
         let scl = self.scl();
         // A newer opener is not known here yet, so neither is what it truncated: another copy must answer.
-        if epochs.volume > self.epochs.volume || !self.is_cleared_for(self.door.volume) || scl < required {
+        let unknown = epochs.volume > self.epochs.volume || !self.is_cleared();
+        // In the middle of a copy some pages are newer than the SCL tells.
+        if unknown || self.copying.is_some() || scl < required {
             return Err(SegmentError::NotComplete { scl });
         }
         if read_point < self.pgmrpl {
@@ -281,6 +301,49 @@ impl Segment {
             return Err(SegmentError::ReadPointTooOld { pgmrpl: start });
         }
         Ok(())
+    }
+
+    /// The copy of pages that is under way.
+    #[must_use]
+    pub fn copying(&self) -> Option<Copying> {
+        self.copying
+    }
+
+    /// Decides on a request for page images with every record at or below `at`; names a point when `at` is zero.
+    pub fn admit_copy(&self, epochs: Epochs, at: Lsn) -> Result<Lsn, SegmentError> {
+        self.check_current(epochs)?;
+        let cap = self.materialise_cap();
+        let point = if at == Lsn::ZERO { self.chain.last_record(cap) } else { at };
+        if !self.is_cleared() || self.copying.is_some() || point == Lsn::ZERO || point > cap {
+            return Err(SegmentError::NotComplete { scl: cap });
+        }
+        Ok(point)
+    }
+
+    /// Takes what a peer knows for sure of the volume: its VDL and PGMRPL come from a writer. To be called before page
+    /// images of that peer are put in place, none of which is newer than its PGMRPL.
+    pub fn learn(&mut self, vdl: Lsn, pgmrpl: Lsn) {
+        self.pgmrpl = self.pgmrpl.max(pgmrpl);
+        if vdl > self.vdl {
+            self.vdl = vdl;
+            self.chain.vdl_moved(vdl);
+        }
+    }
+
+    /// Applies the durable progress of a copy of pages.
+    pub fn apply_copied(&mut self, copied: &Copied) {
+        self.learn(copied.vdl, copied.pgmrpl);
+        match copied.next {
+            Some(next) => self.copying = Some(Copying { point: copied.point, next }),
+            None => self.chain.copied(copied.point),
+        }
+        self.end_copy_when_complete();
+    }
+
+    /// Where the chain is whole to the copy's point, the rest of the copy is not needed.
+    fn end_copy_when_complete(&mut self) {
+        let scl = self.scl();
+        self.copying = self.copying.filter(|copying| copying.point > scl);
     }
 
     /// What was admitted could not be written and is gone: only what is durable counts. Epochs stay up: nobody was
@@ -310,11 +373,8 @@ impl Segment {
             }
             _ => false,
         };
-        self.pgmrpl = self.pgmrpl.max(header.pgmrpl);
-        if header.vdl > self.vdl {
-            self.vdl = header.vdl;
-            self.chain.vdl_moved(self.vdl);
-        }
+        self.learn(header.vdl, header.pgmrpl);
+        self.end_copy_when_complete();
         counts
     }
 

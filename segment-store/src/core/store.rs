@@ -7,7 +7,8 @@ use sextant_redo::wire::{Append, Epochs, Reply, Request, SegmentError};
 use sextant_redo::{Batch, Lsn, PageId, SegmentId};
 
 use super::{
-    Admission, Entry, LogAddress, PageIndex, PagePlan, PendingRecord, Segment, SegmentParts, StoredBatch,
+    Admission, CopyPlan, CopyWanted, Entry, LogAddress, MapBlock, PageIndex, PagePlan, PendingRecord,
+    Segment, SegmentParts, StoredBatch,
 };
 
 /// Who is to be answered: a connection of the shell and the request's id on it.
@@ -60,10 +61,23 @@ pub enum Action {
     Write(Option<Entry>, Option<(Ticket, Answer)>),
     /// Answer at once.
     Reply(Ticket, Reply),
-    /// Make a page of the segment and answer with it.
-    ReadPage(Ticket, SegmentId, PagePlan),
+    /// Make a page and answer with it.
+    ReadPage(Ticket, PageWanted, PagePlan),
     /// Read the log and answer from it.
     ReadLog(Ticket, LogPlan),
+    /// Plan page images with [`Store::plan_copy`], make them and answer with them.
+    CopyPages(Ticket, CopyWanted),
+}
+
+/// What page is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageWanted {
+    /// Of which segment.
+    pub segment: SegmentId,
+    /// Which page.
+    pub page: PageId,
+    /// As of which LSN.
+    pub read_point: Lsn,
 }
 
 /// A segment and its pages.
@@ -99,6 +113,22 @@ impl Store {
     pub fn restore(&mut self, id: SegmentId, parts: SegmentParts, pages: PageIndex) {
         let segment = Segment::restore(id, parts);
         self.segments.insert(id, SegmentSlot { segment, pages });
+    }
+
+    /// Which images answer a request for them as of now. The inner error names the block of the page map to load first.
+    pub fn plan_copy(&self, wanted: CopyWanted) -> Result<Result<CopyPlan, MapBlock>, SegmentError> {
+        let unknown = SegmentError::UnknownSegment { segment: wanted.segment };
+        let slot = self.segments.get(&wanted.segment).ok_or(unknown)?;
+        let point = slot.segment.admit_copy(wanted.epochs, wanted.at)?;
+        Ok(CopyPlan::new(slot, point, wanted.from, wanted.max_bytes))
+    }
+
+    /// How the page is made now, for who was admitted before: `None` when what it would be made from is newer by now.
+    #[must_use]
+    pub fn plan_again(&self, wanted: PageWanted) -> Option<PagePlan> {
+        let slot = self.segments.get(&wanted.segment)?;
+        let may = wanted.read_point >= slot.segment.pgmrpl() && slot.segment.copying().is_none();
+        may.then(|| slot.pages.plan(wanted.page, wanted.read_point))
     }
 
     /// The segments.
@@ -149,12 +179,13 @@ impl Store {
             Request::ReadPage { segment, epochs, page, read_point, required_scl } => {
                 let slot = self.slot(segment)?;
                 slot.segment.admit_read(epochs, read_point, required_scl)?;
-                let plan = slot.pages.plan(page, read_point.min(slot.segment.scl()));
-                out.push(Action::ReadPage(ticket, segment, plan));
+                let read_point = read_point.min(slot.segment.scl());
+                let plan = slot.pages.plan(page, read_point);
+                out.push(Action::ReadPage(ticket, PageWanted { segment, page, read_point }, plan));
                 Ok(())
             }
             Request::CreateSegment { segment, epochs } => self.admit_create(ticket, segment, epochs, out),
-            Request::OpenSegment { segment, epochs } => {
+            Request::OpenSegment { segment, epochs } | Request::Gossip { segment, epochs } => {
                 let write = self.slot(segment)?.segment.admit_open(epochs)?;
                 let entry = write.then_some(Entry::Epochs(segment, epochs));
                 out.push(Action::Write(entry, Some((ticket, Answer::State(segment)))));
@@ -172,6 +203,12 @@ impl Store {
                 let write = self.slot(segment)?.segment.admit_truncate(epochs, &ranges)?;
                 let entry = write.then_some(Entry::Truncations(segment, ranges));
                 out.push(Action::Write(entry, Some((ticket, Answer::State(segment)))));
+                Ok(())
+            }
+            Request::CopyPages { segment, epochs, at, from, max_bytes } => {
+                self.slot(segment)?.segment.admit_copy(epochs, at)?;
+                let wanted = CopyWanted { segment, epochs, at, from, max_bytes };
+                out.push(Action::CopyPages(ticket, wanted));
                 Ok(())
             }
             Request::Status => {
@@ -295,6 +332,7 @@ impl Store {
                 slot.pages.cut(&cuts);
                 self.cuts += 1;
             }
+            Entry::Copied(_, copied) => slot.segment.apply_copied(copied),
             Entry::Created(..) => {}
         }
         Ok(())

@@ -265,6 +265,46 @@ fn reads_need_the_log_and_the_epoch() {
     assert!(matches!(segment.admit_read(epochs(0), scl, scl), Err(SegmentError::Fenced { .. })));
 }
 
+#[test]
+fn while_pages_are_copied_none_is_served_and_then_the_chain_is_whole_to_the_point() {
+    let (mut bench, mut writer) = (Bench::default(), Writer::new(3));
+    bench.send(create(3));
+    bench.send(append(3, writer.batch(&[(1, 1)])));
+    let missed = writer.batch(&[(2, 2), (3, 3)]);
+    let point = writer.last;
+    (writer.vdl, writer.pgmrpl) = (point, point);
+    let above = writer.batch(&[(1, 4)]);
+    bench.send(append(3, above));
+    let copied = |bench: &mut Bench, next| {
+        let copied = Copied { point, vdl: point, pgmrpl: point, next };
+        let entry = Entry::Copied(SEGMENT, copied);
+        bench.store.on_durable(&entry, LogAddress::new(2, 0), &mut |_, _, _| {}).expect("applies");
+        bench.store.check_invariants();
+    };
+    let ask = |bench: &mut Bench, read_point| {
+        let (segment, epochs, page) = (SEGMENT, epochs(3), PageId(1));
+        let mut actions = Vec::new();
+        let ask = Request::ReadPage { segment, epochs, page, read_point, required_scl: Lsn(1) };
+        bench.store.on_request(NOBODY, ask, &mut actions);
+        actions.remove(0)
+    };
+    copied(&mut bench, Some(PageId(2)));
+    assert!(matches!(
+        ask(&mut bench, Lsn::MAX),
+        Action::Reply(_, Reply::Error(SegmentError::NotComplete { .. }))
+    ));
+    assert!(bench.scl() < point);
+    copied(&mut bench, None);
+    assert_eq!(bench.scl(), writer.last, "the log above joins on");
+    assert!(matches!(ask(&mut bench, Lsn::MAX), Action::ReadPage(..)));
+    assert!(matches!(
+        ask(&mut bench, Lsn(1)),
+        Action::Reply(_, Reply::Error(SegmentError::ReadPointTooOld { pgmrpl })) if pgmrpl == point
+    ));
+    assert_eq!(bench.store.segments()[&SEGMENT].segment.chain().log_start(), point);
+    drop(missed);
+}
+
 proptest! {
     #[test]
     fn any_order_of_arrival_gives_the_same_segment(
@@ -318,7 +358,15 @@ proptest! {
         let _ = Entry::decode(&bytes::Bytes::from(bytes), 0);
         let range = TruncationRange { epoch: VolumeEpoch(4), from: Lsn(1), to: Lsn(2) };
         let batch = Batch::decode(&Writer::new(1).batch(&[(1, 1)])).expect("valid");
-        for entry in [Entry::Batch(batch), Entry::Created(SEGMENT, epochs(1)), Entry::Epochs(SEGMENT, epochs(2)), Entry::Truncations(SEGMENT, vec![range, range])] {
+        let copied = |next| Copied { point: Lsn(3), vdl: Lsn(4), pgmrpl: Lsn(5), next };
+        for entry in [
+            Entry::Batch(batch),
+            Entry::Created(SEGMENT, epochs(1)),
+            Entry::Epochs(SEGMENT, epochs(2)),
+            Entry::Truncations(SEGMENT, vec![range, range]),
+            Entry::Copied(SEGMENT, copied(Some(PageId(0)))),
+            Entry::Copied(SEGMENT, copied(None)),
+        ] {
             let mut out = Vec::new();
             entry.encode(&mut |part| out.extend_from_slice(part));
             prop_assert_eq!(out.len(), entry.encoded_len());

@@ -64,7 +64,7 @@ fn keep(node: &Node, segment: SegmentId, block: MapBlock, bytes: BlockBytes) {
 }
 
 /// Brings the block that knows `page` into memory.
-pub(super) async fn load(node: &Node, segment: SegmentId, page: PageId) -> Result<(), SegmentError> {
+pub(crate) async fn load(node: &Node, segment: SegmentId, page: PageId) -> Result<(), SegmentError> {
     let _pin = node.background.pins.pin();
     let looked = {
         let store = node.store.borrow();
@@ -78,7 +78,8 @@ pub(super) async fn load(node: &Node, segment: SegmentId, page: PageId) -> Resul
     Ok(())
 }
 
-/// An image is written: readers find it from now on. Fails where the map cannot be read; then nothing has changed.
+/// An image is written: readers find it from now on. One that is older than what came meanwhile is dropped. Fails where
+/// the map cannot be read; then nothing has changed.
 pub(super) async fn switch(
     node: &Node,
     segment: SegmentId,
@@ -92,6 +93,12 @@ pub(super) async fn switch(
                 node.background.pages.borrow_mut().release([base.slot]);
                 return Ok(());
             };
+            if let Looked::Known(Some(known)) = slot.pages.map().get(page)
+                && known.lsn > base.lsn
+            {
+                node.background.pages.borrow_mut().release([base.slot]);
+                return Ok(());
+            }
             slot.pages.materialised(page, base)
         };
         match switched {

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! 0..4    magic "SXC1"
-//! 4..8    version 3, u32
+//! 4..8    version 4, u32
 //! 8..24   cluster id, u128
 //! 24..32  node id, u64
 //! 32..36  number of the oldest log file kept, u32
@@ -21,6 +21,7 @@
 //!         segments, each:
 //!           volume u64, pg u32, volume epoch at creation u64, volume epoch u64, membership epoch u64,
 //!           VDL u64, PGMRPL u64, log start u64,
+//!           copy of pages under way: 1 or 0 u32, its point u64, the first page that is missing u64,
 //!           truncation ranges: count u32, then epoch u64, from u64, to u64 of each,
 //!           known stretches of the chain: count u32, then from u64, to u64 of each,
 //!           blocks of the page map: count u32, then number u64, slot u32, CRC32C u32 of each
@@ -30,11 +31,11 @@
 use sextant_redo::codec::{DecodeError, Reader};
 use sextant_redo::wire::Epochs;
 use sextant_redo::{
-    ClusterId, Lsn, MembershipEpoch, NodeId, PgId, SegmentId, TruncationRange, Truncations, VolumeEpoch,
-    VolumeId,
+    ClusterId, Lsn, MembershipEpoch, NodeId, PageId, PgId, SegmentId, TruncationRange, Truncations,
+    VolumeEpoch, VolumeId,
 };
 
-use crate::core::{Coverage, LogAddress, MapBlock, PageIndex, SegmentParts, Slot, Store};
+use crate::core::{Copying, Coverage, LogAddress, MapBlock, PageIndex, SegmentParts, Slot, Store};
 use crate::log::{LogIdentity, LogPosition};
 use crate::recovery::{LogStart, RecoveryError};
 
@@ -44,7 +45,7 @@ use super::blocks::Piece;
 pub(crate) const CHECKPOINT_FILE: &str = "checkpoint.sxc";
 
 const MAGIC: [u8; 4] = *b"SXC1";
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// Where the list of pending records lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,6 +125,9 @@ fn put_segment(out: &mut Vec<u8>, id: SegmentId, parts: &SegmentParts) {
     let lsns = [parts.vdl.0, parts.pgmrpl.0, parts.log_start.0];
     put_u64s(out, &[parts.created.0, volume.0, membership.0]);
     put_u64s(out, &lsns);
+    put_count(out, usize::from(parts.copying.is_some()));
+    let copying = parts.copying.map_or([0, 0], |copying| [copying.point.0, copying.next.0]);
+    put_u64s(out, &copying);
     let ranges = parts.truncations.ranges();
     put_count(out, ranges.len());
     ranges.iter().for_each(|r| put_u64s(out, &[r.epoch.0, r.from.0, r.to.0]));
@@ -194,6 +198,8 @@ fn segment(r: &mut Reader<'_>) -> Result<SegmentParts, DecodeError> {
     let created = VolumeEpoch(r.u64()?);
     let epochs = Epochs { volume: VolumeEpoch(r.u64()?), membership: MembershipEpoch(r.u64()?) };
     let (vdl, pgmrpl, log_start) = (Lsn(r.u64()?), Lsn(r.u64()?), Lsn(r.u64()?));
+    let (under_way, point, next) = (r.u32()? != 0, Lsn(r.u64()?), PageId(r.u64()?));
+    let copying = under_way.then_some(Copying { point, next });
     let mut truncations = Truncations::default();
     for _ in 0..r.u32()? {
         let range = TruncationRange { epoch: VolumeEpoch(r.u64()?), from: Lsn(r.u64()?), to: Lsn(r.u64()?) };
@@ -203,7 +209,7 @@ fn segment(r: &mut Reader<'_>) -> Result<SegmentParts, DecodeError> {
     for _ in 0..r.u32()? {
         coverage.insert(Lsn(r.u64()?), Lsn(r.u64()?));
     }
-    Ok(SegmentParts { created, epochs, truncations, vdl, pgmrpl, log_start, coverage })
+    Ok(SegmentParts { created, epochs, truncations, vdl, pgmrpl, log_start, coverage, copying })
 }
 
 fn blocks(r: &mut Reader<'_>) -> Result<Vec<MapBlock>, DecodeError> {

@@ -15,8 +15,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use sextant_redo::wire::SegmentError;
-use sextant_redo::{Batch, BatchError, PageId, SegmentId, page};
-use tokio::sync::{Notify, oneshot};
+use sextant_redo::{Batch, BatchError, Page, PageId, SegmentId, page};
+use tokio::sync::{Mutex, Notify, oneshot};
 
 use crate::NodeError;
 use crate::core::{Entry, LogAddress, PageBase, PagePlan, PendingRecord};
@@ -50,6 +50,8 @@ const PART_BYTES: usize = 1 << 20;
 const PAGES_SELECTED: usize = 256;
 /// Between two looks at the log's size when nothing else wakes this.
 const IDLE: Duration = Duration::from_millis(250);
+/// How long somebody waits for a checkpoint.
+const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(60);
 /// Before trying again to empty log files that something still needs.
 pub(super) const STUCK: Duration = Duration::from_secs(5);
 
@@ -69,6 +71,14 @@ pub(crate) struct Background {
     pub(super) retry_at: Cell<Option<Duration>>,
     /// The newest list of pending records on the device.
     pub(crate) list: RefCell<Option<SavedList>>,
+    /// The page store grows for one task at a time.
+    pub(super) growing: Mutex<()>,
+    /// Checkpoints asked for, and how many of these requests have been met.
+    asked: Cell<u64>,
+    met: Cell<u64>,
+    written: Notify,
+    /// Log files below this number are to be freed although there is room: one of them is damaged.
+    pub(crate) free_to: Cell<u32>,
 }
 
 impl Background {
@@ -87,7 +97,23 @@ impl Background {
             damaged: RefCell::default(),
             retry_at: Cell::new(None),
             list: RefCell::new(list),
+            growing: Mutex::new(()),
+            asked: Cell::new(0),
+            met: Cell::new(0),
+            written: Notify::new(),
+            free_to: Cell::new(0),
         }
+    }
+
+    /// The page can be made again.
+    pub(crate) fn mended(&self, segment: SegmentId, page: PageId) {
+        self.damaged.borrow_mut().remove(&(segment, page));
+    }
+
+    /// A log file holds damage that nothing needs any more: free it and what lies before it.
+    pub(crate) fn free_below(&self, file: u32) {
+        self.free_to.set(self.free_to.get().max(file));
+        self.wake.notify_one();
     }
 
     /// A record was added to a page on which `pending` wait now.
@@ -116,13 +142,19 @@ pub(crate) async fn round(node: &Rc<Node>) -> Result<(), NodeError> {
     use_again(node).await?;
     let (log_over, index_over) = over_bounds(node);
     let not_yet = node.background.retry_at.get().is_some_and(|at| node.host.now() < at);
-    if (log_over || index_over) && !not_yet {
+    let damaged = node.background.free_to.get() > node.log.borrow().first_file();
+    if (log_over || index_over || damaged) && !not_yet {
         digest_oldest(node).await?;
     }
     shorten_chains(node).await?;
-    if (wants_checkpoint(node) || saver::is_due(node)) && !not_yet {
+    let asked = node.background.asked.get();
+    let due = (wants_checkpoint(node) || saver::is_due(node)) && !not_yet;
+    if due || asked > node.background.met.get() {
         let oldest = node.log.borrow().first_file();
-        write_checkpoint(node, oldest).await?;
+        if write_checkpoint(node, oldest).await? {
+            node.background.met.set(asked);
+            node.background.written.notify_waiters();
+        }
     }
     use_again(node).await?;
     let (bytes, free) = node.background.pages.borrow().bytes();
@@ -206,7 +238,8 @@ async fn digest_oldest(node: &Rc<Node>) -> Result<(), NodeError> {
         (log.first_file(), log.position().file)
     };
     let files = node.options.log_budget_bytes / 4 / node.options.log_file_bytes;
-    let log_goal = if log_over { (first + 1 + files as u32).min(active) } else { first };
+    let for_space = if log_over { first + 1 + files as u32 } else { first };
+    let log_goal = for_space.max(node.background.free_to.get()).min(active);
     let mut stuck = false;
     loop {
         let oldest = node.store.borrow().oldest_file_needed().unwrap_or(active + 1);
@@ -216,7 +249,7 @@ async fn digest_oldest(node: &Rc<Node>) -> Result<(), NodeError> {
             break;
         }
         digest_file(node, oldest).await?;
-        if log_over && oldest < active {
+        if oldest < log_goal {
             relocate(node, oldest).await?;
         }
         if node.store.borrow().oldest_file_needed().is_some_and(|file| file <= oldest) {
@@ -228,9 +261,12 @@ async fn digest_oldest(node: &Rc<Node>) -> Result<(), NodeError> {
     }
     let needed = node.store.borrow().oldest_file_needed().unwrap_or(active);
     let free_to = needed.min(log_goal);
-    stuck |= log_over && free_to <= first;
+    stuck |= log_goal > first && free_to <= first;
     node.background.retry_at.set(stuck.then(|| node.host.now() + STUCK));
-    if free_to > first { write_checkpoint(node, free_to).await } else { Ok(()) }
+    if free_to > first {
+        write_checkpoint(node, free_to).await?;
+    }
+    Ok(())
 }
 
 /// Puts the records of one log file into images. The file is read once, in order; each page gets the records that lie in
@@ -444,6 +480,37 @@ async fn make_image(
         }
     }
     Ok(())
+}
+
+/// Puts an image that came from a peer in place, unless a newer one is there.
+pub(crate) async fn put_image(
+    node: &Rc<Node>,
+    segment: SegmentId,
+    page: PageId,
+    image: &Page,
+) -> Result<Result<(), SegmentError>, NodeError> {
+    let Some((file, slot)) = free_slot(node).await? else {
+        return Ok(Err(SegmentError::DeviceFull));
+    };
+    store::write(&*node.disk, file, slot, image).await?;
+    let switched = blocks::switch(node, segment, page, PageBase { lsn: image.lsn(), slot }).await;
+    if switched.is_err() {
+        node.background.pages.borrow_mut().release([slot]);
+    }
+    Ok(switched)
+}
+
+/// Waits for a checkpoint that holds everything of now. False when there is no space for it, or the node fails.
+pub(crate) async fn checkpointed(node: &Node) -> bool {
+    let background = &node.background;
+    let wanted = background.asked.get() + 1;
+    background.asked.set(wanted);
+    background.wake.notify_one();
+    let deadline = node.host.now() + CHECKPOINT_PATIENCE;
+    while background.met.get() < wanted && !node.has_failed() && node.host.now() < deadline {
+        host::timeout(&*node.host, IDLE, background.written.notified()).await;
+    }
+    background.met.get() >= wanted
 }
 
 fn cannot_make(node: &Node, segment: SegmentId, page: PageId, error: &SegmentError) {

@@ -10,18 +10,21 @@ use sextant_redo::record::MAX_RECORD;
 use sextant_redo::wire::{Reply, SegmentError};
 use sextant_redo::{Lsn, PAGE_SIZE, Page, Record, SegmentId, apply, page};
 
-use crate::core::{PagePlan, PendingRecord, Ticket};
+use crate::core::{PagePlan, PageWanted, PendingRecord, Ticket};
 use crate::disk::{LocalFuture, join_all};
 use crate::log;
 use crate::log::runs::runs;
 use crate::metrics::METRICS;
 use crate::node::Node;
+use crate::{health, host};
 
+/// How long a reader waits for a page that is being repaired: another copy answers sooner.
+const REPAIR_PATIENCE: Duration = Duration::from_millis(500);
 /// Transfers from the disk at once for one page.
 const READS_AT_ONCE: usize = 32;
 
 /// Serves a page: at once when everything is in memory, else by a task of its own.
-pub(crate) fn serve(node: &Rc<Node>, ticket: Ticket, segment: SegmentId, plan: PagePlan) {
+pub(crate) fn serve(node: &Rc<Node>, ticket: Ticket, wanted: PageWanted, plan: PagePlan) {
     let started = node.host.now();
     if plan.base.is_none()
         && plan.block.is_none()
@@ -35,11 +38,29 @@ pub(crate) fn serve(node: &Rc<Node>, ticket: Ticket, segment: SegmentId, plan: P
     let pin = node.background.pins.pin();
     let task = node.clone();
     node.host.spawn(Box::pin(async move {
-        let (made, source) = make(&task, segment, plan).await;
+        let (mut made, source) = make(&task, wanted.segment, plan).await;
         drop(pin);
+        if let Err(SegmentError::Damaged { .. }) = made {
+            made = repaired(&task, wanted).await.unwrap_or(made);
+        }
         answer(&task, ticket, made, source, started);
         task.send(ticket.connection);
     }));
+}
+
+/// The page once a peer has helped, if it does so soon: else the reader asks another copy, and the repair goes on.
+async fn repaired(node: &Rc<Node>, wanted: PageWanted) -> Option<Result<Page, SegmentError>> {
+    METRICS.scrub_bad.with_label_values(&["read"]).inc();
+    let health = node.health.borrow().upgrade()?;
+    let told = health::repair::start(&health, (wanted.segment, wanted.page))?;
+    if !host::timeout(&*node.host, REPAIR_PATIENCE, told).await?.ok()? {
+        return None;
+    }
+    let pin = node.background.pins.pin();
+    let plan = node.store.borrow().plan_again(wanted)?;
+    let made = make(node, wanted.segment, plan).await.0;
+    drop(pin);
+    Some(made)
 }
 
 fn answer(node: &Node, ticket: Ticket, made: Result<Page, SegmentError>, source: &str, started: Duration) {

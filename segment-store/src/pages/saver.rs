@@ -75,10 +75,11 @@ async fn save_list(node: &Rc<Node>) -> Result<bool, NodeError> {
     }
 }
 
-/// Makes the page map durable; then log files below `first` and superseded slots are free.
-pub(super) async fn write_checkpoint(node: &Rc<Node>, first: u32) -> Result<(), NodeError> {
+/// Makes the page map durable; then log files below `first` and superseded slots are free. False when it could not be
+/// written now.
+pub(super) async fn write_checkpoint(node: &Rc<Node>, first: u32) -> Result<bool, NodeError> {
     if node.log.borrow().first_sequence(first).is_none() {
-        return Ok(());
+        return Ok(false);
     }
     let mut renew = is_due(node);
     let (bytes, superseded) = loop {
@@ -95,7 +96,7 @@ pub(super) async fn write_checkpoint(node: &Rc<Node>, first: u32) -> Result<(), 
             continue;
         }
         let Some(head) = head(node, first) else {
-            return Ok(());
+            return Ok(false);
         };
         let superseded = node.background.pages.borrow_mut().take_superseded();
         break (checkpoint::encode(&head, &node.store.borrow()), superseded);
@@ -119,14 +120,14 @@ pub(super) async fn write_checkpoint(node: &Rc<Node>, first: u32) -> Result<(), 
     node.store.borrow_mut().forget_below(floor);
     let log_files = node.log.borrow_mut().free_below(first);
     node.background.pins.retire(Freed { slots: superseded, log_files });
-    Ok(())
+    Ok(true)
 }
 
-fn full(node: &Node) -> Result<(), NodeError> {
+fn full(node: &Node) -> Result<bool, NodeError> {
     METRICS.error("disk_full");
     tracing::warn!("no space for a checkpoint; the log is kept until space returns");
     node.background.retry_at.set(Some(node.host.now() + STUCK));
-    Ok(())
+    Ok(false)
 }
 
 /// What the checkpoint says besides its segments; nothing may run between this and the encoding.

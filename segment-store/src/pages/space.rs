@@ -20,6 +20,7 @@ pub(crate) struct Freed {
 
 /// A free slot; `None` when the device is full.
 pub(super) async fn free_slot(node: &Node) -> Result<Option<(FileId, Slot)>, NodeError> {
+    let _turn = node.background.growing.lock().await;
     loop {
         let (file, slots) = {
             let mut pages = node.background.pages.borrow_mut();

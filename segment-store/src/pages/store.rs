@@ -206,13 +206,17 @@ pub(super) async fn write_slot(
     result.map_err(NodeError::disk(format!("writing slot {} of the page store", slot.0)))
 }
 
+fn no_store() -> std::io::Error {
+    std::io::Error::new(ErrorKind::NotFound, "there is no page store")
+}
+
 /// Reads a slot as it is.
 pub(super) async fn read_slot(
     disk: &dyn Disk,
     file: Option<FileId>,
     slot: Slot,
 ) -> std::io::Result<AlignedBuf> {
-    let file = file.ok_or_else(|| std::io::Error::new(ErrorKind::NotFound, "there is no page store"))?;
+    let file = file.ok_or_else(no_store)?;
     let (result, buffer) = disk.read(file, offset_of(slot), AlignedBuf::zeroed(PAGE_SIZE)).await;
     result.map(|()| buffer)
 }
@@ -224,10 +228,32 @@ pub(crate) async fn read(
     number: PageId,
     base: PageBase,
 ) -> Result<Page, SegmentError> {
+    check(read_slot(disk, file, base.slot).await, number, base)
+}
+
+/// The same for who has time: it does not get in the way of anybody else's reads.
+pub(crate) async fn read_background(
+    disk: &dyn Disk,
+    file: Option<FileId>,
+    number: PageId,
+    base: PageBase,
+) -> Result<Page, SegmentError> {
+    let read = match file {
+        Some(file) => {
+            let buffer = AlignedBuf::zeroed(PAGE_SIZE);
+            let (result, buffer) = disk.read_background(file, offset_of(base.slot), buffer).await;
+            result.map(|()| buffer)
+        }
+        None => Err(no_store()),
+    };
+    check(read, number, base)
+}
+
+fn check(read: std::io::Result<AlignedBuf>, number: PageId, base: PageBase) -> Result<Page, SegmentError> {
     let damaged = |what: String| SegmentError::Damaged {
         what: format!("page {number} in slot {} of the page store: {what}", base.slot.0),
     };
-    let buffer = read_slot(disk, file, base.slot).await.map_err(|error| damaged(error.to_string()))?;
+    let buffer = read.map_err(|error| damaged(error.to_string()))?;
     let mut image = Page::zero();
     image.0.copy_from_slice(&buffer);
     page::verify(&image.0, number).map_err(|error| damaged(error.to_string()))?;

@@ -144,5 +144,7 @@ fn kind(request: &Request) -> &'static str {
         Request::ReadLog { .. } => "read_log",
         Request::Truncate { .. } => "truncate",
         Request::Status => "status",
+        Request::Gossip { .. } => "gossip",
+        Request::CopyPages { .. } => "copy_pages",
     }
 }

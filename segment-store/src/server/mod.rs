@@ -3,6 +3,7 @@
 mod connection;
 pub(crate) mod logread;
 mod outbox;
+pub(crate) mod pageread;
 #[cfg(test)]
 mod tests;
 

@@ -247,6 +247,9 @@ fn perform(request: Request, id: NodeId, inner: &mut Inner, manner: &Manner) -> 
             let (batches, last) = from.read_log(epochs, after, up_to, max_bytes as usize)?;
             Reply::Log { batches, last }
         }
+        Request::Gossip { .. } | Request::CopyPages { .. } => {
+            return Err(SegmentError::BadRequest { what: "these nodes do not gossip".into() });
+        }
         Request::Status => Reply::Status(inner.segments.values().map(Segment::state).collect()),
     })
 }

@@ -1,0 +1,132 @@
+//! A copy stays whole by itself, with the help of its peers and without any writer.
+//!
+//! | module | idea |
+//! | --- | --- |
+//! | [`gossip`] | asks peers where they stand and takes from them what is missing: epochs, lists, log |
+//! | [`copy`] | page images from a peer, where no peer's log reaches back |
+//! | [`scrub`] | reads everything again now and then, in search of damage |
+//! | [`repair`] | in place of what is damaged, the same from a peer |
+//!
+//! What is decided is in [`crate::core::gossip`] and [`crate::core::copying`]. Everything here is background: bounded in
+//! bytes a second, and never in the way of an append.
+
+mod copy;
+mod gossip;
+pub(crate) mod repair;
+mod scrub;
+#[cfg(test)]
+mod tests;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use sextant_redo::wire::{Reply, Request, SegmentError};
+use sextant_redo::{NodeId, SegmentId};
+
+use crate::core::gossip::{Gossip, Standing};
+use crate::node::Node;
+use crate::peers::{Own, PeerError, Peers};
+
+/// How much of the device and the network this may use.
+#[derive(Debug, Clone, Copy)]
+pub struct HealthOptions {
+    /// Bytes a second that are taken from peers for one segment.
+    pub copy_bytes_per_s: u64,
+    /// Most bytes a second that scrubbing reads.
+    pub scrub_bytes_per_s: u64,
+    /// Everything is read once in this time, if the rate above allows.
+    pub scrub_period: Duration,
+}
+
+impl Default for HealthOptions {
+    fn default() -> Self {
+        HealthOptions {
+            copy_bytes_per_s: 64 << 20,
+            scrub_bytes_per_s: 32 << 20,
+            scrub_period: Duration::from_secs(7 * 24 * 3600),
+        }
+    }
+}
+
+/// What the tasks of this module share.
+pub(crate) struct Health {
+    node: Rc<Node>,
+    peers: Rc<dyn Peers>,
+    own: Rc<Own>,
+    options: HealthOptions,
+    gossip: RefCell<BTreeMap<SegmentId, Gossip>>,
+    /// Segments that talk with a peer now.
+    talking: RefCell<BTreeSet<SegmentId>>,
+    /// How far copies of pages have come since their progress was last made durable.
+    copies: RefCell<BTreeMap<SegmentId, copy::Progress>>,
+    repairs: repair::Repairs,
+    /// Which peer is asked first for a repair.
+    turn: Cell<usize>,
+}
+
+/// Starts the tasks. They end when the node fails.
+pub fn start(node: &Rc<Node>, peers: Rc<dyn Peers>, options: HealthOptions) {
+    let health = Rc::new(Health {
+        node: node.clone(),
+        peers,
+        own: Own::connect(node),
+        options,
+        gossip: RefCell::default(),
+        talking: RefCell::default(),
+        copies: RefCell::default(),
+        repairs: repair::Repairs::default(),
+        turn: Cell::new(0),
+    });
+    node.health.replace(Rc::downgrade(&health));
+    node.host.spawn(Box::pin(gossip::keep(health.clone())));
+    node.host.spawn(Box::pin(scrub::keep(health)));
+}
+
+impl Health {
+    /// The other members of the segment's group; empty where this node is none of them.
+    fn others(&self, segment: SegmentId) -> Vec<NodeId> {
+        let me = self.node.identity.node;
+        let members = self.peers.members(segment).map_or_else(Vec::new, |known| known.members);
+        if members.contains(&me) {
+            members.into_iter().filter(|node| *node != me).collect()
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn standing(&self, segment: SegmentId) -> Option<Standing> {
+        self.node.store.borrow().segments().get(&segment).map(|slot| Standing::of(&slot.segment))
+    }
+
+    async fn call(&self, node: NodeId, request: Request) -> Result<Reply, PeerError> {
+        self.peers.call(node, request).await
+    }
+
+    /// How long `bytes` may take at most when a second may have `rate` of them.
+    fn pace(bytes: usize, rate: u64) -> Duration {
+        Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64)
+    }
+}
+
+/// Why a step that takes something from a peer came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failed {
+    /// The peer.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    /// This node would not take it.
+    #[error("not taken here: {0}")]
+    Own(#[from] SegmentError),
+    /// There is no room for it.
+    #[error("no space here")]
+    NoSpace,
+    /// The node is stopping.
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+fn wrong(node: NodeId, what: impl Into<String>) -> Failed {
+    Failed::Peer(PeerError::Wrong { node, what: what.into() })
+}

@@ -1,0 +1,222 @@
+//! In place of what is damaged here, the same from a peer: a page image goes to a new slot, a batch to the end of the log,
+//! and nothing needs the bad bytes any more.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use sextant_redo::wire::{PagesReply, Reply, Request, SegmentError};
+use sextant_redo::{Batch, Lsn, NodeId, PAGE_SIZE, PageId, SegmentId};
+use tokio::sync::oneshot;
+
+use super::gossip::{Told, next_batch, state_of};
+use super::{Failed, Health, wrong};
+use crate::core::{Entry, LogAddress, PagePlan, StoredBatch};
+use crate::log;
+use crate::metrics::METRICS;
+use crate::node::Node;
+use crate::pages::{blocks, store};
+
+/// A page of a segment.
+pub(crate) type RepairKey = (SegmentId, PageId);
+
+/// Repairs that are under way, and those that came to nothing.
+#[derive(Debug, Default)]
+pub(super) struct Repairs {
+    running: RefCell<BTreeSet<RepairKey>>,
+    /// Said once, not at every attempt.
+    hopeless: RefCell<BTreeSet<RepairKey>>,
+}
+
+/// Mends whatever of the page is damaged, beside the caller, who may wait for the outcome: true when the page can be made
+/// now. `None` when somebody else is at it.
+pub(crate) fn start(health: &Rc<Health>, key: RepairKey) -> Option<oneshot::Receiver<bool>> {
+    if !health.repairs.running.borrow_mut().insert(key) {
+        return None;
+    }
+    let (tell, told) = oneshot::channel();
+    let task = health.clone();
+    health.node.host.spawn(Box::pin(async move {
+        let mended = page(&task, key).await;
+        task.repairs.running.borrow_mut().remove(&key);
+        // Who asked may not have waited.
+        let _ = tell.send(mended);
+    }));
+    Some(told)
+}
+
+async fn page(health: &Rc<Health>, key: RepairKey) -> bool {
+    let (segment, number) = key;
+    match mend(health, segment, number).await {
+        Ok(()) => {
+            health.repairs.hopeless.borrow_mut().remove(&key);
+            health.node.background.mended(segment, number);
+            true
+        }
+        Err(error) => {
+            METRICS.scrub_unrepairable.inc();
+            if health.repairs.hopeless.borrow_mut().insert(key) {
+                tracing::error!(
+                    ?segment, page = %number, %error,
+                    "a damaged page cannot be repaired yet; it is not served here, other copies have it"
+                );
+            }
+            false
+        }
+    }
+}
+
+async fn mend(health: &Rc<Health>, segment: SegmentId, number: PageId) -> Result<(), Failed> {
+    let node = &health.node;
+    let pin = node.background.pins.pin();
+    for record in plan(node, segment, number).await?.records {
+        if log::read::record(node, &record).await.is_err()
+            && let Err(error) = batch_at(health, segment, record.batch).await
+        {
+            tracing::debug!(%error, "log cannot be had from a peer; the page may");
+            image(health, segment, number, record.lsn).await?;
+        }
+    }
+    drop(pin);
+    let _pin = node.background.pins.pin();
+    if let Some(base) = plan(node, segment, number).await?.base {
+        let file = node.background.pages.borrow().file();
+        if store::read(&*node.disk, file, number, base).await.is_err() {
+            image(health, segment, number, base.lsn).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What makes the newest version of the page. The caller holds a pin.
+async fn plan(node: &Node, segment: SegmentId, number: PageId) -> Result<PagePlan, SegmentError> {
+    let planned = node.store.borrow().segments().get(&segment).map(|slot| slot.pages.plan(number, Lsn::MAX));
+    let mut plan = planned.ok_or(SegmentError::UnknownSegment { segment })?;
+    blocks::resolve(node, segment, &mut plan).await?;
+    Ok(plan)
+}
+
+/// The peers, another one first each time.
+fn in_turn(health: &Health, segment: SegmentId) -> Vec<NodeId> {
+    let mut peers = health.others(segment);
+    let turn = health.turn.get().wrapping_add(1);
+    health.turn.set(turn);
+    if !peers.is_empty() {
+        let len = peers.len();
+        peers.rotate_left(turn % len);
+    }
+    peers
+}
+
+/// Gets an image with every record at or below `at` from the first peer that has a good one.
+async fn image(health: &Rc<Health>, segment: SegmentId, number: PageId, at: Lsn) -> Result<(), Failed> {
+    let mut failed = Failed::Own(SegmentError::Damaged { what: "there is no peer to ask".into() });
+    for peer in in_turn(health, segment) {
+        match image_of(health, segment, number, at, peer).await {
+            Ok(()) => {
+                METRICS.scrub_repaired.with_label_values(&["page"]).inc();
+                tracing::warn!(?segment, page = %number, %peer, "a damaged page was replaced by a peer's");
+                return Ok(());
+            }
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+async fn image_of(
+    health: &Rc<Health>,
+    segment: SegmentId,
+    number: PageId,
+    at: Lsn,
+    peer: NodeId,
+) -> Result<(), Failed> {
+    let Some(mine) = health.standing(segment) else { return Err(Failed::Stopping) };
+    let max_bytes = PAGE_SIZE as u32;
+    let ask = Request::CopyPages { segment, epochs: mine.state.epochs, at, from: number, max_bytes };
+    let came: PagesReply = match health.call(peer, ask).await? {
+        Reply::Pages(pages) => pages,
+        _ => return Err(wrong(peer, "an answer to another question")),
+    };
+    let pages = super::copy::checked(&came, number).map_err(|what| wrong(peer, what))?;
+    let Some((_, image)) = pages.into_iter().next().filter(|(n, image)| *n == number && image.lsn() >= at)
+    else {
+        return Err(wrong(peer, format!("it has no image of page {number} at {at} or newer")));
+    };
+    super::copy::put(health, segment, &came, vec![(number, image)]).await
+}
+
+/// Writes the batch that lies damaged at `at` once more, as a peer has it.
+pub(super) async fn batch_at(health: &Rc<Health>, segment: SegmentId, at: LogAddress) -> Result<(), Failed> {
+    let stored = {
+        let store = health.node.store.borrow();
+        let slot = store.segments().get(&segment);
+        slot.and_then(|slot| slot.segment.chain().batches().find(|batch| batch.at == at).copied())
+    };
+    // Somebody else was faster: another copy of it counts now.
+    let Some(stored) = stored else { return Ok(()) };
+    let mut failed = Failed::Own(SegmentError::Damaged { what: "there is no peer to ask".into() });
+    for peer in in_turn(health, segment) {
+        match batch_of(health, segment, &stored, peer).await {
+            Ok(()) => {
+                METRICS.scrub_repaired.with_label_values(&["log"]).inc();
+                tracing::warn!(
+                    ?segment, first = %stored.first, last = %stored.last, %peer,
+                    "damaged log was replaced by a peer's"
+                );
+                return Ok(());
+            }
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+async fn batch_of(
+    health: &Rc<Health>,
+    segment: SegmentId,
+    stored: &StoredBatch,
+    peer: NodeId,
+) -> Result<(), Failed> {
+    let Some(mine) = health.standing(segment) else { return Err(Failed::Stopping) };
+    let epochs = mine.state.epochs;
+    let alike = match state_of(health, peer, segment, epochs).await? {
+        Told::State(theirs) => {
+            theirs.epochs == epochs && theirs.truncations == mine.state.truncations && mine.cleared
+        }
+        Told::Newer(_) => false,
+    };
+    if !alike {
+        return Err(wrong(peer, "its copy is under another opening"));
+    }
+    let (after, up_to) = (stored.prev, stored.last);
+    let ask = Request::ReadLog { segment, epochs, after, up_to, max_bytes: 1 };
+    let Reply::Log { mut batches, .. } = health.call(peer, ask).await? else {
+        return Err(wrong(peer, "an answer to another question"));
+    };
+    let bytes = next_batch(&mut batches).map_err(|what| wrong(peer, what))?.unwrap_or_default();
+    let batch = Batch::decode(&bytes).map_err(|error| wrong(peer, error.to_string()))?;
+    let header = batch.header();
+    if header.segment != segment || (header.first, header.last) != (stored.first, stored.last) {
+        return Err(wrong(peer, "it holds that log in other batches"));
+    }
+    // It came with the epochs that it was asked for with: an opener may have been faster.
+    if health.standing(segment).is_none_or(|now| now.state.epochs != epochs) {
+        return Err(wrong(peer, "the epoch has changed meanwhile"));
+    }
+    health.own.write(&health.node, Entry::Batch(batch)).await?;
+    Ok(())
+}
+
+/// No peer has the log that lies damaged at `at` any more, so every record of it is old: the pages that still wait for one
+/// get their images from a peer.
+pub(super) async fn pages_of(health: &Rc<Health>, segment: SegmentId, at: LogAddress) -> Result<(), Failed> {
+    let waiting = {
+        let store = health.node.store.borrow();
+        store.segments().get(&segment).map_or_else(Vec::new, |slot| slot.pages.waiting_for(at))
+    };
+    for (page, lsn) in waiting {
+        image(health, segment, page, lsn).await?;
+    }
+    Ok(())
+}
