@@ -8,7 +8,7 @@ use std::rc::{Rc, Weak};
 
 use sextant_redo::wire::{Reply, Request, SegmentError};
 use sextant_redo::{Lsn, Page, PageId, SegmentId, page};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::core::{Action, Answer, ImageReader, LogAddress, Store, Ticket};
 use crate::disk::{Disk, FileId, Flush};
@@ -24,6 +24,9 @@ use crate::pages::{blocks, read};
 use crate::recovery::{self, LogStart, RecoveryError};
 use crate::server::{ReplySink, logread, pageread};
 use crate::{NodeError, appender};
+
+/// Parts of copies that are made for peers at once, two megabytes each.
+const GIVING_MAX: usize = 4;
 
 /// What of the configuration the shell needs.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +59,8 @@ pub struct Node {
     pub(crate) background: Background,
     /// Who mends damage, when peers are known.
     pub(crate) health: RefCell<Weak<Health>>,
+    /// Parts of copies that are made for peers at once: each holds its images in memory.
+    pub(crate) giving: Semaphore,
     pub(crate) queue: RefCell<VecDeque<Queued>>,
     pub(crate) queued_bytes: Cell<u64>,
     /// Something waits for the log.
@@ -140,6 +145,7 @@ impl Node {
             cache: RefCell::new(LogCache::new(options.log_cache_bytes as usize)),
             background: Background::new(pages, empty, list),
             health: RefCell::default(),
+            giving: Semaphore::new(GIVING_MAX),
             queue: RefCell::default(),
             queued_bytes: Cell::new(0),
             queued: Notify::new(),

@@ -2,8 +2,8 @@
 //! records are what the log's rules say.
 
 use proptest::prelude::*;
-use sextant_redo::wire::{Reply, Request, SegmentError};
-use sextant_redo::{Batch, Lsn, PageId, TruncationRange, VolumeEpoch};
+use sextant_redo::wire::{Epochs, Reply, Request, SegmentError, SegmentState};
+use sextant_redo::{Batch, Lsn, MembershipEpoch, PageId, TruncationRange, VolumeEpoch};
 
 use super::*;
 use crate::testing::{NOBODY, SEGMENT, Writer, append, create, epochs};
@@ -263,6 +263,36 @@ fn reads_need_the_log_and_the_epoch() {
     assert_eq!(missing, Err(SegmentError::NotComplete { scl }));
     assert_eq!(segment.admit_read(epochs(2), scl, scl), Err(SegmentError::NotComplete { scl }));
     assert!(matches!(segment.admit_read(epochs(0), scl, scl), Err(SegmentError::Fenced { .. })));
+}
+
+#[test]
+fn gossip_and_copies_of_another_epoch_are_refused() {
+    let (mut bench, mut writer) = (Bench::default(), Writer::new(3));
+    bench.send(create(3));
+    bench.send(append(3, writer.batch(&[(1, 1)])));
+    bench.send(open(4));
+    let gossip = |epochs| Request::Gossip { segment: SEGMENT, epochs };
+    let copy = |epochs| {
+        let (at, from, max_bytes) = (Lsn::ZERO, PageId(0), 1 << 20);
+        Request::CopyPages { segment: SEGMENT, epochs, at, from, max_bytes }
+    };
+    let fenced = SegmentError::Fenced { current: VolumeEpoch(4) };
+    assert_eq!(error(bench.send(gossip(epochs(3)))), fenced);
+    assert_eq!(error(bench.send(copy(epochs(3)))), fenced);
+    let unchanged = bench.store.segments()[&SEGMENT].segment.state();
+
+    let member = |membership| Epochs { membership: MembershipEpoch(membership), ..epochs(4) };
+    let Reply::State(state) = bench.send(gossip(member(2))) else { panic!("no state") };
+    assert_eq!(
+        state,
+        SegmentState { epochs: member(2), ..unchanged },
+        "a higher epoch is recorded, and nothing else"
+    );
+    let stale = SegmentError::StaleMembership { current: MembershipEpoch(2) };
+    assert_eq!(error(bench.send(gossip(member(1)))), stale);
+    assert_eq!(error(bench.send(copy(member(1)))), stale);
+    // Not truncated under this epoch yet: nobody knows which of its log is void.
+    assert!(matches!(error(bench.send(copy(member(2)))), SegmentError::NotComplete { .. }));
 }
 
 #[test]

@@ -40,16 +40,6 @@ pub struct HealthOptions {
     pub scrub_period: Duration,
 }
 
-impl Default for HealthOptions {
-    fn default() -> Self {
-        HealthOptions {
-            copy_bytes_per_s: 64 << 20,
-            scrub_bytes_per_s: 32 << 20,
-            scrub_period: Duration::from_secs(7 * 24 * 3600),
-        }
-    }
-}
-
 /// What the tasks of this module share.
 pub(crate) struct Health {
     node: Rc<Node>,

@@ -20,6 +20,11 @@ use crate::pages::{blocks, store};
 /// A page of a segment.
 pub(crate) type RepairKey = (SegmentId, PageId);
 
+/// Repairs at once: a device that goes bad as a whole must not flood the peers.
+const REPAIRS_MAX: usize = 16;
+/// Failed repairs that are remembered.
+const HOPELESS_MAX: usize = 1024;
+
 /// Repairs that are under way, and those that came to nothing.
 #[derive(Debug, Default)]
 pub(super) struct Repairs {
@@ -28,11 +33,22 @@ pub(super) struct Repairs {
     hopeless: RefCell<BTreeSet<RepairKey>>,
 }
 
+impl Repairs {
+    /// True when this failure is to be said.
+    fn failed(&self, key: RepairKey) -> bool {
+        let mut hopeless = self.hopeless.borrow_mut();
+        hopeless.len() < HOPELESS_MAX && hopeless.insert(key)
+    }
+}
+
 /// Mends whatever of the page is damaged, beside the caller, who may wait for the outcome: true when the page can be made
-/// now. `None` when somebody else is at it.
+/// now. `None` when somebody else is at it, or too many others are being mended.
 pub(crate) fn start(health: &Rc<Health>, key: RepairKey) -> Option<oneshot::Receiver<bool>> {
-    if !health.repairs.running.borrow_mut().insert(key) {
-        return None;
+    {
+        let mut running = health.repairs.running.borrow_mut();
+        if running.len() >= REPAIRS_MAX || !running.insert(key) {
+            return None;
+        }
     }
     let (tell, told) = oneshot::channel();
     let task = health.clone();
@@ -55,7 +71,7 @@ async fn page(health: &Rc<Health>, key: RepairKey) -> bool {
         }
         Err(error) => {
             METRICS.scrub_unrepairable.inc();
-            if health.repairs.hopeless.borrow_mut().insert(key) {
+            if health.repairs.failed(key) {
                 tracing::error!(
                     ?segment, page = %number, %error,
                     "a damaged page cannot be repaired yet; it is not served here, other copies have it"

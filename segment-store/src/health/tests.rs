@@ -12,12 +12,13 @@ use sextant_redo::{Lsn, MembershipEpoch, NodeId, PAGE_SIZE, PageId, SegmentId};
 use tokio::sync::oneshot;
 
 use super::{HealthOptions, start};
-use crate::core::Ticket;
+use crate::core::{Looked, Ticket};
 use crate::disk::memory::{Image, MemoryDisk};
 use crate::disk::{Disk, Flush, LocalFuture};
 use crate::host::TokioHost;
 use crate::log::{LogIdentity, file_name};
 use crate::node::Node;
+use crate::pages::keeper;
 use crate::pages::store::PAGE_FILE;
 use crate::peers::{Membership, PeerError, Peers};
 use crate::server::ReplySink;
@@ -231,6 +232,28 @@ fn a_copy_that_is_too_far_behind_takes_pages_then_log() {
     });
 }
 
+#[test]
+fn an_image_from_a_peer_does_not_replace_a_newer_one() {
+    block_on(async {
+        let (group, _disks) = group().await;
+        let mut writer = Writer::new(1);
+        group.fill(&mut writer, &[1, 2, 3], 600).await;
+        let node = group.node(1);
+        let known = |page| node.store.borrow().segments()[&SEGMENT].pages.map().get(page);
+        let newest = || match known(PageId(3)) {
+            Looked::Known(Some(base)) => Some(base),
+            _ => None,
+        };
+        let first = |page| writer.pages[&page].first().expect("a version").clone();
+        until("a page has an image", || newest().is_some_and(|base| base.lsn > first(PageId(3)).lsn())).await;
+        let before = newest().expect("an image").lsn;
+        let late = first(PageId(3));
+        keeper::put_image(&node, SEGMENT, PageId(3), &late).await.expect("written").expect("taken");
+        assert!(newest().expect("an image").lsn >= before);
+        same_pages(&group, 1, &writer).await;
+    });
+}
+
 /// The first page with an image on the node, and where the image lies.
 fn an_image(group: &Group, id: u64) -> (PageId, usize) {
     let node = group.node(id);
@@ -255,7 +278,7 @@ fn a_page_that_went_bad_is_replaced_by_scrubbing_and_by_reading() {
         let place = |group: &Group| {
             let node = group.node(1);
             let looked = node.store.borrow().segments()[&SEGMENT].pages.map().get(page);
-            let crate::core::Looked::Known(Some(base)) = looked else { panic!("no image in memory") };
+            let Looked::Known(Some(base)) = looked else { panic!("no image in memory") };
             base
         };
         let before = place(&group);

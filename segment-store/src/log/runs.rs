@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn neighbours_are_read_together_and_nothing_else_is() {
         let near = [record(1, 4096, 100), record(1, 4300, 100), record(1, 20_000, 100)];
-        assert_eq!(runs(&near), [0..3]);
+        assert_eq!(runs(&near), std::slice::from_ref(&(0..3)));
         assert!(runs(&[]).is_empty());
         let far = [record(1, 4096, 100), record(1, 4196 + 16_385, 100)];
         assert_eq!(runs(&far), [0..1, 1..2]);

@@ -25,6 +25,8 @@ pub(crate) fn serve(node: &Rc<Node>, ticket: Ticket, wanted: CopyWanted) {
 
 /// Whole or not at all: a part with a page missing would be taken for one in which it was never written.
 async fn images(node: &Node, wanted: CopyWanted) -> Result<Reply, SegmentError> {
+    let stopping = |_| SegmentError::Stopping { what: "the node is being closed".into() };
+    let _turn = node.giving.acquire().await.map_err(stopping)?;
     let _pin = node.background.pins.pin();
     let CopyPlan { point, vdl, pgmrpl, pages, next } = plan(node, wanted).await?;
     let mut images = Vec::with_capacity(pages.len() * PAGE_SIZE);
