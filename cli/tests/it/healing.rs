@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sextant_node::net::{self, FrameReader};
@@ -15,6 +15,8 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use crate::cluster::{Alone, Cluster, Process, signal, wait_gone, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(90);
+const REPAIRED: &str = "sextant_segment_damage_repaired_total";
+const FILE_BYTES: f64 = 8_388_608.0;
 /// The shortest log that a node can be told to keep.
 const SHORT_LOG: [&str; 8] = [
     "--log-file-bytes",
@@ -138,6 +140,16 @@ fn rot(path: &Path, first: u64, every: u64, times: u64) {
     file.sync_all().expect("flushed");
 }
 
+/// The log files but the newest two, which are being written, and made for later; a freed one may be among them.
+fn log_files(data: &Path) -> Vec<PathBuf> {
+    let paths = std::fs::read_dir(data).expect("folder").filter_map(|entry| Some(entry.ok()?.path()));
+    let mut files: Vec<PathBuf> =
+        paths.filter(|path| path.extension().is_some_and(|extension| extension == "sxl")).collect();
+    files.sort();
+    files.truncate(files.len().saturating_sub(2));
+    files
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_heal_without_an_engine() {
     let mut cluster = Cluster::new();
@@ -174,21 +186,29 @@ async fn nodes_heal_without_an_engine() {
         assert!(storage(node).await.pages().await == pages, "{} has other pages", node.name);
     }
 
-    // Bits flip in the page store and in a full log file of a node that serves.
-    let victim = &nodes[5];
-    rot(&victim.data.join("pages.sxp"), 3000, PAGE_SIZE as u64, 64);
-    let oldest = std::fs::read_dir(&victim.data)
-        .expect("folder")
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "sxl"))
-        .min()
-        .expect("a log file");
-    rot(&oldest, 1 << 20, 1 << 20, 2);
+    // Bits flip in the page store and in full log files of nodes that serve.
+    let (pages_of, log_of) = (&nodes[5], &nodes[1]);
+    rot(&pages_of.data.join("pages.sxp"), 3000, PAGE_SIZE as u64, 64);
+    for file in log_files(&log_of.data) {
+        rot(&file, 1 << 20, 1 << 20, 2);
+    }
+    let log_before = metric(log_of.http, "sextant_segment_log_bytes").await;
+    let repaired = metric(pages_of.http, REPAIRED).await;
     let deadline = tokio::time::Instant::now() + PATIENCE;
-    while metric(victim.http, "sextant_segment_damage_repaired_total").await < 2.0 || oldest.exists() {
+    while metric(pages_of.http, REPAIRED).await < repaired + 2.0
+        || metric(log_of.http, "sextant_segment_log_bytes").await > log_before - FILE_BYTES / 2.0
+    {
         assert!(tokio::time::Instant::now() < deadline, "the damage is not repaired");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert!(storage(victim).await.pages().await == pages, "damage was served, or not repaired");
+    for node in [pages_of, log_of] {
+        assert!(storage(node).await.pages().await == pages, "damage was served, or not repaired");
+    }
     assert!(all_equal(&scls(&cluster)));
+
+    // The bad log is not met again.
+    drop(running.remove(1));
+    running.push(start(&cluster, log_of));
+    wait_until(PATIENCE, "equal SCLs after a restart", || all_equal(&scls(&cluster)));
+    assert!(storage(log_of).await.pages().await == pages, "the node starts with other pages");
 }

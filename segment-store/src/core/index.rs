@@ -269,8 +269,7 @@ impl PageIndex {
         }
         let behind = (number + 1).checked_mul(BLOCK_PAGES).map(PageId);
         let more = |behind: &PageId| {
-            self.map.numbers_from(number + 1).next().is_some()
-                || self.pending.from(*behind).next().is_some()
+            self.map.numbers_from(number + 1).next().is_some() || self.pending.from(*behind).next().is_some()
         };
         Ok((pages, behind.filter(more)))
     }
