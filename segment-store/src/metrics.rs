@@ -39,6 +39,7 @@ pub(crate) struct Metrics {
     pub(crate) gossip_bytes: IntCounter,
     pub(crate) copies_begun: IntCounter,
     pub(crate) copies_done: IntCounter,
+    pub(crate) segments_dropped: IntCounter,
     pub(crate) copied_bytes: IntCounter,
     pub(crate) scrub_passes: IntCounter,
     pub(crate) scrub_pages: IntCounter,
@@ -148,6 +149,10 @@ impl Metrics {
             gossip_bytes: counter("gossip_fetched_bytes_total", "Bytes of log fetched from peers")?,
             copies_begun: counter("copies_begun_total", "Copies of a segment's pages begun")?,
             copies_done: counter("copies_done_total", "Copies of a segment's pages completed")?,
+            segments_dropped: counter(
+                "segments_dropped_total",
+                "Copies dropped on a node that was replaced",
+            )?,
             copied_bytes: counter("copied_bytes_total", "Bytes of page images copied from peers")?,
             scrub_passes: counter("scrub_passes_total", "Times that everything was read again")?,
             scrub_pages: counter("scrub_pages_total", "Page images looked at by scrubbing")?,

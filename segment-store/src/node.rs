@@ -95,6 +95,8 @@ impl Node {
         let start = saved.as_ref().map_or(LogStart::BEGINNING, |head| head.start);
         let mut recovered = recovery::recover(&*disk, identity, start, &mut store).await?;
         recovery::drop_unfinished(&*disk, &mut recovered, options.log_file_bytes).await?;
+        // What they named was never counted as used.
+        store.take_dropped();
         blocks::settle(&*disk, &mut pages, &mut store, options.map_blocks_max).await?;
         let mut list = None;
         if let Some(head) = saved {

@@ -10,6 +10,7 @@
 //! | 3 | epochs recorded | volume epoch u64, membership epoch u64 |
 //! | 4 | truncation list recorded, in place of the one before | count u32, then epoch u64, from u64, to u64 of each |
 //! | 5 | pages copied from peers | point u64, VDL u64, PGMRPL u64, 1 while pages are missing u32, the first of them u64 |
+//! | 6 | segment dropped: this node is no member of its group any more | |
 
 use bytes::Bytes;
 use sextant_redo::codec::{DecodeError, Reader};
@@ -62,6 +63,8 @@ pub enum Entry {
     Epochs(SegmentId, Epochs),
     /// These are the segment's truncation ranges, and no others.
     Truncations(SegmentId, Vec<TruncationRange>),
+    /// The segment and its pages are gone, and their space is free.
+    Dropped(SegmentId),
     /// Pages were copied from peers. Written only behind a durable checkpoint that names their images.
     Copied(SegmentId, Copied),
 }
@@ -83,6 +86,7 @@ const CREATED: u32 = 2;
 const EPOCHS: u32 = 3;
 const TRUNCATIONS: u32 = 4;
 const COPIED: u32 = 5;
+const DROPPED: u32 = 6;
 
 impl Entry {
     /// Bytes in front of every entry.
@@ -96,7 +100,8 @@ impl Entry {
             Entry::Created(segment, _)
             | Entry::Epochs(segment, _)
             | Entry::Truncations(segment, _)
-            | Entry::Copied(segment, _) => *segment,
+            | Entry::Copied(segment, _)
+            | Entry::Dropped(segment) => *segment,
         }
     }
 
@@ -109,6 +114,7 @@ impl Entry {
                 Entry::Created(..) | Entry::Epochs(..) => 12 + 16,
                 Entry::Truncations(_, ranges) => 12 + 4 + 24 * ranges.len(),
                 Entry::Copied(..) => 12 + 3 * 8 + 4 + 8,
+                Entry::Dropped(_) => 12,
             }
     }
 
@@ -120,6 +126,7 @@ impl Entry {
             Entry::Epochs(..) => EPOCHS,
             Entry::Truncations(..) => TRUNCATIONS,
             Entry::Copied(..) => COPIED,
+            Entry::Dropped(_) => DROPPED,
         };
         put(&kind.to_le_bytes());
         put(&((self.encoded_len() - Entry::HEADER) as u32).to_le_bytes());
@@ -139,6 +146,7 @@ impl Entry {
                     put(&range.to.0.to_le_bytes());
                 }
             }
+            Entry::Dropped(segment) => put_segment(put, *segment),
             Entry::Copied(segment, copied) => {
                 put_segment(put, *segment);
                 for lsn in [copied.point, copied.vdl, copied.pgmrpl] {
@@ -182,6 +190,7 @@ fn decode_control(kind: u32, body: &[u8]) -> Result<Entry, DecodeError> {
             Entry::Truncations(segment, (0..count).map(|_| range(&mut r)).collect::<Result<_, _>>()?)
         }
         COPIED => Entry::Copied(segment, copied(&mut r)?),
+        DROPPED => Entry::Dropped(segment),
         tag => {
             return Err(DecodeError::UnknownTag { what: "log entry", tag: u64::from(tag) });
         }

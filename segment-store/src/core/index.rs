@@ -177,6 +177,16 @@ impl PageIndex {
         }
     }
 
+    /// The block of the map at `lost` cannot be read; these images of its pages came from a peer, each with every record
+    /// that the lost one had. False when the map has moved on.
+    pub fn rebuild(&mut self, lost: MapBlock, images: &[(PageId, PageBase)]) -> bool {
+        let rebuilt = self.map.rebuild(lost, images);
+        if rebuilt {
+            self.drop_done(lost.number);
+        }
+        rebuilt
+    }
+
     fn count_anew(&mut self) {
         self.per_file.clear();
         self.pending_records = 0;

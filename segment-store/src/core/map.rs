@@ -305,6 +305,25 @@ impl PageMap {
         self.cached.contains_key(&number)
     }
 
+    /// The block at `lost` cannot be read: these are the images of its pages now. False when the map has moved on, and
+    /// nothing has changed.
+    pub fn rebuild(&mut self, lost: MapBlock, images: &[(PageId, PageBase)]) -> bool {
+        if self.places.get(&lost.number) != Some(&lost) || self.cached.contains_key(&lost.number) {
+            return false;
+        }
+        let mut bytes = BlockBytes::new(lost.number);
+        images.iter().for_each(|(page, base)| bytes.set(*page, *base));
+        self.cached.insert(lost.number, Cached { bytes, changes: 1, used: Cell::new(true) });
+        self.dirty.insert(lost.number);
+        true
+    }
+
+    /// The block cannot be read, and what it names is free for others: from now on it is never believed, whatever a later
+    /// read of it brings.
+    pub fn disbelieve(&mut self, lost: MapBlock, error: &WrongBlock) {
+        self.places.insert(lost.number, MapBlock { crc: !error.computed, ..lost });
+    }
+
     /// A block on the device went bad: it is to be written anew. False when it is not in memory, and so is lost.
     pub fn write_again(&mut self, number: u64) -> bool {
         let loaded = self.is_loaded(number);

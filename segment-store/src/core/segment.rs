@@ -128,6 +128,12 @@ impl Segment {
         self.chain.scl()
     }
 
+    /// What is admitted by: the recorded epochs, or higher ones that wait to become durable.
+    #[must_use]
+    pub fn door(&self) -> Epochs {
+        self.door
+    }
+
     /// Highest VDL seen.
     #[must_use]
     pub fn vdl(&self) -> Lsn {
@@ -145,6 +151,13 @@ impl Segment {
     #[must_use]
     pub fn materialise_cap(&self) -> Lsn {
         self.vdl.min(self.pgmrpl).min(self.scl())
+    }
+
+    /// The log of no record above it was given up here for a page image, neither of one made here nor of a peer's.
+    #[must_use]
+    pub fn last_collected(&self) -> Lsn {
+        let known = self.chain.last_record(self.vdl.min(self.pgmrpl));
+        self.copying.map_or(known, |copying| known.max(copying.point))
     }
 
     /// Where the segment stands, durably.

@@ -1,6 +1,6 @@
 //! All segments of one node: requests in, actions out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use sextant_redo::wire::{Append, Epochs, Reply, Request, SegmentError};
@@ -87,6 +87,8 @@ pub struct SegmentSlot {
     pub segment: Segment,
     /// Pages.
     pub pages: PageIndex,
+    /// Where in the log it was created. A batch that lies in front of it was an earlier copy's, since dropped.
+    pub born: LogAddress,
 }
 
 /// See the module.
@@ -97,6 +99,10 @@ pub struct Store {
     lsns: Vec<Lsn>,
     /// How often log that was there was cut off.
     cuts: u64,
+    /// Segments whose drop waits to become durable: nothing is taken for them any more.
+    leaving: BTreeSet<SegmentId>,
+    /// Maps of segments that were dropped, until their slots are freed.
+    dropped: Vec<PageIndex>,
     /// The segment whose map gives up a block next.
     evict_from: Option<SegmentId>,
 }
@@ -110,9 +116,26 @@ const LOG_BYTES_MAX: u32 = 2 * 1024 * 1024;
 
 impl Store {
     /// Adds a segment that a checkpoint describes.
-    pub fn restore(&mut self, id: SegmentId, parts: SegmentParts, pages: PageIndex) {
+    pub fn restore(&mut self, id: SegmentId, parts: SegmentParts, pages: PageIndex, born: LogAddress) {
         let segment = Segment::restore(id, parts);
-        self.segments.insert(id, SegmentSlot { segment, pages });
+        self.segments.insert(id, SegmentSlot { segment, pages, born });
+    }
+
+    /// This node is no member of the segment's group any more: from now on nothing is taken for the segment, and the entry
+    /// makes it go. `None` when it is gone or going.
+    pub fn drop_segment(&mut self, id: SegmentId) -> Option<Entry> {
+        (self.segments.contains_key(&id) && self.leaving.insert(id)).then_some(Entry::Dropped(id))
+    }
+
+    /// The page indices of segments that were dropped since the last call.
+    pub fn take_dropped(&mut self) -> Vec<PageIndex> {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// True when log at `at` is of the copy that is here now, and not of an earlier one that was dropped.
+    #[must_use]
+    pub fn is_of_now(&self, id: SegmentId, at: LogAddress) -> bool {
+        !self.leaving.contains(&id) && self.segments.get(&id).is_some_and(|slot| slot.born < at)
     }
 
     /// Which images answer a request for them as of now. The inner error names the block of the page map to load first.
@@ -143,7 +166,8 @@ impl Store {
     }
 
     fn slot(&mut self, id: SegmentId) -> Result<&mut SegmentSlot, SegmentError> {
-        self.segments.get_mut(&id).ok_or(SegmentError::UnknownSegment { segment: id })
+        let here = self.segments.get_mut(&id).filter(|_| !self.leaving.contains(&id));
+        here.ok_or(SegmentError::UnknownSegment { segment: id })
     }
 
     /// Admits a request.
@@ -163,7 +187,7 @@ impl Store {
             | Request::Truncate { segment, epochs, .. } => (*segment, *epochs),
             _ => return,
         };
-        let slot = self.segments.get_mut(&id);
+        let slot = self.slot(id).ok();
         if let Some(epochs) = slot.and_then(|slot| slot.segment.take_over(epochs)) {
             out.push(Action::Write(Some(Entry::Epochs(id, epochs)), None));
         }
@@ -250,14 +274,9 @@ impl Store {
         epochs: Epochs,
         out: &mut Vec<Action>,
     ) -> Result<(), SegmentError> {
-        let entry = match self.segments.get(&id) {
-            Some(slot) => {
-                let current = slot.segment.state().epochs.volume;
-                if epochs.volume < current {
-                    return Err(SegmentError::Fenced { current });
-                }
-                None
-            }
+        // One that is there already is opened: whoever made it is told of the epochs that it is made under now.
+        let entry = match self.slot(id).ok() {
+            Some(slot) => slot.segment.admit_open(epochs)?.then_some(Entry::Epochs(id, epochs)),
             None => Some(Entry::Created(id, epochs)),
         };
         out.push(Action::Write(entry, Some((ticket, Answer::State(id)))));
@@ -305,12 +324,20 @@ impl Store {
     ) -> Result<(), SegmentError> {
         let id = entry.segment();
         if let Entry::Created(_, epochs) = entry {
-            let new = || SegmentSlot { segment: Segment::create(id, *epochs), pages: PageIndex::default() };
+            let segment = || Segment::create(id, *epochs);
+            let new = || SegmentSlot { segment: segment(), pages: PageIndex::default(), born: at };
             self.segments.entry(id).or_insert_with(new);
+            return Ok(());
+        }
+        if let Entry::Dropped(_) = entry {
+            self.leaving.remove(&id);
+            self.dropped.extend(self.segments.remove(&id).map(|slot| slot.pages));
+            self.cuts += 1;
             return Ok(());
         }
         let slot = self.segments.get_mut(&id).ok_or(SegmentError::UnknownSegment { segment: id })?;
         match entry {
+            Entry::Batch(_) if at < slot.born => {}
             Entry::Batch(batch) => {
                 let counts = slot.segment.apply_batch(batch, at, &mut self.lsns);
                 let (bytes, live) = (batch.bytes(), self.lsns.len());
@@ -333,7 +360,7 @@ impl Store {
                 self.cuts += 1;
             }
             Entry::Copied(_, copied) => slot.segment.apply_copied(copied),
-            Entry::Created(..) => {}
+            Entry::Created(..) | Entry::Dropped(_) => {}
         }
         Ok(())
     }
@@ -353,10 +380,11 @@ impl Store {
 
     /// What waits to be written was dropped (the device is full).
     pub fn forget_waiting(&mut self) {
+        self.leaving.clear();
         self.segments.values_mut().for_each(|slot| slot.segment.forget_waiting());
     }
 
-    /// Changes with every truncation list: a list of batches and records made before one is of no use behind it.
+    /// Changes with every truncation list and every drop: a list of batches and records made before one is of no use behind it.
     #[must_use]
     pub fn cuts(&self) -> u64 {
         self.cuts

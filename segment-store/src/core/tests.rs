@@ -396,6 +396,7 @@ proptest! {
             Entry::Truncations(SEGMENT, vec![range, range]),
             Entry::Copied(SEGMENT, copied(Some(PageId(0)))),
             Entry::Copied(SEGMENT, copied(None)),
+            Entry::Dropped(SEGMENT),
         ] {
             let mut out = Vec::new();
             entry.encode(&mut |part| out.extend_from_slice(part));

@@ -113,6 +113,13 @@ pub(super) fn checked(came: &PagesReply, from: PageId) -> Result<Vec<(PageId, Pa
     Ok(pages)
 }
 
+/// Takes what the sender knows of the volume, before any of its images is put in place.
+pub(super) fn learn(health: &Health, segment: SegmentId, came: &PagesReply) {
+    if let Some(slot) = health.node.store.borrow_mut().segment_mut(segment) {
+        slot.segment.learn(came.vdl, came.pgmrpl);
+    }
+}
+
 /// Puts images in place. Behind this, nothing below the sender's PGMRPL is read here: a page may be as new.
 pub(super) async fn put(
     health: &Health,
@@ -120,9 +127,7 @@ pub(super) async fn put(
     came: &PagesReply,
     images: Vec<(PageId, Page)>,
 ) -> Result<(), Failed> {
-    if let Some(slot) = health.node.store.borrow_mut().segment_mut(segment) {
-        slot.segment.learn(came.vdl, came.pgmrpl);
-    }
+    learn(health, segment, came);
     for (number, image) in images {
         match keeper::put_image(&health.node, segment, number, &image).await {
             Ok(put) => put?,

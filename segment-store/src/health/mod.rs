@@ -6,12 +6,16 @@
 //! | [`copy`] | page images from a peer, where no peer's log reaches back |
 //! | [`scrub`] | reads everything again now and then, in search of damage |
 //! | [`repair`] | in place of what is damaged, the same from a peer |
+//! | [`leave`] | a copy that is no member of its group any more is dropped |
+//! | [`blocks`] | a block of the page map that is lost, with images of all its pages from a peer |
 //!
 //! What is decided is in [`crate::core::gossip`] and [`crate::core::copying`]. Everything here is background: bounded in
 //! bytes a second, and never in the way of an append.
 
+mod blocks;
 mod copy;
 mod gossip;
+mod leave;
 pub(crate) mod repair;
 mod scrub;
 #[cfg(test)]
@@ -52,6 +56,8 @@ pub(crate) struct Health {
     /// How far copies of pages have come since their progress was last made durable.
     copies: RefCell<BTreeMap<SegmentId, copy::Progress>>,
     repairs: repair::Repairs,
+    /// Blocks of page maps that are being rebuilt.
+    rebuilding: RefCell<BTreeSet<(SegmentId, u64)>>,
     /// Which peer is asked first for a repair.
     turn: Cell<usize>,
 }
@@ -67,10 +73,12 @@ pub fn start(node: &Rc<Node>, peers: Rc<dyn Peers>, options: HealthOptions) {
         talking: RefCell::default(),
         copies: RefCell::default(),
         repairs: repair::Repairs::default(),
+        rebuilding: RefCell::default(),
         turn: Cell::new(0),
     });
     node.health.replace(Rc::downgrade(&health));
     node.host.spawn(Box::pin(gossip::keep(health.clone())));
+    node.host.spawn(Box::pin(leave::keep(health.clone())));
     node.host.spawn(Box::pin(scrub::keep(health)));
 }
 

@@ -10,12 +10,11 @@ use sextant_redo::{Batch, Lsn, NodeId, PAGE_SIZE, PageId, SegmentId};
 use tokio::sync::oneshot;
 
 use super::gossip::{Told, next_batch, state_of};
-use super::{Failed, Health, wrong};
+use super::{Failed, Health, blocks, wrong};
 use crate::core::{Entry, LogAddress, PagePlan, StoredBatch};
 use crate::log;
 use crate::metrics::METRICS;
-use crate::node::Node;
-use crate::pages::{blocks, store};
+use crate::pages::{blocks as map, store};
 
 /// A page of a segment.
 pub(crate) type RepairKey = (SegmentId, PageId);
@@ -85,7 +84,7 @@ async fn page(health: &Rc<Health>, key: RepairKey) -> bool {
 async fn mend(health: &Rc<Health>, segment: SegmentId, number: PageId) -> Result<(), Failed> {
     let node = &health.node;
     let pin = node.background.pins.pin();
-    for record in plan(node, segment, number).await?.records {
+    for record in plan(health, segment, number).await?.records {
         if log::read::record(node, &record).await.is_err()
             && let Err(error) = batch_at(health, segment, record.batch).await
         {
@@ -95,7 +94,7 @@ async fn mend(health: &Rc<Health>, segment: SegmentId, number: PageId) -> Result
     }
     drop(pin);
     let _pin = node.background.pins.pin();
-    if let Some(base) = plan(node, segment, number).await?.base {
+    if let Some(base) = plan(health, segment, number).await?.base {
         let file = node.background.pages.borrow().file();
         if store::read(&*node.disk, file, number, base).await.is_err() {
             image(health, segment, number, base.lsn).await?;
@@ -104,16 +103,28 @@ async fn mend(health: &Rc<Health>, segment: SegmentId, number: PageId) -> Result
     Ok(())
 }
 
-/// What makes the newest version of the page. The caller holds a pin.
-async fn plan(node: &Node, segment: SegmentId, number: PageId) -> Result<PagePlan, SegmentError> {
-    let planned = node.store.borrow().segments().get(&segment).map(|slot| slot.pages.plan(number, Lsn::MAX));
-    let mut plan = planned.ok_or(SegmentError::UnknownSegment { segment })?;
-    blocks::resolve(node, segment, &mut plan).await?;
+/// What makes the newest version of the page, once the block of the map that knows it is there. The caller holds a pin.
+async fn plan(health: &Rc<Health>, segment: SegmentId, number: PageId) -> Result<PagePlan, Failed> {
+    let node = &health.node;
+    let planned = || {
+        let store = node.store.borrow();
+        let plan = store.segments().get(&segment).map(|slot| slot.pages.plan(number, Lsn::MAX));
+        plan.ok_or(SegmentError::UnknownSegment { segment })
+    };
+    let mut plan = planned()?;
+    let lost = plan.block;
+    if map::resolve(node, segment, &mut plan).await.is_err()
+        && let Some(lost) = lost
+    {
+        blocks::rebuild(health, segment, lost).await?;
+        plan = planned()?;
+        map::resolve(node, segment, &mut plan).await?;
+    }
     Ok(plan)
 }
 
 /// The peers, another one first each time.
-fn in_turn(health: &Health, segment: SegmentId) -> Vec<NodeId> {
+pub(super) fn in_turn(health: &Health, segment: SegmentId) -> Vec<NodeId> {
     let mut peers = health.others(segment);
     let turn = health.turn.get().wrapping_add(1);
     health.turn.set(turn);

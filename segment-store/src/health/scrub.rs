@@ -10,7 +10,7 @@ use sextant_redo::wire::SegmentError;
 use sextant_redo::{PAGE_SIZE, PageId, SegmentId};
 
 use super::{Health, repair};
-use crate::core::{BLOCK_PAGES, LogAddress, PageBase};
+use crate::core::{BLOCK_PAGES, LogAddress, MapBlock, PageBase};
 use crate::disk::{ALIGN, align_up};
 use crate::log::layout::{FILE_HEADER, GROUP_HEADER};
 use crate::log::{self, GroupHeader, file_name};
@@ -110,26 +110,29 @@ async fn images(
         match blocks::read(&*node.disk, file, block).await {
             Ok(bytes) if in_memory.is_none() => images = bytes.images(number).collect(),
             Ok(_) => {}
-            Err(error) => bad_block(health, segment, number, &error),
+            Err(error) => bad_block(health, segment, block, &error).await,
         }
     }
     images.retain(|(page, _)| *page >= from);
     images
 }
 
-/// A damaged block is written anew from memory. Where it is not there, nobody knows any more which images its pages have.
-fn bad_block(health: &Health, segment: SegmentId, number: u64, error: &SegmentError) {
+/// A damaged block is written anew from memory. One that is not there is rebuilt with a peer's pages.
+async fn bad_block(health: &Rc<Health>, segment: SegmentId, block: MapBlock, error: &SegmentError) {
+    let number = block.number;
     METRICS.scrub_bad.with_label_values(&["map"]).inc();
-    let mut store = health.node.store.borrow_mut();
-    let again = store.segment_mut(segment).is_some_and(|slot| slot.pages.map_mut().write_again(number));
+    let again = {
+        let mut store = health.node.store.borrow_mut();
+        store.segment_mut(segment).is_some_and(|slot| slot.pages.map_mut().write_again(number))
+    };
     if again {
         METRICS.scrub_repaired.with_label_values(&["map"]).inc();
         tracing::warn!(?segment, number, %error, "a damaged block of the page map is written anew");
-    } else {
+    } else if let Err(failed) = super::blocks::rebuild(health, segment, block).await {
         METRICS.scrub_unrepairable.inc();
         tracing::error!(
-            ?segment, number, %error,
-            "a block of the page map is damaged; its pages are not served here: replace this copy"
+            ?segment, number, %error, %failed,
+            "a block of the page map is damaged; its pages are not served here until a peer has helped"
         );
     }
 }
@@ -264,6 +267,9 @@ async fn save(health: &Rc<Health>, number: u32, range: Range) -> bool {
     let mut saved = true;
     for (segment, at, len) in batches {
         let here = log::read::batch(&health.node, at, len).await.ok();
+        if !health.node.store.borrow().is_of_now(segment, at) {
+            continue;
+        }
         let whole = here.and_then(|bytes| sextant_redo::Batch::decode(&bytes).ok());
         let written = match whole {
             Some(batch) => {

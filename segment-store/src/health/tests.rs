@@ -7,17 +7,18 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sextant_redo::wire::{Append, Reply, Request};
+use sextant_redo::wire::{Append, Epochs, Reply, Request};
 use sextant_redo::{Lsn, MembershipEpoch, NodeId, PAGE_SIZE, PageId, SegmentId};
 use tokio::sync::oneshot;
 
 use super::{HealthOptions, start};
-use crate::core::{Looked, Ticket};
+use crate::core::{Looked, MapBlock, Store, Ticket};
 use crate::disk::memory::{Image, MemoryDisk};
 use crate::disk::{Disk, Flush, LocalFuture};
 use crate::host::TokioHost;
 use crate::log::{LogIdentity, file_name};
 use crate::node::Node;
+use crate::pages::checkpoint::{self, CHECKPOINT_FILE};
 use crate::pages::keeper;
 use crate::pages::store::PAGE_FILE;
 use crate::peers::{Membership, PeerError, Peers};
@@ -45,6 +46,8 @@ struct Group {
     nodes: RefCell<BTreeMap<NodeId, Rc<Node>>>,
     down: RefCell<BTreeSet<NodeId>>,
     connections: Cell<u64>,
+    /// The members, where they are not all nodes.
+    told: RefCell<Option<Membership>>,
 }
 
 impl Group {
@@ -93,8 +96,9 @@ struct View(Rc<Group>);
 
 impl Peers for View {
     fn members(&self, _: SegmentId) -> Option<Membership> {
-        let members = self.0.nodes.borrow().keys().copied().collect();
-        Some(Membership { epoch: MembershipEpoch(1), members })
+        let told = self.0.told.borrow().clone();
+        let all = || self.0.nodes.borrow().keys().copied().collect();
+        told.or_else(|| Some(Membership { epoch: MembershipEpoch(1), members: all() }))
     }
 
     fn refresh(&self) {}
@@ -296,6 +300,94 @@ fn a_page_that_went_bad_is_replaced_by_scrubbing_and_by_reading() {
         let ask = Request::ReadPage { segment: SEGMENT, epochs: epochs(1), page, read_point, required_scl };
         let Reply::Page { image } = group.ask(NodeId(2), ask).await else { panic!("no page") };
         assert_eq!(&image[..], &writer.page(page.0, writer.last).0[..]);
+    });
+}
+
+/// Where the first block of the page map lies, as the checkpoint in the image says.
+fn block_in_checkpoint(id: u64, image: &Image) -> Option<MapBlock> {
+    let mut store = Store::default();
+    let identity = LogIdentity { node: NodeId(id), ..IDENTITY };
+    checkpoint::decode(image.get(CHECKPOINT_FILE)?, identity, &mut store).expect("whole");
+    store.segments()[&SEGMENT].pages.map().place(0)
+}
+
+#[test]
+fn a_block_of_the_page_map_that_is_lost_is_rebuilt_from_a_peer() {
+    block_on(async {
+        let (group, disks) = group().await;
+        let mut writer = Writer::new(1);
+        group.fill(&mut writer, &[1, 2, 3], 900).await;
+        let saved = |id: usize| block_in_checkpoint(id as u64, &disks[id - 1].image());
+        until("there is a block", || saved(1).is_some() && saved(2).is_some()).await;
+
+        // Lost while the node is down: it starts without the block, and scrubbing has it rebuilt.
+        let mut image = disks[0].image();
+        let block = block_in_checkpoint(1, &image).expect("a block");
+        image.get_mut(PAGE_FILE).expect("there")[block.slot.0 as usize * PAGE_SIZE + 100] ^= 1;
+        add(&group, 1, image).await;
+        let known = |id| group.node(id).store.borrow().segments()[&SEGMENT].pages.map().is_loaded(0);
+        assert!(!known(1), "what was lost is not in memory");
+        heal(&group, 1);
+        until("the block is rebuilt", || known(1)).await;
+        same_pages(&group, 1, &writer).await;
+
+        // Lost while it runs and the block is not in memory: a reader gets the page all the same.
+        let image = disks[1].image();
+        let block = block_in_checkpoint(2, &image).expect("a block");
+        let disk = add(&group, 2, image).await;
+        heal_and_scrub(&group, 2, Duration::from_secs(3600));
+        // Scrubbing has looked by then, and comes again in a minute.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let node = group.node(2);
+        node.store.borrow_mut().segment_mut(SEGMENT).expect("there").pages.map_mut().unload(0);
+        assert!(!known(2), "what was lost is not in memory");
+        rot(&disk, PAGE_FILE, block.slot.0 as usize * PAGE_SIZE + 100);
+        let (page, read_point, required_scl) = (PageId(3), writer.last, writer.last);
+        let ask = Request::ReadPage { segment: SEGMENT, epochs: epochs(1), page, read_point, required_scl };
+        let Reply::Page { image } = group.ask(NodeId(2), ask).await else { panic!("no page") };
+        assert_eq!(&image[..], &writer.page(page.0, writer.last).0[..]);
+        same_pages(&group, 2, &writer).await;
+    });
+}
+
+#[test]
+fn a_replaced_copy_is_dropped_and_its_space_comes_back() {
+    block_on(async {
+        let (group, disks) = group().await;
+        let mut writer = Writer::new(1);
+        group.fill(&mut writer, &[1, 2, 3], 900).await;
+        let used = |id| {
+            let (bytes, free) = group.node(id).background.pages.borrow().bytes();
+            bytes - free
+        };
+        let has_copy = |id| group.node(id).store.borrow().segments().contains_key(&SEGMENT);
+        let tell = |epoch, ids: &[u64]| {
+            let members = ids.iter().copied().map(NodeId).collect();
+            group.told.replace(Some(Membership { epoch: MembershipEpoch(epoch), members }));
+        };
+        until("there are images", || used(3) > 20 * PAGE_SIZE as u64).await;
+        let before = used(3);
+        tell(0, &[1, 2]);
+        heal(&group, 3);
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert!(has_copy(3), "an older member set says nothing");
+
+        tell(2, &[1, 2]);
+        until("the copy is dropped", || !has_copy(3)).await;
+        until("its space is back", || used(3) < before / 5).await;
+        let disk = add(&group, 3, disks[2].image()).await;
+        assert!(!has_copy(3), "and stays dropped");
+
+        // A member again, with a new copy.
+        tell(3, &[1, 2, 3]);
+        let member = Epochs { membership: MembershipEpoch(3), ..epochs(1) };
+        group.ask(NodeId(3), Request::CreateSegment { segment: SEGMENT, epochs: member }).await;
+        heal(&group, 3);
+        until("it has everything", || group.scl(3) == writer.last).await;
+        same_pages(&group, 3, &writer).await;
+        add(&group, 3, disk.image()).await;
+        assert_eq!(group.scl(3), writer.last, "of two copies in one log the newer one counts");
+        same_pages(&group, 3, &writer).await;
     });
 }
 

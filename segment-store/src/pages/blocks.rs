@@ -7,8 +7,9 @@ use sextant_redo::wire::SegmentError;
 use sextant_redo::{PAGE_SIZE, PageId, SegmentId};
 
 use crate::NodeError;
-use crate::core::{BlockBytes, BlockOut, Looked, MapBlock, PageBase, PagePlan, Slot, Store};
+use crate::core::{BlockBytes, BlockOut, Looked, MapBlock, PageBase, PagePlan, Slot, Store, WrongBlock};
 use crate::disk::{AlignedBuf, Disk, FileId, LocalFuture, join_all};
+use crate::metrics::METRICS;
 use crate::node::Node;
 use crate::recovery::RecoveryError;
 
@@ -146,6 +147,30 @@ pub(super) async fn write_changed(node: &Node) -> Result<bool, NodeError> {
     }
 }
 
+/// The slots of segments that were dropped are free behind the next checkpoint, which does not name them. Those named by a
+/// block that cannot be read are free at the next start.
+pub(super) async fn free_dropped(node: &Node) {
+    let dropped = node.store.borrow_mut().take_dropped();
+    for pages in dropped {
+        let map = pages.map();
+        for number in map.numbers_from(0) {
+            let place = map.place(number);
+            let mut slots: Vec<Slot> = map.images(number).map(|(_, base)| base.slot).collect();
+            if let Some(block) = place.filter(|_| !map.is_loaded(number)) {
+                let file = node.background.pages.borrow().file();
+                match read(&*node.disk, file, block).await {
+                    Ok(bytes) => slots.extend(bytes.images(number).map(|(_, base)| base.slot)),
+                    Err(error) => {
+                        tracing::warn!(%error, "pages of a dropped segment keep their space until a start")
+                    }
+                }
+            }
+            slots.extend(place.map(|block| block.slot));
+            node.background.pages.borrow_mut().supersede(slots);
+        }
+    }
+}
+
 /// Writes a list of pending records, cut into slots. `None` when the device is full.
 pub(super) async fn write_list(node: &Node, list: &[u8]) -> Result<Option<Vec<Piece>>, NodeError> {
     let mut pieces = Vec::new();
@@ -207,8 +232,19 @@ pub(crate) async fn read_list(
     Ok(list)
 }
 
+fn lost(store: &mut Store, segment: SegmentId, block: MapBlock, error: &WrongBlock) {
+    METRICS.scrub_bad.with_label_values(&["map"]).inc();
+    tracing::error!(
+        ?segment, %error,
+        "a block of the page map is damaged; its pages are not served here until it is rebuilt from a peer's"
+    );
+    if let Some(slot) = store.segment_mut(segment) {
+        slot.pages.map_mut().disbelieve(block, error);
+    }
+}
+
 /// Reads every block of the page maps once, in order: which slots are in use, and which pending records are in images
-/// already. As many blocks stay in memory as the budget allows.
+/// already. As many blocks stay in memory as the budget allows. One that is damaged is left out, and so is what it names.
 pub(crate) async fn settle(
     disk: &dyn Disk,
     pages: &mut PageStore,
@@ -225,9 +261,14 @@ pub(crate) async fn settle(
             });
             for (block, bytes) in join_all(reads.collect()).await {
                 let bytes = bytes.map_err(|source| store::unreadable_slot(block.slot, source))?;
-                let bytes = BlockBytes::check(&bytes, block)
-                    .map_err(|error| store::damaged_slot(block.slot, error.to_string()))?;
                 pages.mark_used(block.slot)?;
+                let bytes = match BlockBytes::check(&bytes, block) {
+                    Ok(bytes) => bytes,
+                    Err(error) => {
+                        lost(store, id, block, &error);
+                        continue;
+                    }
+                };
                 for (_, base) in bytes.images(block.number) {
                     pages.mark_used(base.slot)?;
                 }

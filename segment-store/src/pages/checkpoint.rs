@@ -19,7 +19,7 @@
 //! 92..    sequence of the first group of each log file, from the oldest on, u64 each;
 //!         pieces of the list: slot u32, CRC32C u32 of each;
 //!         segments, each:
-//!           volume u64, pg u32, volume epoch at creation u64, volume epoch u64, membership epoch u64,
+//!           volume u64, pg u32, log address of its creation u64, volume epoch at creation u64, volume epoch u64, membership epoch u64,
 //!           VDL u64, PGMRPL u64, log start u64,
 //!           copy of pages under way: 1 or 0 u32, its point u64, the first page that is missing u64,
 //!           truncation ranges: count u32, then epoch u64, from u64, to u64 of each,
@@ -105,7 +105,7 @@ pub(crate) fn encode(head: &CheckpointHead, store: &Store) -> Vec<u8> {
     }
     let floor = LogAddress::new(head.start.file, 0);
     for (id, slot) in store.segments() {
-        put_segment(&mut out, *id, &slot.segment.parts(floor));
+        put_segment(&mut out, *id, slot.born, &slot.segment.parts(floor));
         put_count(&mut out, slot.pages.map().blocks().count());
         for block in slot.pages.map().blocks() {
             put_u64s(&mut out, &[block.number]);
@@ -118,9 +118,10 @@ pub(crate) fn encode(head: &CheckpointHead, store: &Store) -> Vec<u8> {
     out
 }
 
-fn put_segment(out: &mut Vec<u8>, id: SegmentId, parts: &SegmentParts) {
+fn put_segment(out: &mut Vec<u8>, id: SegmentId, born: LogAddress, parts: &SegmentParts) {
     put_u64s(out, &[id.volume.0]);
     out.extend_from_slice(&id.pg.0.to_le_bytes());
+    put_u64s(out, &[born.0]);
     let Epochs { volume, membership } = parts.epochs;
     let lsns = [parts.vdl.0, parts.pgmrpl.0, parts.log_start.0];
     put_u64s(out, &[parts.created.0, volume.0, membership.0]);
@@ -182,9 +183,10 @@ fn decode_body(body: &[u8], store: &mut Store) -> Result<CheckpointHead, DecodeE
     let pieces = (0..pieces).map(piece).collect::<Result<_, DecodeError>>()?;
     for _ in 0..segments {
         let id = SegmentId { volume: VolumeId(r.u64()?), pg: PgId(r.u32()?) };
+        let born = LogAddress(r.u64()?);
         let parts = segment(&mut r)?;
         let pages = PageIndex::restore(blocks(&mut r)?);
-        store.restore(id, parts, pages);
+        store.restore(id, parts, pages, born);
     }
     r.finish()?;
     if scan.file < file || scan.sequence == 0 {

@@ -19,7 +19,7 @@ use sextant_redo::{Batch, BatchError, Page, PageId, SegmentId, page};
 use tokio::sync::{Mutex, Notify, oneshot};
 
 use crate::NodeError;
-use crate::core::{Entry, LogAddress, PageBase, PagePlan, PendingRecord};
+use crate::core::{BLOCK_PAGES, Entry, LogAddress, PageBase, PagePlan, PendingRecord, SegmentSlot, Slot};
 use crate::disk::FileId;
 use crate::host;
 use crate::log::{self, LogCache};
@@ -110,6 +110,18 @@ impl Background {
         self.damaged.borrow_mut().remove(&(segment, page));
     }
 
+    /// The segment is gone: its space comes back with the next checkpoint.
+    pub(crate) fn forget(&self, segment: SegmentId) {
+        self.damaged.borrow_mut().retain(|(of, _)| *of != segment);
+        self.asked.set(self.asked.get() + 1);
+        self.wake.notify_one();
+    }
+
+    /// Every page of a block of the page map can be made again.
+    pub(crate) fn mended_block(&self, segment: SegmentId, number: u64) {
+        self.damaged.borrow_mut().retain(|(of, page)| *of != segment || page.0 / BLOCK_PAGES != number);
+    }
+
     /// A log file holds damage that nothing needs any more: free it and what lies before it.
     pub(crate) fn free_below(&self, file: u32) {
         self.free_to.set(self.free_to.get().max(file));
@@ -140,6 +152,7 @@ pub(crate) async fn keep(node: Rc<Node>) {
 /// Everything that there is to do now.
 pub(crate) async fn round(node: &Rc<Node>) -> Result<(), NodeError> {
     use_again(node).await?;
+    blocks::free_dropped(node).await;
     let (log_over, index_over) = over_bounds(node);
     let not_yet = node.background.retry_at.get().is_some_and(|at| node.host.now() < at);
     let damaged = node.background.free_to.get() > node.log.borrow().first_file();
@@ -305,23 +318,28 @@ async fn digest_file(node: &Rc<Node>, number: u32) -> Result<(), NodeError> {
 /// Writes the batches that still need old log once more, at its end, when they are few: the last ones of a volume that
 /// is idle, of which no later batch said that they are durable and old, must not keep all log behind them.
 async fn relocate(node: &Rc<Node>, number: u32) -> Result<(), NodeError> {
-    let batches: BTreeMap<LogAddress, u32> = {
+    let batches: BTreeMap<LogAddress, (SegmentId, u32)> = {
         let store = node.store.borrow();
         if store.oldest_file_needed().is_none_or(|file| file > number) {
             return Ok(());
         }
-        store.segments().values().flat_map(|slot| slot.pages.batches_needed(number)).collect()
+        let needed = |(id, slot): (&SegmentId, &SegmentSlot)| {
+            let batches = slot.pages.batches_needed(number).into_iter();
+            batches.map(|(at, len)| (at, (*id, len))).collect::<Vec<_>>()
+        };
+        store.segments().iter().flat_map(needed).collect()
     };
-    let bytes: u64 = batches.values().map(|len| u64::from(*len)).sum();
+    let bytes: u64 = batches.values().map(|(_, len)| u64::from(*len)).sum();
     if bytes > node.options.log_file_bytes / 4 {
         return Ok(());
     }
-    for (at, len) in batches {
+    for (at, (segment, len)) in batches {
         let moved = log::read::batch(node, at, len).await.and_then(|bytes| {
             let damaged = |error: BatchError| SegmentError::Damaged { what: error.to_string() };
             Batch::decode(&bytes).map_err(damaged)
         });
         match moved {
+            Ok(_) if !node.store.borrow().is_of_now(segment, at) => {}
             Ok(batch) => node.enqueue(Some(Entry::Batch(batch)), None),
             Err(error) => {
                 METRICS.error("relocate");
@@ -489,15 +507,23 @@ pub(crate) async fn put_image(
     page: PageId,
     image: &Page,
 ) -> Result<Result<(), SegmentError>, NodeError> {
-    let Some((file, slot)) = free_slot(node).await? else {
+    let Some(slot) = write_image(node, image).await? else {
         return Ok(Err(SegmentError::DeviceFull));
     };
-    store::write(&*node.disk, file, slot, image).await?;
     let switched = blocks::switch(node, segment, page, PageBase { lsn: image.lsn(), slot }).await;
     if switched.is_err() {
         node.background.pages.borrow_mut().release([slot]);
     }
     Ok(switched)
+}
+
+/// Writes an image to a free slot, of which nobody knows yet. `None` when the device is full.
+pub(crate) async fn write_image(node: &Node, image: &Page) -> Result<Option<Slot>, NodeError> {
+    let Some((file, slot)) = free_slot(node).await? else {
+        return Ok(None);
+    };
+    store::write(&*node.disk, file, slot, image).await?;
+    Ok(Some(slot))
 }
 
 /// Waits for a checkpoint that holds everything of now. False when there is no space for it, or the node fails.

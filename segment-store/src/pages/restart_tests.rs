@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use proptest::prelude::*;
+use sextant_redo::wire::SegmentError;
 use sextant_redo::{Lsn, PAGE_SIZE, PageId};
 
 use super::checkpoint::{self, CHECKPOINT_FILE, CheckpointHead};
 use super::store::PAGE_FILE;
 use super::tests::{fill, filled, images, round};
 use crate::NodeError;
-use crate::core::{BLOCK_PAGES, ImageReader, ImageWriter, LogAddress, PendingRecord, Store};
+use crate::core::{BLOCK_PAGES, ImageReader, ImageWriter, LogAddress, PendingRecord, Slot, Store};
 use crate::disk::memory::Image;
 use crate::node::Node;
 use crate::recovery::RecoveryError;
@@ -116,13 +117,23 @@ fn damaged_blocks_and_lists_are_found_at_the_start() {
         let (head, store) = head(&good);
         let block = store.segments()[&SEGMENT].pages.map().blocks().next().expect("a block");
         let piece = head.list.pieces[0];
-        for slot in [block.slot, piece.slot] {
+        let damage = |slot: Slot| {
             let mut image = good.clone();
             image.get_mut(PAGE_FILE).expect("there")[slot.0 as usize * PAGE_SIZE + 9] ^= 1;
-            let error = open(image).await.map(|_| ()).expect_err("damage");
-            assert!(matches!(&error, NodeError::Recovery(RecoveryError::Damaged { .. })), "{error}");
-            assert!(error.to_string().contains(PAGE_FILE), "{error}");
-        }
+            image
+        };
+        let error = open(damage(piece.slot)).await.map(|_| ()).expect_err("damage");
+        assert!(matches!(&error, NodeError::Recovery(RecoveryError::Damaged { .. })), "{error}");
+        assert!(error.to_string().contains(PAGE_FILE), "{error}");
+
+        // Without its block a page is not served; with the block restored it still is not, for its images may be gone.
+        let (node, disk) = open(damage(block.slot)).await.expect("opens");
+        let page = PageId(block.number * BLOCK_PAGES);
+        let served = node.page_at(SEGMENT, page, writer.last).await;
+        assert!(matches!(served, Err(SegmentError::Damaged { .. })), "{served:?}");
+        disk.put_file(PAGE_FILE, good[PAGE_FILE].clone());
+        let served = node.page_at(SEGMENT, page, writer.last).await;
+        assert!(matches!(served, Err(SegmentError::Damaged { .. })), "{served:?}");
     });
 }
 

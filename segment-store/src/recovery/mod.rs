@@ -238,8 +238,9 @@ pub fn apply_entry(
         return Ok(());
     }
     match store.on_durable(entry, at, &mut |_, _, _| {}) {
-        // Refused then, refused now: the entry has no effect.
-        Ok(()) | Err(SegmentError::BadRequest { .. }) => Ok(()),
+        // Refused then, refused now: the entry has no effect. A segment that neither the checkpoint nor the log in front of
+        // the entry knows had been dropped.
+        Ok(()) | Err(SegmentError::BadRequest { .. } | SegmentError::UnknownSegment { .. }) => Ok(()),
         Err(error) => Err(RecoveryError::Damaged {
             file: log::file_name(at.file()),
             offset: u64::from(at.offset()),
