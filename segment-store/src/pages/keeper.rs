@@ -389,7 +389,8 @@ async fn sweep(
         while let Some(start) = from {
             let (pages, next) = {
                 let store = node.store.borrow();
-                let slot = &store.segments()[&segment];
+                // It may have been dropped meanwhile.
+                let Some(slot) = store.segments().get(&segment) else { break };
                 slot.pages.select(start, PAGES_SELECTED, slot.segment.materialise_cap(), wanted)
             };
             from = next;

@@ -159,6 +159,7 @@ impl Gossip {
         let step = match compare(mine, theirs) {
             Comparison::LogGone => {
                 self.log_gone += 1;
+                self.ahead = self.ahead.max(theirs.scl);
                 // Another peer may still have the log, which is far cheaper than all pages.
                 if self.log_gone < peers { self.copy_on(mine, Step::Rest) } else { self.copy_anew(theirs) }
             }
