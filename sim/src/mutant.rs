@@ -80,6 +80,12 @@ mutants! {
     SamePeer = "ask-the-same-peer",
     /// The writer repeats a step of a replacement that was refused, and does not look what the members are now.
     RepeatStep = "repeat-a-refused-step",
+    /// Gossip takes a truncation list of an older opening for the current one's.
+    TakeOldList = "gossip-takes-an-old-list",
+    /// Images that come from a peer replace pages that are newer.
+    CopyOverwrites = "copy-overwrites",
+    /// Scrubbing reads damaged pages and does not see it.
+    ScrubBlind = "scrub-sees-nothing",
     /// The metadata service hands the volume over when the lease has lapsed, without a new epoch.
     LeaseInsteadOfEpoch = "lease-instead-of-epoch",
     /// A metadata leader answers without asking whether it still has a quorum.

@@ -2,6 +2,10 @@
 //! Drawing the set of faults per seed ("swarm testing") finds more than all faults at once: some bugs hide behind
 //! others.
 
+use std::time::Duration;
+
+use sextant_segment_store::health::HealthOptions;
+
 use crate::disk::Reliability;
 use crate::rng::Rng;
 use crate::schedule::{MS, SECOND, Time};
@@ -115,6 +119,10 @@ pub struct Profile {
     pub map_blocks_max: usize,
     /// Bytes of newest log kept in memory by a node.
     pub log_cache_bytes: usize,
+    /// Storage nodes do not hear one another until all is healed: only writers help a copy.
+    pub peers_silent: bool,
+    /// How fast nodes take from one another, and how often they look for damage.
+    pub health: HealthOptions,
     /// Bytes of sent log kept by the writer.
     pub retained_bytes: usize,
     /// Torn writes tear at this size.
@@ -171,6 +179,12 @@ impl Profile {
             pending_records_max: 100_000,
             map_blocks_max: 100,
             log_cache_bytes: 1 << 20,
+            peers_silent: false,
+            health: HealthOptions {
+                copy_bytes_per_s: 64 << 20,
+                scrub_bytes_per_s: 64 << 20,
+                scrub_period: Duration::from_millis(500),
+            },
             retained_bytes: 1 << 20,
             sector: 512,
             delay: MS,
@@ -203,21 +217,22 @@ impl Profile {
             Fault::ALL.iter().filter(|_| rng.percent(45)).map(|fault| (*fault, fault.weight())).collect();
         let bad_reads = exists(rng, 30);
         let nodes_per_az = if rng.percent(70) { 2 } else { 3 };
-        // A new member is hydrated from the log alone, so where there are spare nodes all log is kept.
-        let (log_budgets, pending) = match nodes_per_az {
-            2 => ([2, 4, 16, 64], [100, 400, 2_000, 100_000]),
-            _ => ([100_000; 4], [1_000_000; 4]),
-        };
         Profile {
             nodes_per_az,
             groups: rng.between(1, 4) as u32,
             pages_per_pg: rng.between(2, 10),
             lal: [4 << 10, 16 << 10, 128 << 10, 1 << 20][rng.index(4)],
             log_file_bytes: [64 << 10, 128 << 10, 512 << 10][rng.index(3)],
-            log_budget_files: log_budgets[rng.index(4)],
-            pending_records_max: pending[rng.index(4)],
+            log_budget_files: [2, 4, 16, 64][rng.index(4)],
+            pending_records_max: [100, 400, 2_000, 100_000][rng.index(4)],
             map_blocks_max: [1, 4, 100][rng.index(3)],
             log_cache_bytes: [0, 16 << 10, 1 << 20][rng.index(3)],
+            peers_silent: exists(rng, 25),
+            health: HealthOptions {
+                copy_bytes_per_s: [256 << 10, 4 << 20, 64 << 20][rng.index(3)],
+                scrub_bytes_per_s: [1 << 20, 64 << 20][rng.index(2)],
+                scrub_period: Duration::from_millis([200, 2_000, 60_000][rng.index(3)]),
+            },
             retained_bytes: [0, 4 << 10, 64 << 10, 1 << 20][rng.index(4)],
             sector: [512, 4096][rng.index(2)],
             delay: [200, MS, 3 * MS, 10 * MS][rng.index(4)],

@@ -28,8 +28,10 @@ pub struct Stats {
     pub checkpoints: u64,
     /// Log files used again or deleted.
     pub log_files_freed: u64,
-    /// Copies that at the end needed log which no other copy keeps.
-    pub stranded: u64,
+    /// Page images that nodes got from one another.
+    pub pages_given: u64,
+    /// Bytes of log that they got from one another.
+    pub log_given: u64,
     /// Mini-transactions logged.
     pub logged: u64,
     /// Commits acknowledged.
@@ -69,7 +71,8 @@ impl Stats {
         self.images += other.images;
         self.checkpoints += other.checkpoints;
         self.log_files_freed += other.log_files_freed;
-        self.stranded += other.stranded;
+        self.pages_given += other.pages_given;
+        self.log_given += other.log_given;
         self.logged += other.logged;
         self.acked += other.acked;
         self.pages += other.pages;
@@ -95,8 +98,13 @@ impl fmt::Display for Stats {
         )?;
         writeln!(
             f,
-            "page images {}, checkpoints {}, log files freed {}, copies to be built anew {}",
-            self.images, self.checkpoints, self.log_files_freed, self.stranded
+            "page images {}, checkpoints {}, log files freed {}",
+            self.images, self.checkpoints, self.log_files_freed
+        )?;
+        writeln!(
+            f,
+            "storage nodes from one another: {} page images, {} bytes of log",
+            self.pages_given, self.log_given
         )?;
         writeln!(
             f,

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 
+use sextant_redo::{PAGE_SIZE, page};
 use sextant_segment_store::disk::{AlignedBuf, Disk, FileId, Flush, LocalFuture, Transfer};
 use tokio::sync::oneshot;
 
@@ -26,6 +27,7 @@ use crate::rng::Rng;
 use crate::schedule::Time;
 use files::{Files, Inode};
 use operation::Operation;
+pub(crate) use operation::PAGES;
 
 /// What ends a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -361,6 +363,18 @@ impl Disk for SimDisk {
     fn read(&self, file: FileId, offset: u64, into: AlignedBuf) -> LocalFuture<'_, Transfer> {
         let offset = offset as usize;
         self.begin(25, |inner, tell| Operation::Read { file: inner.inode(file), offset, into, tell })
+    }
+
+    fn read_background(&self, file: FileId, offset: u64, into: AlignedBuf) -> LocalFuture<'_, Transfer> {
+        let blind = self.inner.borrow().mutant == Some(Mutant::ScrubBlind);
+        let read = self.read(file, offset, into);
+        Box::pin(async move {
+            let (result, mut buffer) = read.await;
+            if blind && let Ok(image) = <&mut [u8; PAGE_SIZE]>::try_from(&mut buffer[..]) {
+                page::seal(image);
+            }
+            (result, buffer)
+        })
     }
 
     fn sync(&self, file: FileId) -> LocalFuture<'_, io::Result<()>> {

@@ -14,7 +14,7 @@ use crate::node::sabotage;
 /// Bytes to which places of writes are aligned.
 const ALIGN: usize = 4096;
 /// The file of page images.
-const PAGES: &str = "pages.sxp";
+pub(crate) const PAGES: &str = "pages.sxp";
 
 /// In flight. Whoever waits hears of it through `tell`.
 pub(super) enum Operation {

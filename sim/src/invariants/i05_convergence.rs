@@ -1,5 +1,5 @@
 //! I5, convergence: once everything is healed, all copies reach equal SCLs and byte-equal pages. Source: P17 section
-//! 3.3 (gossip fills holes). Until gossip exists, the writer brings lagging copies up to date.
+//! 3.3 (gossip fills holes); the writer brings a copy up to date when it joins it.
 //!
 //! On a live cluster at rest: [`copies_are_equal`] over the answers of a group's copies to `Status`, and
 //! [`pages_are_equal`] over one page as every copy serves it at one read point.

@@ -1,7 +1,9 @@
-//! A storage node: the server's own shell (log writer, spare files, background, reads) over a simulated host and disk.
-//! What is simulated is the machine: when a task goes on, when a disk is done, when the process dies.
+//! A storage node: the server's own shell (log writer, spare files, background, reads, gossip, scrub and repair) over a
+//! simulated host and disk. What is simulated is the machine: when a task goes on, when a disk is done, what a peer
+//! answers, when the process dies.
 
 pub(crate) mod agenda;
+pub(crate) mod peers;
 pub(crate) mod sabotage;
 
 use std::cell::{Cell, RefCell};
@@ -12,6 +14,7 @@ use sextant_redo::{Lsn, NodeId, Page, PageId, SegmentId};
 use sextant_segment_store::NodeError;
 use sextant_segment_store::core::{Entry, Store, Ticket};
 use sextant_segment_store::disk::{Disk, Flush};
+use sextant_segment_store::health::{self, HealthOptions};
 use sextant_segment_store::host::Host;
 use sextant_segment_store::log::LogIdentity;
 use sextant_segment_store::node::{Node, NodeOptions};
@@ -24,11 +27,14 @@ use crate::profile::Profile;
 use crate::rng::Rng;
 use crate::schedule::Time;
 use agenda::{Agenda, SimHost};
+use peers::{Call, SimPeers};
 
 /// What a node wants done, or has become.
 pub(crate) enum NodeOut {
     /// Send a reply.
     Reply(Ticket, Reply),
+    /// Ask another node; [`StorageNode::on_answer`] takes what comes.
+    Call(Call),
     /// [`StorageNode::on_event`] is to be called so much later.
     Event { number: u64, after: Time },
     /// It has recovered and serves.
@@ -48,7 +54,7 @@ const QUEUE_BYTES: u64 = 8 << 20;
 type Replies = Rc<RefCell<Vec<(Ticket, Reply)>>>;
 type Opened = Rc<RefCell<Option<Result<Rc<Node>, NodeError>>>>;
 
-/// One writer's connection: answers leave with the flush, as they do on a socket.
+/// The connection of who asks, a writer or another node: answers leave with the flush, as they do on a socket.
 struct Connection {
     id: u64,
     waiting: RefCell<Vec<(Ticket, Reply)>>,
@@ -79,7 +85,10 @@ pub(crate) struct StorageNode {
     pub(crate) slow: u64,
     /// Why it does not start.
     pub(crate) refuses: Option<String>,
+    /// The others.
+    pub(crate) peers: Rc<SimPeers>,
     options: NodeOptions,
+    health: HealthOptions,
     agenda: Rc<Agenda>,
     host: Rc<SimHost>,
     node: Option<Rc<Node>>,
@@ -101,6 +110,7 @@ impl StorageNode {
         let agenda = Rc::new(Agenda::default());
         let disk = SimDisk::new(profile.sector, profile.write_time, rng, mutant, agenda.clone());
         disk.set_reliability(profile.reliability);
+        let host = Rc::new(SimHost::new(agenda.clone()));
         let mut node = StorageNode {
             identity: LogIdentity { cluster: CLUSTER, node: id },
             disk: Rc::new(disk),
@@ -117,7 +127,9 @@ impl StorageNode {
                 map_blocks_max: profile.map_blocks_max,
                 pending_records_max: profile.pending_records_max,
             },
-            host: Rc::new(SimHost::new(agenda.clone())),
+            health: profile.health,
+            peers: Rc::new(SimPeers::new(host.clone(), mutant)),
+            host,
             agenda,
             node: None,
             opened: Opened::default(),
@@ -145,6 +157,7 @@ impl StorageNode {
             self.unheard = pending.iter().flat_map(|bytes| sabotage::entries(bytes)).collect();
         }
         self.host.kill();
+        self.peers.kill();
         self.opened = Opened::default();
         self.failed = Rc::default();
         self.replies = Replies::default();
@@ -182,6 +195,7 @@ impl StorageNode {
                 let lost = lost_since(&self.last, &node.store(), &self.unheard);
                 node.store().check_invariants();
                 node.start();
+                health::start(&node, self.peers.clone(), self.health);
                 let (failing, failed) = (node.clone(), self.failed.clone());
                 self.host.executor.spawn(Box::pin(async move {
                     let error = failing.failed().await;
@@ -223,6 +237,13 @@ impl StorageNode {
         self.run(out);
     }
 
+    /// Another node has answered.
+    pub(crate) fn on_answer(&mut self, now: Time, id: u64, reply: Reply, out: &mut Vec<NodeOut>) {
+        self.host.set_now(now);
+        self.peers.answer(id, reply);
+        self.run(out);
+    }
+
     /// A timer has run out, or the disk is done with something.
     pub(crate) fn on_event(&mut self, now: Time, number: u64, out: &mut Vec<NodeOut>) {
         self.host.set_now(now);
@@ -244,6 +265,7 @@ impl StorageNode {
             }
             out.push(NodeOut::Reply(ticket, reply));
         }
+        out.extend(self.peers.take().into_iter().map(NodeOut::Call));
         for due in self.agenda.take() {
             let after = if due.by_disk { due.after * self.slow } else { due.after };
             out.push(NodeOut::Event { number: due.number, after });
@@ -325,11 +347,15 @@ impl Drop for StorageNode {
     }
 }
 
-/// What the node had applied (so it was durable) and has no more. `unheard` may have become durable and may have
-/// truncated.
+/// What the node had applied (so it was durable) and has no more. `unheard` may have become durable, and may have
+/// truncated or dropped a copy.
 fn lost_since(before: &Store, after: &Store, unheard: &[Entry]) -> Lost {
     for (id, slot) in before.segments() {
+        let dropped = unheard.iter().any(|e| matches!(e, Entry::Dropped(segment) if segment == id));
         let Some(now) = after.segments().get(id) else {
+            if dropped {
+                continue;
+            }
             return Some(format!("segment {id:?} is gone"));
         };
         let (was, is) = (slot.segment.state(), now.segment.state());

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use sextant_redo::wire::{Append, Epochs, Reply, Request, SegmentError};
-use sextant_redo::{Page, page};
+use sextant_redo::{PAGE_SIZE, Page, page};
 use sextant_segment_store::core::{Entry, Store, Ticket};
 use sextant_segment_store::disk::Disk;
 use sextant_segment_store::log::{self, FileHeader, GroupHeader};
@@ -36,6 +36,28 @@ pub(super) fn reply(mutant: Mutant, store: &Store, reads_page: bool, reply: &mut
             let mut made = Page::zero();
             page::seal(&mut made.0);
             *reply = Reply::Page { image: Bytes::copy_from_slice(&made.0[..]) };
+        }
+        _ => {}
+    }
+}
+
+/// Changes what a peer answers, before the node hears it.
+pub(super) fn answer(mutant: Mutant, reply: &mut Reply) {
+    match (mutant, reply) {
+        (Mutant::CopyOverwrites, Reply::Pages(part)) => {
+            let mut images = part.images.to_vec();
+            for bytes in images.chunks_exact_mut(PAGE_SIZE) {
+                if let Ok(image) = <&mut [u8; PAGE_SIZE]>::try_from(bytes) {
+                    page::stamp(image, page::id(image), part.pgmrpl);
+                    page::seal(image);
+                }
+            }
+            part.images = images.into();
+        }
+        (Mutant::TakeOldList, Reply::State(state)) => {
+            if let Some(last) = state.truncations.last_mut() {
+                last.epoch = state.epochs.volume;
+            }
         }
         _ => {}
     }

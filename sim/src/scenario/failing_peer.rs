@@ -1,6 +1,6 @@
-//! A copy was away and must copy log; the peer that it asks first cannot read its disk. It must ask another one. Pins the
-//! find of seeds 246 and 310 (`volume/src/driver/join.rs`: the same damaged peer was asked for ever) and the mutant
-//! `ask-the-same-peer`.
+//! A copy was away and its peers do not hear it, so the writer must copy log to it; the peer that is asked first cannot read
+//! its disk. Another one must be asked. Pins the find of seeds 246 and 310 (`volume/src/driver/join.rs`: the same damaged
+//! peer was asked for ever) and the mutant `ask-the-same-peer`.
 
 use super::{Scenario, Step};
 use crate::mutant::Mutant;
@@ -10,6 +10,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     shows: "a lagging copy whose peer cannot read its log turns to the next peer",
     catches: &[Mutant::SamePeer],
     profile: |profile| {
+        profile.peers_silent = true;
         profile.retained_bytes = 0;
         profile.log_cache_bytes = 0;
     },

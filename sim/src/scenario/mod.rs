@@ -11,7 +11,9 @@ mod failing_peer;
 mod late_zombie;
 mod lost_grant;
 mod merged_ranges;
+mod rotten_pages;
 mod split_mtr;
+mod stranded_copy;
 mod torn_groups;
 mod two_leaders;
 mod two_of_six;
@@ -61,7 +63,9 @@ pub const ALL: &[&Scenario] = &[
     &late_zombie::SCENARIO,
     &lost_grant::SCENARIO,
     &merged_ranges::SCENARIO,
+    &rotten_pages::SCENARIO,
     &split_mtr::SCENARIO,
+    &stranded_copy::SCENARIO,
     &torn_groups::SCENARIO,
     &two_leaders::SCENARIO,
     &two_of_six::SCENARIO,

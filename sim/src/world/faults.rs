@@ -27,8 +27,9 @@ impl World {
         node == self.liar && (lies || self.nodes[node].disk.is_damaged())
     }
 
-    /// A copy that was away for longer than the others keep log, or is new, cannot catch up from the log of sound others.
-    pub(super) fn is_stranded(&self, node: usize) -> bool {
+    /// A copy that was away for longer than the others keep log, or is new, cannot catch up from the log of sound others:
+    /// until it has copied pages it is one copy less.
+    pub(crate) fn is_stranded(&self, node: usize) -> bool {
         let Some(info) = self.meta.info() else { return false };
         info.pgs.iter().any(|pg| {
             let segment = sextant_redo::SegmentId { volume: info.id, pg: pg.pg };
@@ -293,6 +294,7 @@ impl World {
     pub(super) fn end_faults(&mut self) {
         self.network.cuts.clear();
         self.network.clogged.clear();
+        self.network.peers_silent = false;
         (self.network.loss_ppm, self.network.duplicate_ppm) = (0, 0);
         (self.meta_away, self.lose_grant, self.opening_dies) = (false, false, None);
         (self.network.meta_cut, self.network.filter) = (MetaCut::default(), None);

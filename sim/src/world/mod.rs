@@ -22,7 +22,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use sextant_meta::MetaError;
 use sextant_meta::state::COPIES_PER_AZ;
 use sextant_redo::wire::{Reply, Request, SegmentError};
-use sextant_redo::{Geometry, Lsn, PgId};
+use sextant_redo::{Geometry, Lsn, PAGE_SIZE, PgId};
 use sextant_segment_store::core::Ticket;
 
 use crate::clock::Clock;
@@ -34,6 +34,7 @@ use crate::invariants::{Checked, Violation, i01_durability, i06_no_lie, i11_live
 use crate::meta::{Meta, MetaReply, MetaRequest};
 use crate::model::Model;
 use crate::mutant::Mutant;
+use crate::node::peers::Call;
 use crate::node::{Lost, NodeOut, StorageNode};
 use crate::profile::Profile;
 use crate::rng::Rng;
@@ -41,7 +42,7 @@ use crate::scenario::Scenario;
 use crate::schedule::{MS, SECOND, Schedule, Time};
 use crate::stats::Stats;
 use crate::writer::{Out, Timer, Writer};
-use network::{MetaCut, Network};
+use network::{Asker, MetaCut, Network};
 use phases::Phase;
 use stage::Stage;
 
@@ -68,7 +69,8 @@ pub struct Run {
 }
 
 enum Event {
-    ToNode { writer: usize, node: usize, id: u64, request: Request },
+    ToNode { asker: Asker, node: usize, id: u64, request: Request },
+    ToAsker { asker: usize, node: usize, id: u64, reply: Reply },
     ToWriter { writer: usize, node: usize, id: u64, reply: Reply },
     ToMeta { writer: usize, id: u64, request: MetaRequest },
     FromMeta { writer: usize, id: u64, reply: Result<MetaReply, MetaError> },
@@ -288,7 +290,9 @@ impl World {
     /// True when the process that the event is for stands still.
     fn is_held(&self, event: &Event) -> bool {
         let resumes = match event {
-            Event::ToNode { node, .. } | Event::Node { node, .. } => Some(self.nodes[*node].resume_at),
+            Event::ToNode { node, .. } | Event::Node { node, .. } | Event::ToAsker { asker: node, .. } => {
+                Some(self.nodes[*node].resume_at)
+            }
             Event::ToWriter { writer, .. } | Event::FromMeta { writer, .. } | Event::Alarm { writer, .. } => {
                 self.writers.get(writer).map(|process| process.writer.resume_at)
             }
@@ -303,7 +307,8 @@ impl World {
             return Ok(());
         }
         match event {
-            Event::ToNode { writer, node, id, request } => self.deliver(writer, node, id, request),
+            Event::ToNode { asker, node, id, request } => self.deliver(asker, node, id, request),
+            Event::ToAsker { asker, node, id, reply } => self.answer(asker, node, id, reply),
             Event::Node { node, life, number } => self.node_event(node, life, number),
             Event::ToWriter { writer, node, id, reply } => {
                 self.mix(id << 8 | u64::from(reply.kind()));
@@ -372,18 +377,40 @@ impl World {
         }
     }
 
-    fn deliver(&mut self, writer: usize, node: usize, id: u64, request: Request) -> Checked {
+    fn deliver(&mut self, asker: Asker, node: usize, id: u64, request: Request) -> Checked {
         self.mix(id << 8 | u64::from(request.kind()));
         if !self.nodes[node].up {
             return Ok(());
         }
-        self.note(|_| format!("node {node} <- writer {writer} #{id:x} {}", brief_request(&request)));
+        self.note(|_| format!("node {node} <- {asker:?} #{id:x} {}", brief_request(&request)));
         let mut out = std::mem::take(&mut self.node_outs);
-        let ticket = Ticket { connection: writer as u64, request: id };
+        let ticket = Ticket { connection: asker.connection(), request: id };
         self.nodes[node].on_request(self.schedule.now(), ticket, request, &mut out);
         self.node_outs = out;
         i11_liveness::queues_are_bounded("a storage node", self.nodes[node].queued())?;
         self.perform_node(node)
+    }
+
+    /// A node hears what another one answers.
+    fn answer(&mut self, asker: usize, node: usize, id: u64, reply: Reply) -> Checked {
+        self.mix(id << 8 | u64::from(reply.kind()));
+        if !self.nodes[asker].up {
+            return Ok(());
+        }
+        self.note(|_| format!("node {asker} <- node {node} #{id:x} {}", brief_reply(&reply)));
+        match &reply {
+            Reply::Error(SegmentError::Damaged { what }) => {
+                i06_no_lie::damage_is_real(node, what, self.may_be_damaged(node))?;
+            }
+            Reply::Pages(part) => self.stats.pages_given += (part.images.len() / PAGE_SIZE) as u64,
+            Reply::Log { batches, .. } => self.stats.log_given += batches.len() as u64,
+            _ => {}
+        }
+        let mut out = std::mem::take(&mut self.node_outs);
+        self.nodes[asker].on_answer(self.schedule.now(), id, reply, &mut out);
+        self.node_outs = out;
+        i11_liveness::queues_are_bounded("a storage node", self.nodes[asker].queued())?;
+        self.perform_node(asker)
     }
 
     fn node_event(&mut self, node: usize, life: u64, number: u64) -> Checked {
@@ -404,6 +431,12 @@ impl World {
         for out in outs.drain(..) {
             match out {
                 NodeOut::Reply(ticket, reply) => self.reply(node, ticket, reply),
+                NodeOut::Call(_) if self.network.peers_silent => {}
+                NodeOut::Call(Call { id, to, request }) => {
+                    if let Some(peer) = self.meta.nodes.iter().position(|id| *id == to) {
+                        self.ask(Asker::Node(node), peer, id, &request);
+                    }
+                }
                 NodeOut::Event { number, after } => {
                     let life = self.nodes[node].life;
                     self.schedule.after(after, Event::Node { node, life, number });
@@ -540,6 +573,10 @@ fn brief_reply(reply: &Reply) -> String {
     match reply {
         Reply::Page { image } => format!("page of {} bytes", image.len()),
         Reply::Log { batches, last } => format!("log of {} bytes to {last}", batches.len()),
+        Reply::Pages(part) => {
+            let count = part.images.len() / PAGE_SIZE;
+            format!("{count} pages as of {}, PGMRPL {}, next {:?}", part.point, part.pgmrpl, part.next)
+        }
         other => format!("{other:?}"),
     }
 }

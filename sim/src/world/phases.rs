@@ -2,10 +2,12 @@
 //! copies converge; then a last opening, and every page is read and compared.
 
 use sextant_redo::{Lsn, SegmentId};
+use sextant_segment_store::peers::Membership;
 
 use super::{Event, World};
 use crate::invariants::{Checked, Violation, i04_page_truth, i05_convergence, i10_metadata, i11_liveness};
 use crate::meta::node_at;
+use crate::node::peers::Groups;
 use crate::schedule::{MS, SECOND, Time};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +37,23 @@ impl World {
             let instance = usize::from(self.rng.percent(50));
             self.start_writer(instance);
         }
+        self.tell_members();
         self.copies_are_sound()
+    }
+
+    /// The metadata service tells every node who the members are, as far as it can.
+    fn tell_members(&mut self) {
+        if self.meta_away || self.network.meta_cut.from || self.network.meta_cut.to {
+            return;
+        }
+        let Some(info) = self.meta.info() else { return };
+        let members = |pg: &sextant_meta::PgInfo| Membership {
+            epoch: pg.membership,
+            members: pg.members.iter().map(|member| member.node).collect(),
+        };
+        let groups: Groups =
+            info.pgs.iter().map(|pg| (SegmentId { volume: info.id, pg: pg.pg }, members(pg))).collect();
+        self.nodes.iter().for_each(|node| node.peers.learn(groups.clone()));
     }
 
     pub(super) fn heal(&mut self) -> Checked {
@@ -95,14 +113,13 @@ impl World {
         }
     }
 
-    /// All copies of all groups are complete, but those with a bad disk, and those that need log which no other copy
-    /// keeps any more: they are to be built anew.
+    /// All copies of all groups are complete, but those with a bad disk.
     fn converged(&self) -> Checked {
         let Some(info) = self.meta.info() else { return Ok(()) };
         let Some(process) = self.writers.get(&self.current) else { return Ok(()) };
         for ((segment, last), pg) in process.writer.lasts().into_iter().zip(&info.pgs) {
             let nodes = pg.members.iter().map(|m| node_at(m.addr));
-            let sound = nodes.filter(|n| !self.nodes[*n].disk.is_damaged() && !self.is_stranded(*n));
+            let sound = nodes.filter(|n| !self.nodes[*n].disk.is_damaged());
             let scls: Vec<Lsn> = sound.clone().map(|node| self.nodes[node].scl(segment)).collect();
             i05_convergence::copies_are_complete(pg.pg, last, &scls)?;
             let copy = |node: usize| Some((self.meta.nodes[node], self.nodes[node].copy(segment)?.0));
@@ -125,8 +142,7 @@ impl World {
             let segment = SegmentId { volume: info.id, pg: pg.pg };
             let first = info.geometry.first_page(pg.pg).0;
             let nodes = pg.members.iter().map(|m| node_at(m.addr));
-            let sound: Vec<usize> =
-                nodes.filter(|n| !self.nodes[*n].disk.is_damaged() && !self.is_stranded(*n)).collect();
+            let sound: Vec<usize> = nodes.filter(|n| !self.nodes[*n].disk.is_damaged()).collect();
             for page in (first..first + self.profile.pages_per_pg).map(sextant_redo::PageId) {
                 let mut images = Vec::new();
                 for node in &sound {
@@ -204,7 +220,6 @@ impl World {
             self.stats.images += counts.images;
             self.stats.checkpoints += counts.checkpoints;
             self.stats.log_files_freed += counts.log_files_freed;
-            self.stats.stranded += u64::from(self.is_stranded(node));
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 
-use sextant_redo::{Lsn, MembershipEpoch, PgId, SegmentId, VolumeEpoch};
+use sextant_redo::{Lsn, MembershipEpoch, PAGE_SIZE, PageId, PgId, SegmentId, VolumeEpoch, page};
+use sextant_segment_store::disk::Disk;
 
 use super::network::{Filter, MetaCut};
 use super::{Event, World};
-use crate::disk::Crash;
+use crate::disk::{Crash, PAGES};
 use crate::invariants::{Checked, Violation};
 use crate::meta::{MetaRequest, node_at};
 use crate::scenario::Step;
@@ -14,6 +15,12 @@ use crate::schedule::{MS, Time};
 
 /// How long a run goes on after the script's last step, until all is healed.
 const AFTER: Time = 500 * MS;
+
+/// True when a slot of a page store holds a page image.
+fn is_image(slot: &[u8]) -> bool {
+    let image = <&[u8; PAGE_SIZE]>::try_from(slot);
+    image.is_ok_and(|image| page::lsn(image) > Lsn::ZERO && page::verify(image, page::id(image)).is_ok())
+}
 
 /// How far a script has come, and what it keeps in mind.
 #[derive(Default)]
@@ -131,6 +138,31 @@ impl World {
     pub(crate) fn fail_reads(&mut self, node: usize) {
         self.profile.reliability.read_errors_ppm = 1_000_000;
         self.nodes[node].disk.set_reliability(self.profile.reliability);
+    }
+
+    /// Page images on the node's disk, old ones too.
+    pub(crate) fn page_images(&self, node: usize) -> usize {
+        let bytes = self.nodes[node].disk.load(PAGES).ok().flatten().unwrap_or_default();
+        bytes.chunks_exact(PAGE_SIZE).filter(|slot| is_image(slot)).count()
+    }
+
+    /// A bit flips in each of them.
+    pub(crate) fn rot_pages(&mut self, node: usize) {
+        self.nodes[node].disk.edit(PAGES, |bytes| {
+            let slots = bytes.chunks_exact_mut(PAGE_SIZE).filter(|slot| is_image(slot));
+            slots.for_each(|slot| slot[PAGE_SIZE / 2] ^= 1);
+        });
+    }
+
+    /// True when the node can make every page of the volume as of now.
+    pub(crate) fn has_good_pages(&self, node: usize) -> bool {
+        let (Some(info), true) = (self.meta.info(), self.nodes[node].up) else { return false };
+        info.pgs.iter().all(|pg| {
+            let segment = SegmentId { volume: info.id, pg: pg.pg };
+            let (first, end) = (info.geometry.first_page(pg.pg).0, self.nodes[node].scl(segment));
+            let mut pages = (first..first + self.profile.pages_per_pg).map(PageId);
+            pages.all(|page| self.nodes[node].page_at(segment, page, end).is_ok())
+        })
     }
 
     /// These nodes lose power.
