@@ -13,7 +13,11 @@ pub(super) const SCENARIO: Scenario = Scenario {
     name: "unaligned-copies",
     shows: "what an opening voided does not come back when nothing was written since",
     catches: &[Mutant::NoAlign],
-    profile: |profile| profile.fault_time = 5 * SECOND / 2,
+    profile: |profile| {
+        profile.fault_time = 5 * SECOND / 2;
+        // They would tell each other what is void.
+        profile.peers_silent = true;
+    },
     steps: || {
         vec![
             Step::new(
