@@ -119,7 +119,7 @@ pub struct Profile {
     pub map_blocks_max: usize,
     /// Bytes of newest log kept in memory by a node.
     pub log_cache_bytes: usize,
-    /// Storage nodes do not hear one another until all is healed: only writers help a copy.
+    /// Storage nodes do not hear one another: only writers help a copy, so all log is kept.
     pub peers_silent: bool,
     /// How fast nodes take from one another, and how often they look for damage.
     pub health: HealthOptions,
@@ -217,17 +217,22 @@ impl Profile {
             Fault::ALL.iter().filter(|_| rng.percent(45)).map(|fault| (*fault, fault.weight())).collect();
         let bad_reads = exists(rng, 30);
         let nodes_per_az = if rng.percent(70) { 2 } else { 3 };
+        let peers_silent = exists(rng, 25);
         Profile {
             nodes_per_az,
             groups: rng.between(1, 4) as u32,
             pages_per_pg: rng.between(2, 10),
             lal: [4 << 10, 16 << 10, 128 << 10, 1 << 20][rng.index(4)],
             log_file_bytes: [64 << 10, 128 << 10, 512 << 10][rng.index(3)],
-            log_budget_files: [2, 4, 16, 64][rng.index(4)],
-            pending_records_max: [100, 400, 2_000, 100_000][rng.index(4)],
+            log_budget_files: [2, 4, 16, 64][rng.index(4)].max(if peers_silent { 100_000 } else { 0 }),
+            pending_records_max: [100, 400, 2_000, 100_000][rng.index(4)].max(if peers_silent {
+                1_000_000
+            } else {
+                0
+            }),
             map_blocks_max: [1, 4, 100][rng.index(3)],
             log_cache_bytes: [0, 16 << 10, 1 << 20][rng.index(3)],
-            peers_silent: exists(rng, 25),
+            peers_silent,
             health: HealthOptions {
                 copy_bytes_per_s: [256 << 10, 4 << 20, 64 << 20][rng.index(3)],
                 scrub_bytes_per_s: [1 << 20, 64 << 20][rng.index(2)],

@@ -294,7 +294,6 @@ impl World {
     pub(super) fn end_faults(&mut self) {
         self.network.cuts.clear();
         self.network.clogged.clear();
-        self.network.peers_silent = false;
         (self.network.loss_ppm, self.network.duplicate_ppm) = (0, 0);
         (self.meta_away, self.lose_grant, self.opening_dies) = (false, false, None);
         (self.network.meta_cut, self.network.filter) = (MetaCut::default(), None);
