@@ -249,7 +249,9 @@ mod tests {
         let mut near = Near::default();
         let mut find = |n: u64| {
             let key = n.to_be_bytes();
-            let leaf = tree.find_leaf_near(pool, Target::At(&key), &mut near).ok().expect("resident");
+            let Ok(leaf) = tree.find_leaf_near(pool, Target::At(&key), &mut near) else {
+                panic!("{n} is not resident")
+            };
             assert!(Node(&leaf).search(&key).is_ok(), "{n} is not there");
             drop(leaf);
             near.leaf
@@ -262,8 +264,9 @@ mod tests {
         assert_eq!(find(500), first);
         // Another tree's page, and one that holds none.
         let mut wrong = Near { leaf: Some(tree.root) };
-        let leaf =
-            tree.find_leaf_near(pool, Target::At(&7u64.to_be_bytes()), &mut wrong).ok().expect("resident");
+        let Ok(leaf) = tree.find_leaf_near(pool, Target::At(&7u64.to_be_bytes()), &mut wrong) else {
+            panic!("7 is not resident")
+        };
         assert!(Node(&leaf).search(&7u64.to_be_bytes()).is_ok());
     }
 
