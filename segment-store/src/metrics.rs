@@ -44,6 +44,7 @@ pub(crate) struct Metrics {
     pub(crate) scrub_passes: IntCounter,
     pub(crate) scrub_pages: IntCounter,
     pub(crate) scrub_log_bytes: IntCounter,
+    pub(crate) damaged_files: IntGauge,
     pub(crate) scrub_bad: IntCounterVec,
     pub(crate) scrub_repaired: IntCounterVec,
     pub(crate) scrub_unrepairable: IntCounter,
@@ -157,6 +158,10 @@ impl Metrics {
             scrub_passes: counter("scrub_passes_total", "Times that everything was read again")?,
             scrub_pages: counter("scrub_pages_total", "Page images looked at by scrubbing")?,
             scrub_log_bytes: counter("scrub_log_bytes_total", "Bytes of log read by scrubbing")?,
+            damaged_files: gauge(
+                "damaged_log_files",
+                "Log files in which scrubbing found damage and that are still kept",
+            )?,
             scrub_bad: counters("damage_found_total", "Damage found, by where", "what")?,
             scrub_repaired: counters("damage_repaired_total", "Damage replaced from a peer", "what")?,
             scrub_unrepairable: counter(

@@ -158,6 +158,7 @@ async fn log_files(health: &Rc<Health>, bad: &mut BTreeSet<u32>) {
         (log.first_file(), log.position().file)
     };
     bad.retain(|number| *number >= first);
+    METRICS.damaged_files.set(bad.len() as i64);
     for number in first..active {
         if health.node.has_failed() {
             return;
@@ -167,6 +168,7 @@ async fn log_files(health: &Rc<Health>, bad: &mut BTreeSet<u32>) {
             continue;
         }
         if bad.insert(number) {
+            METRICS.damaged_files.set(bad.len() as i64);
             METRICS.scrub_bad.with_label_values(&["log"]).inc();
             tracing::error!(
                 file = %file_name(number), offset = damage[0].start,

@@ -316,7 +316,8 @@ async fn digest_file(node: &Rc<Node>, number: u32) -> Result<(), NodeError> {
 }
 
 /// Writes the batches that still need old log once more, at its end, when they are few: the last ones of a volume that
-/// is idle, of which no later batch said that they are durable and old, must not keep all log behind them.
+/// is idle, of which no later batch said that they are durable and old, must not keep all log behind them. Out of a damaged
+/// file all of them go, however many: nothing else gets rid of it while the writer is dead.
 async fn relocate(node: &Rc<Node>, number: u32) -> Result<(), NodeError> {
     let batches: BTreeMap<LogAddress, (SegmentId, u32)> = {
         let store = node.store.borrow();
@@ -330,7 +331,8 @@ async fn relocate(node: &Rc<Node>, number: u32) -> Result<(), NodeError> {
         store.segments().iter().flat_map(needed).collect()
     };
     let bytes: u64 = batches.values().map(|(_, len)| u64::from(*len)).sum();
-    if bytes > node.options.log_file_bytes / 4 {
+    let damaged = number < node.background.free_to.get();
+    if !damaged && bytes > node.options.log_file_bytes / 4 {
         return Ok(());
     }
     for (at, (segment, len)) in batches {
