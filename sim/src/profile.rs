@@ -218,18 +218,14 @@ impl Profile {
         let bad_reads = exists(rng, 30);
         let nodes_per_az = if rng.percent(70) { 2 } else { 3 };
         let peers_silent = exists(rng, 25);
-        Profile {
+        let mut profile = Profile {
             nodes_per_az,
             groups: rng.between(1, 4) as u32,
             pages_per_pg: rng.between(2, 10),
             lal: [4 << 10, 16 << 10, 128 << 10, 1 << 20][rng.index(4)],
             log_file_bytes: [64 << 10, 128 << 10, 512 << 10][rng.index(3)],
-            log_budget_files: [2, 4, 16, 64][rng.index(4)].max(if peers_silent { 100_000 } else { 0 }),
-            pending_records_max: [100, 400, 2_000, 100_000][rng.index(4)].max(if peers_silent {
-                1_000_000
-            } else {
-                0
-            }),
+            log_budget_files: [2, 4, 16, 64][rng.index(4)],
+            pending_records_max: [100, 400, 2_000, 100_000][rng.index(4)],
             map_blocks_max: [1, 4, 100][rng.index(3)],
             log_cache_bytes: [0, 16 << 10, 1 << 20][rng.index(3)],
             peers_silent,
@@ -262,7 +258,20 @@ impl Profile {
             faults,
             impaired_max: rng.between(1, 3) as usize,
             repair: [100 * MS, 500 * MS, 2 * SECOND][rng.index(3)],
+        };
+        if peers_silent {
+            profile.keep_all_log();
         }
+        profile
+    }
+
+    /// No node frees log: neither because there is much, nor because scrubbing found some of it damaged.
+    fn keep_all_log(&mut self) {
+        self.log_budget_files = self.log_budget_files.max(100_000);
+        self.pending_records_max = self.pending_records_max.max(1_000_000);
+        self.reliability = Reliability::default();
+        (self.lost_writes_ppm, self.misdirected_ppm) = (0, 0);
+        self.faults.retain(|(fault, _)| *fault != Fault::Rot);
     }
 
     /// The next fault's kind.

@@ -163,10 +163,7 @@ async fn log_files(health: &Rc<Health>, bad: &mut BTreeSet<u32>) {
         if health.node.has_failed() {
             return;
         }
-        let Some(damage) = log_file(health, number).await else { continue };
-        if damage.is_empty() {
-            continue;
-        }
+        let Some(damage) = damage_in(health, number).await else { continue };
         if bad.insert(number) {
             METRICS.damaged_files.set(bad.len() as i64);
             METRICS.scrub_bad.with_label_values(&["log"]).inc();
@@ -186,6 +183,16 @@ async fn log_files(health: &Rc<Health>, bad: &mut BTreeSet<u32>) {
 }
 
 type Range = std::ops::Range<u32>;
+
+/// What is bad in a log file each time it is read: a read that goes wrong once is no damage.
+async fn damage_in(health: &Rc<Health>, number: u32) -> Option<Vec<Range>> {
+    let suspected = log_file(health, number).await?;
+    if suspected.is_empty() {
+        return None;
+    }
+    let damage = log_file(health, number).await?;
+    (!damage.is_empty()).then_some(damage)
+}
 
 /// The stretches of a full log file that are no good; `None` when the file is gone.
 async fn log_file(health: &Rc<Health>, number: u32) -> Option<Vec<Range>> {
