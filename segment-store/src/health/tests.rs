@@ -418,3 +418,22 @@ fn damage_in_an_old_log_file_is_written_once_more_and_the_file_freed() {
         same_pages(&group, 1, &writer).await;
     });
 }
+
+#[test]
+fn a_log_file_that_was_read_wrongly_once_is_kept() {
+    block_on(async {
+        let (group, disks) = group().await;
+        let mut writer = Writer::new(1);
+        group.fill(&mut writer, &[1, 2, 3], 150).await;
+        let first = || group.node(1).log.borrow().first_file();
+        let file = first();
+        assert!(group.node(1).log.borrow().position().file > file, "the file is full");
+        disks[0].misread_once(&file_name(file));
+        heal(&group, 1);
+        until("scrubbing has read it", || disks[0].has_misread()).await;
+        let reads = || disks[0].asked().iter().filter(|name| **name == "read").count();
+        let before = reads();
+        until("it was read again and again", || reads() > before + 20).await;
+        assert_eq!(first(), file, "a file was given up that is good");
+    });
+}

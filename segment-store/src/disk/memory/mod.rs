@@ -22,6 +22,8 @@ pub(crate) struct MemoryDisk {
     /// Countdown to an operation that fails.
     fail_after: Cell<Option<u64>>,
     full: Cell<bool>,
+    /// The file of which the next read goes wrong.
+    misread: RefCell<Option<String>>,
     /// What was asked for, reads included.
     asked: RefCell<Vec<&'static str>>,
 }
@@ -58,6 +60,16 @@ impl MemoryDisk {
     /// The `n`-th operation from now on fails, counted from 1. A write that fails has written its first half.
     pub(crate) fn fail_nth(&self, n: u64) {
         self.fail_after.set(Some(n));
+    }
+
+    /// The next read of a file brings a flipped bit in every sector.
+    pub(crate) fn misread_once(&self, name: &str) {
+        self.misread.replace(Some(name.to_owned()));
+    }
+
+    /// True once the read that [`MemoryDisk::misread_once`] announced was made.
+    pub(crate) fn has_misread(&self) -> bool {
+        self.misread.borrow().is_none()
     }
 
     /// True once the operation that [`MemoryDisk::fail_nth`] named has failed.
@@ -221,6 +233,9 @@ impl Disk for MemoryDisk {
             let end = offset as usize + into.len();
             let from = content.get(offset as usize..end).ok_or(io::ErrorKind::UnexpectedEof)?;
             into.copy_from_slice(from);
+            if self.misread.borrow_mut().take_if(|of| *of == name).is_some() {
+                into.iter_mut().step_by(512).for_each(|byte| *byte ^= 0x10);
+            }
             Ok(())
         });
         ready((result, into))
