@@ -98,7 +98,7 @@ pub(super) fn create_zeroed(path: &Path, len: u64) -> io::Result<File> {
         }
         File::options().write(true).create(true).truncate(true).open(&making)?;
         let file = open_direct(&making)?;
-        reserve(&file, len)?;
+        reserve(&file, 0, len)?;
         let zeros = AlignedBuf::zeroed(ZERO_CHUNK);
         let mut at = 0;
         while at < len {
@@ -118,19 +118,33 @@ pub(super) fn create_zeroed(path: &Path, len: u64) -> io::Result<File> {
     made
 }
 
-/// Takes disk space up to `len` without writing. Blocks.
-pub(super) fn reserve(file: &File, len: u64) -> io::Result<()> {
-    let len = libc::off_t::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
-    // SAFETY: plain integers and a descriptor that `file` keeps open.
-    let code = unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, len) };
-    match code {
-        0 => Ok(()),
-        _ => match io::Error::last_os_error() {
-            // The file system cannot reserve; the writes behind will allocate.
-            error if error.raw_os_error() == Some(libc::EOPNOTSUPP) => file.set_len(len as u64),
-            error => Err(error),
-        },
+/// Takes disk space for `len` bytes from `offset` on without writing; the file ends there or later. Blocks.
+pub(super) fn reserve(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    match fallocate(file, 0, offset, len) {
+        // The file system cannot reserve; the writes behind will allocate.
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+            let end = offset.saturating_add(len);
+            if file.metadata()?.len() < end { file.set_len(end) } else { Ok(()) }
+        }
+        reserved => reserved,
     }
+}
+
+/// Gives disk space back; the file stays as long as it is. Blocks.
+pub(super) fn release(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    match fallocate(file, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, offset, len) {
+        // The file system cannot; the space stays the file's, to be reserved again for nothing.
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(()),
+        released => released,
+    }
+}
+
+fn fallocate(file: &File, mode: libc::c_int, offset: u64, len: u64) -> io::Result<()> {
+    let [offset, len] = [offset, len].map(libc::off_t::try_from);
+    let (Ok(offset), Ok(len)) = (offset, len) else { return Err(io::ErrorKind::FileTooLarge.into()) };
+    // SAFETY: plain integers and a descriptor that `file` keeps open.
+    let code = unsafe { libc::fallocate(file.as_raw_fd(), mode, offset, len) };
+    if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Makes names in the file's folder durable. Blocks.
@@ -142,6 +156,21 @@ pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn released_space_is_the_devices_until_it_is_reserved() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = create_zeroed(&dir.path().join("pages.sxp"), 8 << 20).expect("made");
+        let held = || file.metadata().expect("there").blocks() * 512;
+        assert!(held() >= 8 << 20);
+        release(&file, 2 << 20, 4 << 20).expect("released");
+        assert_eq!(file.metadata().expect("there").len(), 8 << 20);
+        assert!(held() <= 5 << 20, "{}", held());
+        reserve(&file, 2 << 20, 4 << 20).expect("reserved");
+        assert!(held() >= 8 << 20);
+        assert_eq!(file.metadata().expect("there").len(), 8 << 20);
+    }
 
     #[test]
     fn a_file_has_its_name_only_when_it_is_whole() {

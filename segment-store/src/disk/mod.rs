@@ -116,6 +116,13 @@ pub trait Disk {
     /// Makes a file longer; the new bytes read as zeros.
     fn extend<'a>(&'a self, file: FileId, len: u64) -> LocalFuture<'a, io::Result<()>>;
 
+    /// Gives the space of a part of the file back to the device, if the file system can. Nothing may be written there until
+    /// it was reserved again.
+    fn release(&self, file: FileId, offset: u64, len: u64) -> LocalFuture<'_, io::Result<()>>;
+
+    /// Takes space for a part of the file that was released. Fails with [`io::ErrorKind::StorageFull`] when there is none.
+    fn reserve(&self, file: FileId, offset: u64, len: u64) -> LocalFuture<'_, io::Result<()>>;
+
     /// Renames durably.
     fn rename<'a>(&'a self, from: &'a str, to: &'a str) -> LocalFuture<'a, io::Result<()>>;
 

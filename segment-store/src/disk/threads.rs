@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::files::{Files, create_zeroed, reserve, sync_parent};
+use super::files::{Files, create_zeroed, release, reserve, sync_parent};
 use super::{AlignedBuf, Disk, FileId, Flush, LocalFuture, Transfer};
 
 /// See the module.
@@ -100,7 +100,27 @@ impl Disk for ThreadDisk {
         Box::pin(async move {
             let file = file?;
             blocking(move || {
-                reserve(&file, len)?;
+                reserve(&file, 0, len)?;
+                file.sync_all()
+            })
+            .await
+        })
+    }
+
+    fn release(&self, file: FileId, offset: u64, len: u64) -> LocalFuture<'_, io::Result<()>> {
+        let file = self.files.get(file);
+        Box::pin(async move {
+            let file = file?;
+            blocking(move || release(&file, offset, len)).await
+        })
+    }
+
+    fn reserve(&self, file: FileId, offset: u64, len: u64) -> LocalFuture<'_, io::Result<()>> {
+        let file = self.files.get(file);
+        Box::pin(async move {
+            let file = file?;
+            blocking(move || {
+                reserve(&file, offset, len)?;
                 file.sync_all()
             })
             .await

@@ -362,6 +362,14 @@ impl Disk for UringDisk {
         self.files.extend(file, len)
     }
 
+    fn release(&self, file: FileId, offset: u64, len: u64) -> LocalFuture<'_, io::Result<()>> {
+        self.files.release(file, offset, len)
+    }
+
+    fn reserve(&self, file: FileId, offset: u64, len: u64) -> LocalFuture<'_, io::Result<()>> {
+        self.files.reserve(file, offset, len)
+    }
+
     fn rename<'a>(&'a self, from: &'a str, to: &'a str) -> LocalFuture<'a, io::Result<()>> {
         self.files.rename(from, to)
     }

@@ -322,6 +322,28 @@ impl Disk for SimDisk {
         self.begin(200, |inner, tell| Operation::Extend { file: inner.inode(file), len: len as usize, tell })
     }
 
+    fn release(&self, file: FileId, offset: u64, len: u64) -> LocalFuture<'_, io::Result<()>> {
+        let (offset, len) = (offset as usize, len as usize);
+        self.begin(200, |inner, tell| Operation::Wipe {
+            file: inner.inode(file),
+            offset,
+            len,
+            takes_space: false,
+            tell,
+        })
+    }
+
+    fn reserve(&self, file: FileId, offset: u64, len: u64) -> LocalFuture<'_, io::Result<()>> {
+        let (offset, len) = (offset as usize, len as usize);
+        self.begin(200, |inner, tell| Operation::Wipe {
+            file: inner.inode(file),
+            offset,
+            len,
+            takes_space: true,
+            tell,
+        })
+    }
+
     fn rename<'a>(&'a self, from: &'a str, to: &'a str) -> LocalFuture<'a, io::Result<()>> {
         self.begin(100, |_, tell| Operation::Rename { from: from.to_owned(), to: to.to_owned(), tell })
     }

@@ -47,6 +47,14 @@ pub(super) enum Operation {
         len: usize,
         tell: Sender<io::Result<()>>,
     },
+    /// Space of the file is given back or taken again: nothing is there.
+    Wipe {
+        file: Inode,
+        offset: usize,
+        len: usize,
+        takes_space: bool,
+        tell: Sender<io::Result<()>>,
+    },
     Rename {
         from: String,
         to: String,
@@ -92,6 +100,12 @@ impl Inner {
             Operation::Extend { file, len, tell } => {
                 let _ = tell.send(self.space().map(|()| self.files.resize(file, len)));
             }
+            Operation::Wipe { file, offset, len, takes_space, tell } => {
+                let space = if takes_space { self.space() } else { Ok(()) };
+                let wiped =
+                    space.map(|()| self.files.write(file, Write { offset, bytes: vec![0; len] }, true));
+                let _ = tell.send(wiped);
+            }
             Operation::Rename { from, to, tell } => {
                 let found = self.files.rename(&from, &to);
                 self.counts.log_files_freed += u64::from(found);
@@ -136,6 +150,11 @@ impl Inner {
                 if !self.full {
                     self.files.resize(file, before + longer);
                 }
+            }
+            Operation::Wipe { file, offset, len, .. } => {
+                self.counts.interrupted += 1;
+                let len = self.part_of(len);
+                self.files.write(file, Write { offset, bytes: vec![0; len] }, true);
             }
             Operation::Rename { from, to, .. } => {
                 self.counts.interrupted += 1;

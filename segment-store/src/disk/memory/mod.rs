@@ -52,7 +52,7 @@ impl MemoryDisk {
         self.files.borrow_mut().insert(name.to_owned(), bytes);
     }
 
-    /// Creating and extending fails for lack of space.
+    /// Creating, extending and reserving fails for lack of space.
     pub(crate) fn set_full(&self, full: bool) {
         self.full.set(full);
     }
@@ -129,6 +129,15 @@ impl MemoryDisk {
         done
     }
 
+    /// A part of a file whose space was given back, or is taken again, holds nothing.
+    fn wipe(&self, file: FileId, offset: u64, len: u64) -> io::Result<()> {
+        let name = self.name_of(file)?;
+        let wipe = Operation::Wipe { name, offset, len };
+        trace::change(&mut self.files.borrow_mut(), &wipe);
+        self.note(wipe);
+        Ok(())
+    }
+
     fn add(&self, name: &str) -> FileId {
         let mut open = self.open.borrow_mut();
         let id = FileId(open.last_key_value().map_or(0, |(id, _)| id.0 + 1));
@@ -184,6 +193,14 @@ impl Disk for MemoryDisk {
             self.note(Operation::Extend { name, len });
             Ok(())
         }))
+    }
+
+    fn release(&self, file: FileId, offset: u64, len: u64) -> LocalFuture<'_, io::Result<()>> {
+        ready(self.step("release").and_then(|()| self.wipe(file, offset, len)))
+    }
+
+    fn reserve(&self, file: FileId, offset: u64, len: u64) -> LocalFuture<'_, io::Result<()>> {
+        ready(self.step_for_space("reserve").and_then(|()| self.wipe(file, offset, len)))
     }
 
     fn rename<'a>(&'a self, from: &'a str, to: &'a str) -> LocalFuture<'a, io::Result<()>> {

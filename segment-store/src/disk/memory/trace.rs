@@ -19,6 +19,7 @@ pub(crate) struct Write {
 pub(crate) enum Operation {
     Create { name: String, len: u64 },
     Extend { name: String, len: u64 },
+    Wipe { name: String, offset: u64, len: u64 },
     Rename { from: String, to: String },
     Delete { name: String },
     Replace { name: String, bytes: Vec<u8> },
@@ -156,11 +157,15 @@ fn tear(image: &mut Image, write: &Write, fate: &mut dyn Fate) {
 }
 
 /// A change that is there or not.
-fn change(image: &mut Image, operation: &Operation) {
+pub(super) fn change(image: &mut Image, operation: &Operation) {
     match operation {
         Operation::Create { name, len } => drop(image.insert(name.clone(), vec![0; *len as usize])),
         Operation::Extend { name, len } => {
             image.get_mut(name).expect("made before it grew").resize(*len as usize, 0);
+        }
+        Operation::Wipe { name, offset, len } => {
+            image.get_mut(name).expect("made before it was wiped")[*offset as usize..][..*len as usize]
+                .fill(0);
         }
         Operation::Rename { from, to } => {
             let content = image.remove(from).expect("made before it was renamed");
