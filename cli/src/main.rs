@@ -7,6 +7,7 @@
 //! | [`status`] | `sextant status`: the cluster on one screen |
 //! | [`verify`] | `sextant verify`: the invariants of a live cluster |
 //! | [`replace`] | `sextant segment replace` and `revert`: the copies of a lost storage node |
+//! | [`volume`] | `sextant volume drop`: a volume goes, and its space comes back |
 //! | `sextant_bench` | `sextant bench`: measurements beside peers |
 //!
 //! What must hold: nothing is decided here that a room below could decide; every error that reaches `main` is printed
@@ -24,6 +25,7 @@ mod roles;
 mod status;
 mod target;
 mod verify;
+mod volume;
 
 /// A relational database whose log is the database: PostgreSQL's protocol over six copies in three zones
 #[derive(Debug, Parser)]
@@ -47,6 +49,9 @@ enum Verb {
     Verify(verify::Verify),
     Meta(roles::meta::Options),
     Segment(Segment),
+    /// Work on volumes
+    #[command(subcommand)]
+    Volume(volume::Verb),
     Engine(roles::engine::Options),
     /// Measure this build against PostgreSQL at the same quorum, side by side in one run
     Bench(sextant_bench::BenchArgs),
@@ -88,6 +93,9 @@ fn main() -> ExitCode {
             on(Builder::new_current_thread(), |runtime| report(runtime.block_on(replace::run(verb))))
         }
         Verb::Segment(Segment { node, verb: None }) => roles::exit(roles::segment::run(node)),
+        Verb::Volume(verb) => {
+            on(Builder::new_current_thread(), |runtime| report(runtime.block_on(volume::run(verb))))
+        }
         Verb::Bench(arguments) => report(bench(&arguments)),
         Verb::Engine(options) => on(Builder::new_multi_thread(), |runtime| {
             roles::exit(runtime.block_on(roles::engine::run(options)))

@@ -137,6 +137,7 @@ impl From<VolumeError> for EngineError {
     fn from(error: VolumeError) -> EngineError {
         match error {
             VolumeError::Fenced { .. } => EngineError::Fenced(error),
+            VolumeError::Dropped { .. } => EngineError::Dropped(error),
             other => EngineError::Lost(other),
         }
     }

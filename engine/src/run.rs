@@ -45,6 +45,9 @@ pub enum EngineError {
     /// Another writer has taken the volume.
     #[error("{0}")]
     Fenced(VolumeError),
+    /// The volume was dropped.
+    #[error("{0}")]
+    Dropped(VolumeError),
     /// The volume is lost to this engine for another reason.
     #[error("the volume is lost to this engine: {0}. Acknowledged commits are safe; start the engine again")]
     Lost(VolumeError),

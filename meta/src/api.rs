@@ -89,6 +89,29 @@ pub enum Request {
         /// As granted.
         epoch: VolumeEpoch,
     },
+    /// See [`crate::MetaClient::drop_volume`].
+    DropVolume {
+        /// The volume.
+        volume: VolumeId,
+    },
+    /// See [`crate::MetaClient::dropped`].
+    Dropped {
+        /// The cluster that the caller belongs to.
+        cluster: ClusterId,
+        /// Which are asked about.
+        volumes: Vec<VolumeId>,
+    },
+    /// See [`crate::MetaClient::copy_gone`].
+    CopyGone {
+        /// The volume.
+        volume: VolumeId,
+        /// The group.
+        pg: PgId,
+        /// Its membership epoch as the node knows it.
+        membership: MembershipEpoch,
+        /// The node.
+        node: NodeId,
+    },
     /// See [`crate::MetaClient::add_pg`].
     AddPg {
         /// The volume.
@@ -203,8 +226,11 @@ pub enum Reply {
         /// Full length again.
         lease_ms: u64,
     },
-    /// To [`Request::Heartbeat`], [`Request::Release`], [`Request::JoinMember`].
+    /// To [`Request::Heartbeat`], [`Request::Release`], [`Request::DropVolume`], [`Request::CopyGone`],
+    /// [`Request::JoinMember`].
     Done,
+    /// To [`Request::Dropped`]: those that were.
+    Dropped(Vec<VolumeId>),
     /// To [`Request::Successor`].
     Successor {
         /// Who would succeed.

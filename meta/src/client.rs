@@ -129,6 +129,34 @@ impl MetaClient {
         self.done(&request).await
     }
 
+    /// Drops a volume for good: no writer opens it any more, and the storage nodes free its space, each when it next asks. A
+    /// volume that was dropped already is answered the same. [`MetaError::LeaseHeld`] while an instance's lease runs: stop
+    /// that one first.
+    pub async fn drop_volume(&self, volume: VolumeId) -> Result<()> {
+        self.done(&Request::DropVolume { volume }).await
+    }
+
+    /// Which of these volumes of the caller's cluster were dropped. One that is not among the answers may exist, or may be
+    /// unknown. [`MetaError::WrongCluster`] when another cluster's group is asked, which would say nothing about them.
+    pub async fn dropped(&self, cluster: ClusterId, volumes: &[VolumeId]) -> Result<Vec<VolumeId>> {
+        match self.call(&Request::Dropped { cluster, volumes: volumes.to_vec() }).await? {
+            Reply::Dropped(volumes) => Ok(volumes),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Says that `node`, which left `pg`, has no copy of it any more, so that it can be chosen again.
+    /// [`MetaError::StaleMembership`] when the group is no longer at `membership`.
+    pub async fn copy_gone(
+        &self,
+        volume: VolumeId,
+        pg: PgId,
+        membership: MembershipEpoch,
+        node: NodeId,
+    ) -> Result<()> {
+        self.done(&Request::CopyGone { volume, pg, membership, node }).await
+    }
+
     /// Adds protection group `pg`, the next one, and raises the geometry epoch; the volume as it is when the group is
     /// there already. Takes living nodes first; with a zone down, registered ones too, as long as a write quorum (four)
     /// lives. [`MetaError::Fenced`] when the epoch is over.

@@ -81,6 +81,14 @@ pub enum MetaError {
         /// As asked for.
         id: VolumeId,
     },
+    /// The volume was dropped: its writer, if one still runs, must stop.
+    #[error(
+        "volume {id} was dropped: nothing of it can be read or written any more, and its space is being freed"
+    )]
+    VolumeDropped {
+        /// As asked for.
+        id: VolumeId,
+    },
     /// No such storage node; it registers again.
     #[error("storage node {node} is not registered; register it first")]
     UnknownNode {

@@ -6,13 +6,14 @@
 //!   What depends on the moment (who lives, a random cluster id) is decided by the leader and carried in the command.
 //! - A business error is an answer, and the state stays as it was.
 //! - Applying a command again changes nothing, except [`Command::Acquire`], which compares the epoch first.
-//! - An id is the log index of the command that made it: never reused.
+//! - An id is the log index of the command that made it: never reused. So a volume that was dropped stays known as dropped.
 //! - Epochs only grow. A protection group has six members on distinct nodes, two in each of three zones, and a successor
 //!   for each of the at most two that are being replaced.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod command;
+mod leftovers;
 mod membership;
 mod nodes;
 mod placement;
@@ -45,6 +46,9 @@ pub struct MetaState {
     pub nodes: BTreeMap<NodeId, NodeRecord>,
     /// Volumes.
     pub volumes: BTreeMap<VolumeId, VolumeRecord>,
+    /// Volumes that were dropped: a node that holds a copy, whenever it asks, learns that nobody needs it.
+    #[serde(default)]
+    pub dropped: BTreeSet<VolumeId>,
 }
 
 /// A registered storage node.
@@ -87,7 +91,8 @@ pub struct PgRecord {
     /// Which of them are being replaced by which.
     #[serde(default)]
     pub replacements: Vec<Replacement>,
-    /// Nodes that may still hold a copy from an earlier membership. Never chosen again: a successor starts from nothing.
+    /// Nodes that may still hold a copy from an earlier membership. Not chosen until they have said that it is gone: a
+    /// successor starts from nothing.
     #[serde(default)]
     pub former: BTreeSet<NodeId>,
 }
@@ -117,6 +122,10 @@ impl MetaState {
             }
             Command::Acquire { volume, expected, writer } => self.acquire(*volume, *expected, writer),
             Command::Release { volume, instance, epoch } => self.release(*volume, instance, *epoch),
+            Command::DropVolume { volume, expected } => self.drop_volume(*volume, *expected),
+            Command::CopyGone { volume, pg, membership, node } => {
+                self.copy_gone((*volume, *pg), *membership, *node)
+            }
             Command::AddPg { volume, epoch, pg, alive } => self.add_pg(*volume, *epoch, *pg, alive),
             Command::MarkCreated { volume, epoch, pg, nodes } => {
                 self.mark_created(*volume, *epoch, *pg, nodes)
@@ -143,7 +152,7 @@ impl MetaState {
 
     /// A volume by id.
     pub fn volume(&self, id: VolumeId) -> Result<&VolumeRecord> {
-        self.volumes.get(&id).ok_or(MetaError::UnknownVolumeId { id })
+        self.volumes.get(&id).ok_or_else(|| self.no_volume(id))
     }
 
     /// A volume by name.
@@ -162,7 +171,16 @@ impl MetaState {
     }
 
     fn volume_mut(&mut self, id: VolumeId) -> Result<&mut VolumeRecord> {
-        self.volumes.get_mut(&id).ok_or(MetaError::UnknownVolumeId { id })
+        let unknown = self.no_volume(id);
+        self.volumes.get_mut(&id).ok_or(unknown)
+    }
+
+    fn no_volume(&self, id: VolumeId) -> MetaError {
+        if self.dropped.contains(&id) {
+            MetaError::VolumeDropped { id }
+        } else {
+            MetaError::UnknownVolumeId { id }
+        }
     }
 }
 

@@ -51,6 +51,9 @@ pub struct PgInfo {
     /// between old and new (P18 section 4.1).
     #[serde(default)]
     pub replacements: Vec<Replacement>,
+    /// Nodes that left the group and have not said yet that their copy is gone.
+    #[serde(default)]
+    pub former: Vec<NodeId>,
 }
 
 /// A member and its successor, both of them members until the change is finished or reverted.
@@ -58,7 +61,7 @@ pub struct PgInfo {
 pub struct Replacement {
     /// Who is being replaced.
     pub old: NodeId,
-    /// By whom: a node of the same availability zone that never held a copy of this group.
+    /// By whom: a node of the same availability zone that held no copy of this group when it was chosen.
     pub new: NodeId,
     /// Whether a writer has reported that the successor has all log that its group made durable.
     pub hydrated: bool,

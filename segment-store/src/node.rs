@@ -109,6 +109,7 @@ impl Node {
             let fresh = !head.list.pieces.is_empty();
             list = fresh.then_some(SavedList { list: head.list, cuts: 0 });
         }
+        pages.settled();
         let empty =
             left_over(&*disk, start.file).map_err(NodeError::disk("looking through the data folder"))?;
         let mut files = recovered.files;
@@ -230,6 +231,12 @@ impl Node {
         let mut made = read::make(self, segment, plan).await.0?;
         page::seal(&mut made.0);
         Ok(made)
+    }
+
+    /// Bytes that the page store holds of the device, and those of them that nothing is in.
+    #[must_use]
+    pub fn page_store_bytes(&self) -> (u64, u64) {
+        self.background.pages.borrow().bytes()
     }
 
     /// Requests that wait for the log.

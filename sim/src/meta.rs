@@ -21,8 +21,9 @@ pub(crate) const CLUSTER: ClusterId = ClusterId(0x5e);
 const LEASE: Duration = Duration::from_millis(1000);
 const PORT: u16 = 1000;
 
-/// What a writer asks, or an operator: [`MetaRequest::BeginReplacement`] and [`MetaRequest::RevertReplacement`] come from
-/// outside; the writer notices by [`MetaRequest::Volume`], brings the successor up to date and does the rest.
+/// What a writer asks, or an operator: [`MetaRequest::BeginReplacement`], [`MetaRequest::RevertReplacement`] and
+/// [`MetaRequest::DropVolume`] come from outside; the writer notices the first by [`MetaRequest::Volume`], brings the successor
+/// up to date and does the rest. [`MetaRequest::CopyGone`] is a storage node's.
 #[derive(Debug, Clone)]
 pub(crate) enum MetaRequest {
     Acquire { instance: String },
@@ -34,6 +35,8 @@ pub(crate) enum MetaRequest {
     MarkHydrated { epoch: VolumeEpoch, pg: PgId, new: NodeId },
     FinishReplacement { pg: PgId, membership: MembershipEpoch, old: NodeId, new: NodeId },
     RevertReplacement { pg: PgId, membership: MembershipEpoch, old: NodeId, new: NodeId },
+    DropVolume,
+    CopyGone { pg: PgId, membership: MembershipEpoch, node: NodeId },
 }
 
 /// What it is told.
@@ -43,6 +46,7 @@ pub(crate) enum MetaReply {
     /// Under this epoch, which is the current one.
     Renewed(VolumeEpoch),
     Volume(VolumeInfo),
+    Done,
 }
 
 /// Members of the metadata group.
@@ -200,6 +204,11 @@ impl Meta {
         self.state().volume_info(self.volume).ok()
     }
 
+    /// Volumes that were dropped.
+    pub(crate) fn dropped(&self) -> &BTreeSet<VolumeId> {
+        &self.state().dropped
+    }
+
     /// What a member that lost the lead answers: nothing, since no quorum confirms it.
     pub(crate) fn on_deposed(&mut self, request: &MetaRequest) -> Option<Result<MetaReply, MetaError>> {
         let believed = self.deposed.filter(|_| self.mutant == Some(Mutant::MetaWithoutQuorum))?;
@@ -256,7 +265,23 @@ impl Meta {
                 let revert = Command::RevertReplacement { volume: id, pg, membership, old, new };
                 self.apply(revert).and_then(volume)
             }
+            MetaRequest::DropVolume => self.drop_volume(now),
+            MetaRequest::CopyGone { pg, membership, node } => {
+                self.apply(Command::CopyGone { volume: id, pg, membership, node }).map(|_| MetaReply::Done)
+            }
         }
+    }
+
+    fn drop_volume(&mut self, now: Time) -> Result<MetaReply, MetaError> {
+        let leader = &self.members[self.leader];
+        let record = leader.state.volume(self.volume)?;
+        let expected = record.epoch;
+        let remaining = leader.leases.remaining(self.volume, expected, leader.now(now));
+        if let Some(holder) = record.writer.as_ref().filter(|_| !remaining.is_zero()) {
+            let remaining_ms = remaining.as_millis().max(1) as u64;
+            return Err(MetaError::LeaseHeld { holder: holder.instance.clone(), remaining_ms });
+        }
+        self.apply(Command::DropVolume { volume: self.volume, expected }).map(|_| MetaReply::Done)
     }
 
     fn renewed(&mut self, epoch: VolumeEpoch, now: Time) {

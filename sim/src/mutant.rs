@@ -86,6 +86,8 @@ mutants! {
     CopyOverwrites = "copy-overwrites",
     /// Scrubbing reads damaged pages and does not see it.
     ScrubBlind = "scrub-sees-nothing",
+    /// A storage node drops its copy of a volume that the metadata service does not name, without asking whether it was dropped.
+    DropUnnamed = "drop-unnamed",
     /// The metadata service hands the volume over when the lease has lapsed, without a new epoch.
     LeaseInsteadOfEpoch = "lease-instead-of-epoch",
     /// A metadata leader answers without asking whether it still has a quorum.

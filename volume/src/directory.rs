@@ -114,6 +114,7 @@ impl Directory for MetaClient {
 pub(crate) fn from_meta(error: &MetaError, ours: VolumeEpoch) -> VolumeError {
     match error {
         MetaError::Fenced { current } => VolumeError::Fenced { ours, current: *current },
+        MetaError::VolumeDropped { id } => VolumeError::Dropped { volume: *id },
         MetaError::LeaseHeld { holder, remaining_ms } => {
             VolumeError::LeaseHeld { holder: holder.clone(), remaining_ms: *remaining_ms }
         }

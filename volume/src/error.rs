@@ -1,6 +1,6 @@
 //! What can go wrong with a volume, and what the caller can do about it.
 
-use sextant_redo::{PageId, PgId, VolumeEpoch};
+use sextant_redo::{PageId, PgId, VolumeEpoch, VolumeId};
 
 /// An error of the storage driver.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +17,14 @@ pub enum VolumeError {
         ours: VolumeEpoch,
         /// The epoch that storage or metadata reported.
         current: VolumeEpoch,
+    },
+    /// The volume was dropped. This instance must stop.
+    #[error(
+        "volume {volume} was dropped: nothing of it can be read or written any more; this writer must stop"
+    )]
+    Dropped {
+        /// Its id; a volume of the same name is another one.
+        volume: VolumeId,
     },
     /// Another writer holds the lease.
     #[error(
@@ -62,6 +70,12 @@ pub enum VolumeError {
 }
 
 impl VolumeError {
+    /// True when the volume is lost to this writer for good, whatever it does.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(self, VolumeError::Fenced { .. } | VolumeError::Dropped { .. })
+    }
+
     /// True when the same call may succeed later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {

@@ -7,23 +7,23 @@ use std::time::Duration;
 use sextant_meta::{ClusterView, MetaClient, NodeInfo, PgInfo, VolumeInfo, WriterInfo};
 use sextant_node::http_get;
 use sextant_redo::wire::SegmentState;
-use sextant_redo::{ClusterId, Lsn, NodeId, VolumeId};
+use sextant_redo::{ClusterId, Lsn, NodeId, SegmentId, VolumeId};
 use sextant_segment_store::admin::{AdminClient, AdminError};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::StatusError;
-use super::report::{Member, Node, Pg, Report, Segment, Volume, Writer};
+use super::report::{Leftover, Member, Node, Pg, Report, Segment, Space, Volume, Writer};
 
 /// How long any one process may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-type States = Result<Vec<SegmentState>, String>;
+pub(crate) type States = Result<Vec<SegmentState>, String>;
 
 /// Asks all at the same time.
 pub(crate) async fn collect(meta: Vec<SocketAddr>) -> Result<Report, StatusError> {
     let view = MetaClient::new(meta).with_deadline(PATIENCE * 2).cluster().await?;
-    let states = ask_nodes(&view).await;
+    let (states, spaces) = tokio::join!(ask_nodes(&view), ask_spaces(&view));
     let mut volumes = Vec::new();
     for info in &view.volumes {
         volumes.push(volume(info, &states).await);
@@ -34,13 +34,28 @@ pub(crate) async fn collect(meta: Vec<SocketAddr>) -> Result<Report, StatusError
         leader: view.leader,
         term: view.term,
         members: view.members.iter().map(member).collect(),
-        nodes: view.nodes.iter().map(|info| node(info, &states)).collect(),
+        nodes: view.nodes.iter().map(|info| node(info, &states, spaces.get(&info.id).copied())).collect(),
+        leftovers: leftovers(&view, &states),
         volumes,
     })
 }
 
-fn node(info: &NodeInfo, states: &BTreeMap<NodeId, States>) -> Node {
+/// Copies that no group counts: of volumes that were dropped, on nodes that were replaced.
+fn leftovers(view: &ClusterView, states: &BTreeMap<NodeId, States>) -> Vec<Leftover> {
+    let is_member = |node: NodeId, segment: SegmentId| {
+        let volume = view.volumes.iter().find(|volume| volume.id == segment.volume);
+        let pg = volume.and_then(|volume| volume.pgs.iter().find(|pg| pg.pg == segment.pg));
+        pg.is_some_and(|pg| pg.members.iter().any(|member| member.node == node))
+    };
+    let told = states.iter().filter_map(|(node, states)| Some((*node, states.as_ref().ok()?)));
+    let copies = told.flat_map(|(node, states)| states.iter().map(move |state| (node, state.segment)));
+    let left = copies.filter(|(node, segment)| !is_member(*node, *segment));
+    left.map(|(node, segment)| Leftover { node, volume: segment.volume, pg: segment.pg }).collect()
+}
+
+fn node(info: &NodeInfo, states: &BTreeMap<NodeId, States>, space: Option<Space>) -> Node {
     Node {
+        space,
         id: info.id,
         az: info.az,
         address: info.addr,
@@ -94,7 +109,8 @@ async fn ask_writer(info: &WriterInfo) -> Writer {
     Writer { instance: info.instance.clone(), address: info.advertise.clone(), epoch: info.epoch, vdl, error }
 }
 
-async fn ask_nodes(view: &ClusterView) -> BTreeMap<NodeId, States> {
+/// The segments of every node, or why it did not tell.
+pub(crate) async fn ask_nodes(view: &ClusterView) -> BTreeMap<NodeId, States> {
     let mut asking = JoinSet::new();
     for NodeInfo { id, addr, .. } in &view.nodes {
         let (cluster, id, addr) = (view.cluster, *id, *addr);
@@ -107,6 +123,21 @@ async fn ask_nodes(view: &ClusterView) -> BTreeMap<NodeId, States> {
         });
     }
     asking.join_all().await.into_iter().collect()
+}
+
+/// What of its device each node uses; nothing of those that do not tell.
+async fn ask_spaces(view: &ClusterView) -> BTreeMap<NodeId, Space> {
+    let mut asking = JoinSet::new();
+    for NodeInfo { id, http, .. } in &view.nodes {
+        let (id, http) = (*id, http.to_string());
+        asking.spawn(async move {
+            let health = http_get::health(&http, PATIENCE).await.ok()?;
+            let bytes = |name: &str| health["detail"][name].as_u64();
+            let (log_bytes, page_bytes) = (bytes("log_bytes")?, bytes("page_bytes")?);
+            Some((id, Space { log_bytes, page_bytes, page_free_bytes: bytes("page_free_bytes")? }))
+        });
+    }
+    asking.join_all().await.into_iter().flatten().collect()
 }
 
 async fn ask_node(

@@ -19,6 +19,27 @@ pub(crate) struct Report {
     pub(crate) members: Vec<Member>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) volumes: Vec<Volume>,
+    /// Copies that nobody needs and that are not gone yet.
+    pub(crate) leftovers: Vec<Leftover>,
+}
+
+/// A copy of a volume that was dropped, or on a node that is no member of its group any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Leftover {
+    pub(crate) node: NodeId,
+    pub(crate) volume: VolumeId,
+    pub(crate) pg: PgId,
+}
+
+/// What a storage node holds of its device, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Space {
+    /// The hot log.
+    pub(crate) log_bytes: u64,
+    /// The page store.
+    pub(crate) page_bytes: u64,
+    /// Of that, what nothing is in.
+    pub(crate) page_free_bytes: u64,
 }
 
 /// A metadata process.
@@ -37,6 +58,8 @@ pub(crate) struct Node {
     pub(crate) http: SocketAddr,
     /// The metadata leader hears its heartbeat.
     pub(crate) alive: bool,
+    /// Null when it did not tell.
+    pub(crate) space: Option<Space>,
     /// Why it did not answer just now; null when it did.
     pub(crate) error: Option<String>,
 }
@@ -135,15 +158,37 @@ impl Display for Report {
         for node in &self.nodes {
             let state = if node.alive { "alive" } else { "SILENT" };
             let note = node.error.as_ref().map(|error| format!("  ({error})")).unwrap_or_default();
+            let space = node.space.map(|space| format!("  {space}")).unwrap_or_default();
             writeln!(
                 f,
-                "  {:<4} az {:<2} {:<21} {state}{note}",
+                "  {:<4} az {:<2} {:<21} {state}{space}{note}",
                 node.id.0,
                 node.az.0,
                 node.address.to_string()
             )?;
         }
-        self.volumes.iter().try_for_each(|volume| write!(f, "\n{volume}"))
+        self.volumes.iter().try_for_each(|volume| write!(f, "\n{volume}"))?;
+        if !self.leftovers.is_empty() {
+            writeln!(f, "\nleft over   copies that nobody needs; their nodes are dropping them")?;
+        }
+        for Leftover { node, volume, pg } in &self.leftovers {
+            writeln!(f, "    node {:<4} volume {volume}, pg {pg}", node.0)?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Space {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        let Space { log_bytes, page_bytes, page_free_bytes } = *self;
+        write!(
+            f,
+            "log {} MiB, pages {} MiB",
+            mib(log_bytes),
+            mib(page_bytes - page_free_bytes.min(page_bytes))
+        )?;
+        if page_free_bytes >> 20 > 0 { write!(f, " and {} MiB free", page_free_bytes >> 20) } else { Ok(()) }
     }
 }
 
@@ -208,7 +253,7 @@ mod tests {
             created: true,
         };
         let members = (0..6 + replacements.len() as u64).map(member).collect();
-        PgInfo { pg: PgId(0), membership: MembershipEpoch(1), members, replacements }
+        PgInfo { pg: PgId(0), membership: MembershipEpoch(1), members, replacements, former: Vec::new() }
     }
 
     #[test]
@@ -248,8 +293,21 @@ mod tests {
             leader: Some(2),
             term: 5,
             members: vec![Member { id: 2, address: "127.0.0.1:5452".parse().expect("address") }],
-            nodes: vec![],
+            nodes: vec![node()],
             volumes: vec![volume(pg(4))],
+            leftovers: vec![Leftover { node: NodeId(5), volume: VolumeId(8), pg: PgId(1) }],
+        }
+    }
+
+    fn node() -> Node {
+        Node {
+            id: NodeId(5),
+            az: AzId(1),
+            address: "127.0.0.1:5460".parse().expect("address"),
+            http: "127.0.0.1:5461".parse().expect("address"),
+            alive: true,
+            space: Some(Space { log_bytes: 64 << 20, page_bytes: 20 << 20, page_free_bytes: 3 << 20 }),
+            error: None,
         }
     }
 
@@ -281,6 +339,8 @@ mod tests {
             "4/6 copies",
             "SCL 700",
             "DOWN (connection refused)",
+            "alive  log 64 MiB, pages 17 MiB and 3 MiB free",
+            "node 5    volume 8, pg 1",
         ] {
             assert!(screen.contains(part), "{part} in\n{screen}");
         }

@@ -3,6 +3,7 @@
 //! | module | idea |
 //! | --- | --- |
 //! | [`cluster`] | a cluster for a test, gone when the test ends |
+//! | [`dropping`] | a volume is dropped: nothing is left on storage nodes, its engine ends |
 //! | [`dev`] | start, stop, start again; what `sextant dev` promises |
 //! | [`status`] | what `sextant status` shows |
 //! | [`faults`] | SIGKILL of a zone, of the engine, of everything; a paused engine is fenced |
@@ -19,6 +20,7 @@ mod bench;
 mod clients;
 mod cluster;
 mod dev;
+mod dropping;
 mod faults;
 mod fire;
 mod healing;

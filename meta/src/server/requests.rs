@@ -54,6 +54,20 @@ impl Member {
             Request::Release { volume, instance, epoch } => {
                 group.propose(Command::Release { volume, instance, epoch }).await.map(|_| Reply::Done)
             }
+            Request::DropVolume { volume } => self.drop_volume(group, volume).await,
+            Request::Dropped { cluster: theirs, volumes } => {
+                group.read_barrier().await?;
+                self.store.read(|state| match state.cluster()? {
+                    ours if ours != theirs => Err(MetaError::WrongCluster { ours, theirs }),
+                    _ => Ok(Reply::Dropped(
+                        volumes.into_iter().filter(|volume| state.dropped.contains(volume)).collect(),
+                    )),
+                })
+            }
+            Request::CopyGone { volume, pg, membership, node } => {
+                let command = Command::CopyGone { volume, pg, membership, node };
+                group.propose(command).await.map(|_| Reply::Done)
+            }
             Request::AddPg { volume: id, epoch, pg } => {
                 let alive = self.alive();
                 volume(group.propose(Command::AddPg { volume: id, epoch, pg, alive }).await?)
@@ -166,6 +180,29 @@ impl Member {
             }
         }
         Err(MetaError::unavailable("other instances were granted the volume again and again meanwhile"))
+    }
+
+    /// Drops the volume unless somebody's lease runs. As with a grant, the command compares the epoch.
+    async fn drop_volume(&self, group: &Group, id: VolumeId) -> Result<Reply> {
+        for _ in 0..GRANT_RACES_MAX {
+            let term = group.read_barrier().await?;
+            if self.store.read(|state| state.dropped.contains(&id)) {
+                return Ok(Reply::Done);
+            }
+            let (expected, holder) = self.volume_state(id, |volume| {
+                (volume.epoch, volume.writer.as_ref().map(|w| w.instance.clone()))
+            })?;
+            self.check_lease(term, id, expected, holder)?;
+            match group.propose(Command::DropVolume { volume: id, expected }).await {
+                Ok(_) => {
+                    tracing::warn!(volume = %id, "a volume was dropped; storage nodes free its space");
+                    return Ok(Reply::Done);
+                }
+                Err(MetaError::Fenced { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(MetaError::unavailable("instances were granted the volume again and again meanwhile"))
     }
 
     fn check_lease(&self, term: u64, id: VolumeId, epoch: VolumeEpoch, holder: Option<String>) -> Result<()> {

@@ -59,6 +59,24 @@ pub enum Command {
         /// As granted.
         epoch: VolumeEpoch,
     },
+    /// Drops a volume, if `expected` is still its newest epoch. Dropping it again changes nothing.
+    DropVolume {
+        /// Volume.
+        volume: VolumeId,
+        /// The newest epoch when the leader decided.
+        expected: VolumeEpoch,
+    },
+    /// A node that left a group has no copy of it any more: it may be chosen again.
+    CopyGone {
+        /// Volume.
+        volume: VolumeId,
+        /// Group.
+        pg: PgId,
+        /// The group's membership epoch when the node looked.
+        membership: MembershipEpoch,
+        /// The node.
+        node: NodeId,
+    },
     /// Adds a group.
     AddPg {
         /// Volume.
@@ -144,6 +162,8 @@ impl fmt::Display for Command {
             Command::CreateVolume { .. } => "create volume",
             Command::Acquire { .. } => "acquire",
             Command::Release { .. } => "release",
+            Command::DropVolume { .. } => "drop volume",
+            Command::CopyGone { .. } => "copy gone",
             Command::AddPg { .. } => "add protection group",
             Command::MarkCreated { .. } => "mark created",
             Command::BeginReplacement { .. } => "begin replacement",

@@ -5,7 +5,7 @@
 //! What must hold:
 //! - a step names the membership epoch that it was decided on, and raises it by one;
 //! - a step that was taken already is answered, not taken again: its answer may have been lost;
-//! - a successor is never a node that may hold a copy of the group from before;
+//! - a successor is never a node that may hold a copy of the group from before; it says itself when that is gone;
 //! - a replacement is finished only when the writer *of the current volume epoch* has said that the successor has all
 //!   durable log. Whoever was superseded cannot say so, hence a writer's quorum and an opener's always have one choice
 //!   of members in common, and so meet (decision 11);
@@ -42,7 +42,7 @@ impl PgRecord {
         self.replacements.iter().any(|replacement| replacement.new == node)
     }
 
-    fn check_membership(&self, membership: MembershipEpoch) -> Result<()> {
+    pub(super) fn check_membership(&self, membership: MembershipEpoch) -> Result<()> {
         let current = self.membership;
         if membership == current { Ok(()) } else { Err(MetaError::StaleMembership { current }) }
     }
@@ -57,7 +57,7 @@ impl PgRecord {
         Some(self.replacements.remove(at))
     }
 
-    /// Forgets a member. Its copy may stay where it is for ever.
+    /// Forgets a member. Its copy stays until the node has dropped it.
     fn drop_member(&mut self, node: NodeId) {
         let created = self.members.iter().any(|member| member.node == node && member.created);
         self.members.retain(|member| member.node != node);
@@ -88,8 +88,8 @@ impl MetaState {
         self.volume_info(at.0).map(Applied::Volume)
     }
 
-    /// Who would succeed `old`: a living node of the same zone that never held a copy of the group, the least loaded
-    /// first; among equals the lower id.
+    /// Who would succeed `old`: a living node of the same zone that holds no copy of the group, not even one of before, the
+    /// least loaded first; among equals the lower id.
     pub fn successor(
         &self,
         (volume, pg): (VolumeId, PgId),
@@ -118,7 +118,7 @@ impl MetaState {
             let living = in_zone().filter(|node| alive.contains(node)).count();
             MetaError::NotEnoughNodes {
                 needed: format!(
-                    "a living storage node in zone {az} that never held a copy of protection group {pg}, to succeed \
+                    "a living storage node in zone {az} that holds no copy of protection group {pg}, to succeed \
                      node {old}"
                 ),
                 have: format!("of the {living} alive there none is free"),

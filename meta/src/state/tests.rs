@@ -7,6 +7,7 @@ use sextant_redo::{AzId, ClusterId, Geometry, NodeId, PgId, VolumeEpoch, VolumeI
 
 use super::*;
 
+mod leftovers;
 mod replacing;
 
 const GEOMETRY: Geometry = Geometry { pages_per_pg: 16 };
@@ -214,6 +215,11 @@ fn commands() -> impl Strategy<Value = Vec<Command>> {
             .prop_map(|(volume, expected, instance)| Command::Acquire { volume, expected, writer: writer(&instance) }),
         1 => (volume(), "[xy]", epoch())
             .prop_map(|(volume, instance, epoch)| Command::Release { volume, instance, epoch }),
+        1 => (volume(), epoch()).prop_map(|(volume, expected)| Command::DropVolume { volume, expected }),
+        4 => (volume(), 0u32..2, any::<u8>()).prop_map(|(volume, pg, pick)| {
+            let (node, membership) = (NodeId(u64::from(pick)), MembershipEpoch(u64::from(pick % 8)));
+            Command::CopyGone { volume, pg: PgId(pg), membership, node }
+        }),
         4 => (volume(), epoch(), 0u32..4, alive())
             .prop_map(|(volume, epoch, pg, alive)| Command::AddPg { volume, epoch, pg: PgId(pg), alive }),
         2 => (volume(), epoch(), 0u32..3, proptest::collection::vec((1u64..30).prop_map(NodeId), 0..4))
@@ -242,6 +248,8 @@ fn aim(state: &MetaState, mut command: Command) -> Command {
     let known: Vec<VolumeId> = state.volumes.keys().copied().collect();
     if let Command::Acquire { volume, .. }
     | Command::Release { volume, .. }
+    | Command::DropVolume { volume, .. }
+    | Command::CopyGone { volume, .. }
     | Command::AddPg { volume, .. }
     | Command::MarkCreated { volume, .. }
     | Command::BeginReplacement { volume, .. }
@@ -253,6 +261,7 @@ fn aim(state: &MetaState, mut command: Command) -> Command {
         *volume = *target;
     }
     replacing::aim(state, &mut command);
+    leftovers::aim(state, &mut command);
     command
 }
 
@@ -272,13 +281,14 @@ fn check_placement(state: &MetaState) {
     }
 }
 
-fn check_growth(before: &MetaState, after: &MetaState) {
+fn check_growth(before: &MetaState, after: &MetaState, command: &Command) {
     assert!(before.cluster.is_none() || before.cluster == after.cluster);
     for (id, node) in &before.nodes {
         assert_eq!((&node.uuid, node.az), (&after.nodes[id].uuid, after.nodes[id].az));
     }
+    leftovers::check_step(before, after, command);
     for (id, old) in &before.volumes {
-        let new = &after.volumes[id];
+        let Some(new) = after.volumes.get(id) else { continue };
         assert_eq!((&old.name, old.geometry), (&new.name, new.geometry));
         assert!(new.epoch >= old.epoch && new.geometry_epoch >= old.geometry_epoch);
         assert!(new.writer.as_ref().is_none_or(|writer| writer.epoch == new.epoch));
@@ -301,7 +311,7 @@ proptest! {
             if outcome.0.is_err() {
                 prop_assert_eq!(&state, &before, "an error changed the state: {:?}", command);
             }
-            check_growth(&before, &state);
+            check_growth(&before, &state, &command);
             check_placement(&state);
             let new_ids = state.nodes.keys().filter(|id| !before.nodes.contains_key(id)).map(|id| id.0)
                 .chain(state.volumes.keys().filter(|id| !before.volumes.contains_key(id)).map(|id| id.0));

@@ -144,6 +144,7 @@ impl MetaState {
             });
         }
         let replacements = record.replacements.clone();
-        Ok(PgInfo { pg, membership: record.membership, members, replacements })
+        let former = record.former.iter().copied().collect();
+        Ok(PgInfo { pg, membership: record.membership, members, replacements, former })
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use sextant_meta::{MetaClient, MetaError};
-use sextant_redo::{Geometry, PgId, VolumeEpoch, VolumeId};
+use sextant_redo::{ClusterId, Geometry, PgId, VolumeEpoch, VolumeId};
 use tokio::time::sleep;
 
 use crate::harness::{Cluster, LIMIT};
@@ -161,4 +161,36 @@ async fn a_leader_that_slept_through_its_successor_renews_nothing() {
     let renewed = tokio::time::timeout(LIMIT, renewal).await.unwrap().unwrap();
     assert_eq!(renewed, Err(MetaError::Fenced { current: second }));
     client.renew(volume, "b", second).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volume_is_dropped_once_nobodys_lease_runs() {
+    let cluster = Cluster::started(3).await;
+    let client = cluster.client();
+    let (ours, _, _beats) = cluster.with_nodes().await;
+    let geometry = Geometry { pages_per_pg: 64 };
+    let volume = client.create_volume("v", geometry).await.unwrap().id;
+    let epoch = acquire(&client, volume, "a").await.unwrap();
+    let held = client.drop_volume(volume).await.unwrap_err();
+    assert!(matches!(&held, MetaError::LeaseHeld { holder, .. } if holder == "a"), "{held}");
+    assert!(held.is_retryable());
+    assert_eq!(client.dropped(ours, &[volume]).await.unwrap(), []);
+
+    sleep(Duration::from_millis(1200)).await;
+    client.drop_volume(volume).await.unwrap();
+    client.drop_volume(volume).await.unwrap();
+    let gone = MetaError::VolumeDropped { id: volume };
+    assert_eq!(client.renew(volume, "a", epoch).await, Err(gone.clone()), "the writer must stop");
+    assert_eq!(acquire(&client, volume, "b").await, Err(gone));
+    assert_eq!(client.volume("v").await, Err(MetaError::UnknownVolume { name: "v".to_owned() }));
+    assert_eq!(client.dropped(ours, &[VolumeId(1), volume]).await.unwrap(), [volume]);
+    let theirs = ClusterId(7);
+    assert_eq!(client.dropped(theirs, &[volume]).await, Err(MetaError::WrongCluster { ours, theirs }));
+
+    // Released, it can be dropped at once; and the name is free.
+    let again = client.create_volume("v", geometry).await.unwrap().id;
+    assert!(again != volume);
+    let epoch = acquire(&client, again, "a").await.unwrap();
+    client.release(again, "a", epoch).await.unwrap();
+    client.drop_volume(again).await.unwrap();
 }

@@ -10,7 +10,7 @@
 //! | 3 | epochs recorded | volume epoch u64, membership epoch u64 |
 //! | 4 | truncation list recorded, in place of the one before | count u32, then epoch u64, from u64, to u64 of each |
 //! | 5 | pages copied from peers | point u64, VDL u64, PGMRPL u64, 1 while pages are missing u32, the first of them u64 |
-//! | 6 | segment dropped: this node is no member of its group any more | |
+//! | 6 | segment dropped: this node is no member of its group any more, or the volume is gone | |
 
 use bytes::Bytes;
 use sextant_redo::codec::{DecodeError, Reader};

@@ -121,8 +121,7 @@ impl Store {
         self.segments.insert(id, SegmentSlot { segment, pages, born });
     }
 
-    /// This node is no member of the segment's group any more: from now on nothing is taken for the segment, and the entry
-    /// makes it go. `None` when it is gone or going.
+    /// Nobody needs this copy any more: from now on nothing is taken for the segment, and the entry makes it go. `None` when it is gone or going.
     pub fn drop_segment(&mut self, id: SegmentId) -> Option<Entry> {
         (self.segments.contains_key(&id) && self.leaving.insert(id)).then_some(Entry::Dropped(id))
     }
@@ -435,6 +434,13 @@ impl Store {
     #[must_use]
     pub fn oldest_file_needed(&self) -> Option<u32> {
         self.segments.values().filter_map(|slot| slot.pages.oldest_file_needed()).min()
+    }
+
+    /// The first log file in which some segment has a batch, needed or kept for peers.
+    #[must_use]
+    pub fn oldest_file_held(&self) -> Option<u32> {
+        let batches = |slot: &SegmentSlot| slot.segment.chain().batches().map(|batch| batch.at.file()).min();
+        self.segments.values().filter_map(batches).min()
     }
 
     /// The log below `floor` is being freed.

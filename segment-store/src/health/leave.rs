@@ -1,14 +1,18 @@
-//! A copy on a node that was replaced, or whose replacement was taken back, is of no use to anybody: it is dropped, and its
-//! space comes back.
+//! A copy that is of no use to anybody any more is dropped, and its space comes back: on a node that was replaced, or whose
+//! replacement was taken back; and everywhere, once the volume was dropped.
 //!
-//! What must hold: a copy is dropped only when the metadata service has named the members under an epoch that is not below
-//! the one that the copy goes by, and this node is none of them. That epoch never comes back, so the copy is counted by nobody;
-//! should the node become a member again, it is as a new one, under a higher epoch and with a new copy.
+//! What must hold:
+//! - a copy is dropped only when the metadata service has named the members under an epoch that is not below the one that
+//!   the copy goes by, and this node is none of them; that epoch never comes back, so the copy is counted by nobody. Or when
+//!   it has said in so many words that the volume was dropped: that it does not name a volume says nothing;
+//! - this node says that a copy is gone only when it has none. Should it become a member again, it is as a new one, under a
+//!   higher epoch and with a new copy.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use sextant_redo::SegmentId;
+use sextant_redo::{SegmentId, VolumeId};
 
 use super::Health;
 use crate::metrics::METRICS;
@@ -20,12 +24,13 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) async fn keep(health: Rc<Health>) {
     while !health.node.has_failed() {
         health.node.host.sleep(LOOK).await;
-        let segments: Vec<SegmentId> = health.node.store.borrow().segments().keys().copied().collect();
-        for segment in segments {
+        for segment in health.segments() {
             if is_over(&health, segment) {
-                leave(&health, segment).await;
+                leave(&health, segment, "this node is no member of the group any more").await;
             }
         }
+        leave_dropped_volumes(&health).await;
+        tell_what_is_gone(&health).await;
     }
 }
 
@@ -37,7 +42,31 @@ fn is_over(health: &Health, segment: SegmentId) -> bool {
     })
 }
 
-async fn leave(health: &Health, segment: SegmentId) {
+async fn leave_dropped_volumes(health: &Health) {
+    let unknown = |segment: &SegmentId| health.peers.members(*segment).is_none();
+    let volumes: BTreeSet<VolumeId> =
+        health.segments().into_iter().filter(unknown).map(|segment| segment.volume).collect();
+    if volumes.is_empty() {
+        return;
+    }
+    let dropped = health.peers.dropped(volumes.into_iter().collect()).await;
+    for segment in health.segments() {
+        if dropped.contains(&segment.volume) {
+            leave(health, segment, "the volume was dropped").await;
+        }
+    }
+}
+
+async fn tell_what_is_gone(health: &Health) {
+    let me = health.node.identity.node;
+    for (segment, epoch) in health.peers.left(me) {
+        if !health.node.store.borrow().segments().contains_key(&segment) {
+            health.peers.copy_is_gone(me, segment, epoch).await;
+        }
+    }
+}
+
+async fn leave(health: &Health, segment: SegmentId, why: &str) {
     let entry = health.node.store.borrow_mut().drop_segment(segment);
     let Some(entry) = entry else { return };
     // The answer is that there is no such segment any more, or no space to write that.
@@ -47,7 +76,9 @@ async fn leave(health: &Health, segment: SegmentId) {
     }
     health.gossip.borrow_mut().remove(&segment);
     health.copies.borrow_mut().remove(&segment);
-    health.node.background.forget(segment);
+    let held = health.node.store.borrow().oldest_file_held();
+    let held = held.unwrap_or_else(|| health.node.log.borrow().position().file);
+    health.node.background.forget(segment, held);
     METRICS.segments_dropped.inc();
-    tracing::info!(?segment, "this node is no member of the group any more: its copy was dropped");
+    tracing::info!(?segment, why, "a copy was dropped; its space is being freed");
 }

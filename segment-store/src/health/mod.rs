@@ -6,7 +6,7 @@
 //! | [`copy`] | page images from a peer, where no peer's log reaches back |
 //! | [`scrub`] | reads everything again now and then, in search of damage |
 //! | [`repair`] | in place of what is damaged, the same from a peer |
-//! | [`leave`] | a copy that is no member of its group any more is dropped |
+//! | [`leave`] | a copy that is no member of its group any more, or whose volume was dropped, goes |
 //! | [`blocks`] | a block of the page map that is lost, with images of all its pages from a peer |
 //!
 //! What is decided is in [`crate::core::gossip`] and [`crate::core::copying`]. Everything here is background: bounded in
@@ -92,6 +92,11 @@ impl Health {
         } else {
             Vec::new()
         }
+    }
+
+    /// The segments of this node.
+    fn segments(&self) -> Vec<SegmentId> {
+        self.node.store.borrow().segments().keys().copied().collect()
     }
 
     fn standing(&self, segment: SegmentId) -> Option<Standing> {

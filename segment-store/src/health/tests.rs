@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sextant_redo::wire::{Append, Epochs, Reply, Request};
-use sextant_redo::{Lsn, MembershipEpoch, NodeId, PAGE_SIZE, PageId, SegmentId};
+use sextant_redo::wire::{Append, Epochs, Reply, Request, SegmentError};
+use sextant_redo::{Lsn, MembershipEpoch, NodeId, PAGE_SIZE, PageId, SegmentId, VolumeId};
 use tokio::sync::oneshot;
 
 use super::{HealthOptions, start};
@@ -23,7 +23,7 @@ use crate::pages::keeper;
 use crate::pages::store::PAGE_FILE;
 use crate::peers::{Membership, PeerError, Peers};
 use crate::server::ReplySink;
-use crate::testing::{IDENTITY, SEGMENT, Writer, block_on, create, epochs, options, read};
+use crate::testing::{IDENTITY, SEGMENT, Writer, append, block_on, create, epochs, options, read};
 
 /// How long anything here may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -48,6 +48,12 @@ struct Group {
     connections: Cell<u64>,
     /// The members, where they are not all nodes.
     told: RefCell<Option<Membership>>,
+    /// Nodes that left under an epoch and have not said that their copy is gone.
+    left: RefCell<Vec<(NodeId, MembershipEpoch)>>,
+    /// The volume is not known to exist.
+    is_unknown: Cell<bool>,
+    /// The volume is known to be dropped.
+    is_dropped: Cell<bool>,
 }
 
 impl Group {
@@ -65,6 +71,10 @@ impl Group {
 
     fn node(&self, id: u64) -> Rc<Node> {
         self.nodes.borrow()[&NodeId(id)].clone()
+    }
+
+    fn has_copy(&self, id: u64) -> bool {
+        self.node(id).store.borrow().segments().contains_key(&SEGMENT)
     }
 
     fn scl(&self, id: u64) -> Lsn {
@@ -95,7 +105,29 @@ impl Group {
 struct View(Rc<Group>);
 
 impl Peers for View {
+    fn dropped(&self, volumes: Vec<VolumeId>) -> LocalFuture<'_, Vec<VolumeId>> {
+        Box::pin(std::future::ready(if self.0.is_dropped.get() { volumes } else { Vec::new() }))
+    }
+
+    fn left(&self, node: NodeId) -> Vec<(SegmentId, MembershipEpoch)> {
+        self.0
+            .left
+            .borrow()
+            .iter()
+            .filter(|(who, _)| *who == node)
+            .map(|(_, epoch)| (SEGMENT, *epoch))
+            .collect()
+    }
+
+    fn copy_is_gone(&self, node: NodeId, _: SegmentId, epoch: MembershipEpoch) -> LocalFuture<'_, ()> {
+        self.0.left.borrow_mut().retain(|known| *known != (node, epoch));
+        Box::pin(std::future::ready(()))
+    }
+
     fn members(&self, _: SegmentId) -> Option<Membership> {
+        if self.0.is_unknown.get() {
+            return None;
+        }
         let told = self.0.told.borrow().clone();
         let all = || self.0.nodes.borrow().keys().copied().collect();
         told.or_else(|| Some(Membership { epoch: MembershipEpoch(1), members: all() }))
@@ -360,7 +392,7 @@ fn a_replaced_copy_is_dropped_and_its_space_comes_back() {
             let (bytes, free) = group.node(id).background.pages.borrow().bytes();
             bytes - free
         };
-        let has_copy = |id| group.node(id).store.borrow().segments().contains_key(&SEGMENT);
+        let has_copy = |id| group.has_copy(id);
         let tell = |epoch, ids: &[u64]| {
             let members = ids.iter().copied().map(NodeId).collect();
             group.told.replace(Some(Membership { epoch: MembershipEpoch(epoch), members }));
@@ -373,7 +405,9 @@ fn a_replaced_copy_is_dropped_and_its_space_comes_back() {
         assert!(has_copy(3), "an older member set says nothing");
 
         tell(2, &[1, 2]);
+        group.left.borrow_mut().push((NodeId(3), MembershipEpoch(2)));
         until("the copy is dropped", || !has_copy(3)).await;
+        until("the node says so", || group.left.borrow().is_empty()).await;
         until("its space is back", || used(3) < before / 5).await;
         let disk = add(&group, 3, disks[2].image()).await;
         assert!(!has_copy(3), "and stays dropped");
@@ -388,6 +422,34 @@ fn a_replaced_copy_is_dropped_and_its_space_comes_back() {
         add(&group, 3, disk.image()).await;
         assert_eq!(group.scl(3), writer.last, "of two copies in one log the newer one counts");
         same_pages(&group, 3, &writer).await;
+    });
+}
+
+#[test]
+fn a_dropped_volume_leaves_neither_pages_nor_log() {
+    block_on(async {
+        let (group, _disks) = group().await;
+        let mut writer = Writer::new(1);
+        group.fill(&mut writer, &[1, 2, 3], 900).await;
+        let held = |id| {
+            let node = group.node(id);
+            let (bytes, free) = node.background.pages.borrow().bytes();
+            let files = node.log.borrow().position().file - node.log.borrow().first_file();
+            // A slot for the checkpoint's list of pending records.
+            ((bytes - free).saturating_sub(PAGE_SIZE as u64), files)
+        };
+        until("there are images", || held(3).0 > 20 * PAGE_SIZE as u64).await;
+        group.is_unknown.set(true);
+        heal(&group, 3);
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert!(group.has_copy(3), "that the volume is not named says nothing");
+        group.is_dropped.set(true);
+        until("the copy is dropped", || !group.has_copy(3)).await;
+        until("its space is back", || held(3) == (0, 0)).await;
+        let late = append(1, writer.batch(&[(1, 1)]));
+        let refused = group.ask(NodeId(3), late).await;
+        assert!(matches!(refused, Reply::Error(SegmentError::UnknownSegment { .. })), "{refused:?}");
+        assert!(group.has_copy(1), "each node finds out for itself");
     });
 }
 

@@ -29,7 +29,7 @@ use crate::node::Node;
 use super::blocks;
 use super::pins::Pins;
 use super::saver::{self, SavedList, write_checkpoint};
-use super::space::{Freed, free_slot, use_again};
+use super::space::{Freed, free_slot, give_back, use_again};
 use super::store::{self, PageStore};
 
 /// Records pending on a page above which it gets an image before they leave memory: a page that is changed all the time
@@ -77,7 +77,7 @@ pub(crate) struct Background {
     asked: Cell<u64>,
     met: Cell<u64>,
     written: Notify,
-    /// Log files below this number are to be freed although there is room: one of them is damaged.
+    /// Log files below this number are to be freed although there is room.
     pub(crate) free_to: Cell<u32>,
 }
 
@@ -110,11 +110,12 @@ impl Background {
         self.damaged.borrow_mut().remove(&(segment, page));
     }
 
-    /// The segment is gone: its space comes back with the next checkpoint.
-    pub(crate) fn forget(&self, segment: SegmentId) {
+    /// The segment is gone: its space comes back with the next checkpoint, and so do log files below `file`, in which nobody
+    /// else has anything.
+    pub(crate) fn forget(&self, segment: SegmentId, file: u32) {
         self.damaged.borrow_mut().retain(|(of, _)| *of != segment);
         self.asked.set(self.asked.get() + 1);
-        self.wake.notify_one();
+        self.free_below(file);
     }
 
     /// Every page of a block of the page map can be made again.
@@ -122,7 +123,8 @@ impl Background {
         self.damaged.borrow_mut().retain(|(of, page)| *of != segment || page.0 / BLOCK_PAGES != number);
     }
 
-    /// A log file holds damage that nothing needs any more: free it and what lies before it.
+    /// Nothing needs the log below this file, and it is not to wait until there is too much log: some of it is damaged, or
+    /// a segment was dropped.
     pub(crate) fn free_below(&self, file: u32) {
         self.free_to.set(self.free_to.get().max(file));
         self.wake.notify_one();
@@ -170,6 +172,7 @@ pub(crate) async fn round(node: &Rc<Node>) -> Result<(), NodeError> {
         }
     }
     use_again(node).await?;
+    give_back(node).await?;
     let (bytes, free) = node.background.pages.borrow().bytes();
     METRICS.page_store_bytes.set(bytes as i64);
     METRICS.page_store_free.set(free as i64);

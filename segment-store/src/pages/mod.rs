@@ -4,6 +4,7 @@
 
 pub(crate) mod blocks;
 pub(crate) mod checkpoint;
+mod free_slots;
 pub(crate) mod keeper;
 mod pins;
 pub(crate) mod read;

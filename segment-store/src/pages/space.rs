@@ -11,6 +11,9 @@ use crate::node::Node;
 use super::keeper::STUCK;
 use super::store;
 
+/// Runs of slots given back between two looks at what else there is to do.
+const GIVEN_BACK_AT_ONCE: usize = 64;
+
 /// Space that a checkpoint no longer names.
 #[derive(Debug)]
 pub(crate) struct Freed {
@@ -22,24 +25,49 @@ pub(crate) struct Freed {
 pub(super) async fn free_slot(node: &Node) -> Result<Option<(FileId, Slot)>, NodeError> {
     let _turn = node.background.growing.lock().await;
     loop {
-        let (file, slots) = {
+        let (file, run, slots) = {
             let mut pages = node.background.pages.borrow_mut();
             let file = pages.file();
             if let (Some(file), Some(slot)) = (file, pages.take_free()) {
                 return Ok(Some((file, slot)));
             }
-            (file, pages.grown())
+            (file, pages.run_to_reserve(), pages.grown())
         };
-        match store::grow(&*node.disk, file, slots).await? {
-            Some(file) => node.background.pages.borrow_mut().set_slots(file, slots),
-            None => {
-                METRICS.error("disk_full");
-                tracing::warn!("no space for page images; the log is kept until space returns");
-                node.background.retry_at.set(Some(node.host.now() + STUCK));
-                return Ok(None);
+        let has_space = match file.zip(run) {
+            Some((file, run)) => {
+                let reserved = store::reserve(&*node.disk, file, run).await?;
+                if reserved {
+                    node.background.pages.borrow_mut().reserved(run);
+                }
+                reserved
             }
+            None => {
+                let grown = store::grow(&*node.disk, file, slots).await?;
+                grown.inspect(|file| node.background.pages.borrow_mut().set_slots(*file, slots)).is_some()
+            }
+        };
+        if !has_space {
+            METRICS.error("disk_full");
+            tracing::warn!("no space for page images; the log is kept until space returns");
+            node.background.retry_at.set(Some(node.host.now() + STUCK));
+            return Ok(None);
         }
     }
+}
+
+/// Gives the device back what the page store does not use and will not use soon.
+pub(super) async fn give_back(node: &Node) -> Result<(), NodeError> {
+    // So that nobody makes the file longer meanwhile, and nobody waits long.
+    let _turn = node.background.growing.lock().await;
+    for _ in 0..GIVEN_BACK_AT_ONCE {
+        let (file, run) = {
+            let mut pages = node.background.pages.borrow_mut();
+            (pages.file(), pages.run_to_give_back())
+        };
+        let Some((file, run)) = file.zip(run) else { break };
+        store::give_back(&*node.disk, file, run).await?;
+    }
+    Ok(())
 }
 
 /// Hands out again what no reader can look at any more.

@@ -1,8 +1,13 @@
 //! The page store: one file of 8 KiB slots. A new image always goes to a free slot and the page index is switched to it
 //! afterwards, so a torn write never hurts an image in use and nothing is written twice.
 //!
-//! What must hold: a slot that the last durable checkpoint names, or that a reader may still read, is not free.
+//! When much is free, whole runs of free slots are given back to the device, wherever in the file they lie: the file stays as
+//! long as it is, with holes in it.
+//!
+//! What must hold: a slot that the last durable checkpoint names, or that a reader may still read, is not free. A slot that
+//! is free has its space on the device: writing to it never finds the device full.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 
 use sextant_redo::wire::SegmentError;
@@ -14,60 +19,20 @@ use crate::disk::{AlignedBuf, Disk, FileId};
 use crate::metrics::METRICS;
 use crate::recovery::RecoveryError;
 
+use super::free_slots::{FreeSlots, RUN, Run};
+
 /// Name of the file.
 pub(crate) const PAGE_FILE: &str = "pages.sxp";
 /// Slots by which the file grows at least.
-const GROW_MIN: u32 = 128;
+const GROW_MIN: u32 = RUN;
 /// Slots that wait for a checkpoint at most: 512 MiB, and a quarter of a megabyte of memory to list them.
 const SUPERSEDED_MAX: usize = 1 << 16;
 /// Slots by which the file grows at most: 64 MiB.
 const GROW_MAX: u32 = 8192;
-
-/// Slots that are free, one bit each. The lowest are handed out first: the file stays short.
-#[derive(Debug, Default)]
-struct FreeSlots {
-    words: Vec<u64>,
-    count: usize,
-    /// No slot of a word in front of it is free.
-    first: usize,
-}
-
-impl FreeSlots {
-    fn insert(&mut self, slot: Slot) {
-        let (word, bit) = (slot.0 as usize / 64, slot.0 % 64);
-        if self.words.len() <= word {
-            self.words.resize(word + 1, 0);
-        }
-        let was_free = self.words[word] >> bit & 1 == 1;
-        debug_assert!(!was_free, "slot {} is freed twice", slot.0);
-        self.words[word] |= 1 << bit;
-        self.count += usize::from(!was_free);
-        self.first = self.first.min(word);
-    }
-
-    /// True when the slot was free.
-    fn remove(&mut self, slot: Slot) -> bool {
-        let (word, bit) = (slot.0 as usize / 64, slot.0 % 64);
-        let found = self.words.get(word).is_some_and(|bits| bits >> bit & 1 == 1);
-        if found {
-            self.words[word] &= !(1 << bit);
-            self.count -= 1;
-        }
-        found
-    }
-
-    fn pop(&mut self) -> Option<Slot> {
-        while let Some(bits) = self.words.get(self.first) {
-            if *bits != 0 {
-                let slot = Slot((self.first * 64) as u32 + bits.trailing_zeros());
-                self.remove(slot);
-                return Some(slot);
-            }
-            self.first += 1;
-        }
-        None
-    }
-}
+/// Bytes of a run.
+const RUN_BYTES: u64 = RUN as u64 * PAGE_SIZE as u64;
+/// Free slots that are not worth giving back.
+const KEEP_MIN: usize = 2 * GROW_MIN as usize;
 
 /// Which slots are there, and which are free.
 #[derive(Debug, Default)]
@@ -75,6 +40,8 @@ pub(crate) struct PageStore {
     file: Option<FileId>,
     slots: u32,
     free: FreeSlots,
+    /// Runs whose space is the device's: to be reserved before they are free.
+    given_back: BTreeSet<Run>,
     /// Freed since the last checkpoint: it still names them.
     superseded: Vec<Slot>,
 }
@@ -109,10 +76,44 @@ impl PageStore {
         self.file
     }
 
-    /// Bytes of the file, and of its free slots.
+    /// Bytes that the file holds of the device, and those of its free slots.
     pub(crate) fn bytes(&self) -> (u64, u64) {
         let of = |slots: usize| slots as u64 * PAGE_SIZE as u64;
-        (of(self.slots as usize), of(self.free.count))
+        (of(self.held()), of(self.free.count()))
+    }
+
+    fn held(&self) -> usize {
+        self.slots as usize - self.given_back.len() * RUN as usize
+    }
+
+    /// What is in use was marked. Whether the rest of the file has its space nobody knows any more.
+    pub(crate) fn settled(&mut self) {
+        while let Some(run) = self.free.take_run() {
+            self.given_back.insert(run);
+        }
+    }
+
+    /// A run to give back, if more is free than will soon be used again. Nobody is handed its slots from now on.
+    pub(super) fn run_to_give_back(&mut self) -> Option<Run> {
+        let (free, held) = (self.free.count(), self.held());
+        if free <= 2 * KEEP_MIN || free <= held / 2 {
+            return None;
+        }
+        let run = self.free.take_run()?;
+        self.given_back.insert(run);
+        Some(run)
+    }
+
+    /// A run to reserve; to be told of by [`PageStore::reserved`].
+    pub(super) fn run_to_reserve(&self) -> Option<Run> {
+        self.given_back.first().copied()
+    }
+
+    /// The run has its space again.
+    pub(super) fn reserved(&mut self, run: Run) {
+        if self.given_back.remove(&run) {
+            self.release(run.slots());
+        }
     }
 
     /// True when a quarter of the file, or much of a large one, waits for a checkpoint to become free.
@@ -168,6 +169,21 @@ pub(crate) async fn grow(
         Err(error) if error.kind() == ErrorKind::StorageFull => Ok(None),
         Err(error) => Err(NodeError::disk("making the page store longer")(error)),
     }
+}
+
+/// Takes the space of a run again. False: the device is full.
+pub(super) async fn reserve(disk: &dyn Disk, file: FileId, run: Run) -> Result<bool, NodeError> {
+    match disk.reserve(file, offset_of(run.first()), RUN_BYTES).await {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::StorageFull => Ok(false),
+        Err(error) => Err(NodeError::disk("taking space for the page store")(error)),
+    }
+}
+
+/// Gives the space of a run back.
+pub(super) async fn give_back(disk: &dyn Disk, file: FileId, run: Run) -> Result<(), NodeError> {
+    let released = disk.release(file, offset_of(run.first()), RUN_BYTES).await;
+    released.map_err(NodeError::disk("giving space of the page store back"))
 }
 
 /// Damage that keeps a node from starting.

@@ -1,7 +1,7 @@
 //! Pages against a naive model, with the background at work: images, checkpoints, log files used again, restarts,
 //! damage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use sextant_redo::wire::{Append, Request, SegmentError};
 use sextant_redo::{Lsn, PAGE_SIZE, PageId, PgId, SegmentId, VolumeId};
 
 use super::checkpoint::{self, CHECKPOINT_FILE};
-use super::keeper;
 use super::store::PAGE_FILE;
+use super::{keeper, space};
 use crate::NodeError;
 use crate::core::{BLOCK_PAGES, PageBase, Store};
 use crate::disk::memory::{Image, MemoryDisk};
@@ -387,4 +387,41 @@ proptest! {
         }
         let _ = checkpoint::decode(&Bytes::from(bytes), IDENTITY, &mut Store::default());
     }
+}
+
+#[test]
+fn space_that_is_free_in_plenty_goes_to_the_device_and_comes_back() {
+    block_on(async {
+        let (node, disk, _) = filled(1).await;
+        let held = |node: &Node| node.background.pages.borrow().bytes();
+        let mut taken = Vec::new();
+        for _ in 0..2000 {
+            taken.push(space::free_slot(&node).await.expect("works").expect("space").1);
+        }
+        let (most, _) = held(&node);
+        let kept = taken.split_off(1500);
+        node.background.pages.borrow_mut().release(taken);
+        for _ in 0..10 {
+            space::give_back(&node).await.expect("given back");
+        }
+        let (bytes, free) = held(&node);
+        assert!(bytes < most / 2 && free <= bytes / 2, "{bytes} of {most}, {free} of them free");
+        assert_eq!(disk.image()[PAGE_FILE].len() as u64, most, "the file is as long as it was, with holes");
+
+        // All of it is there for images, but not while the device is full.
+        disk.set_full(true);
+        let mut again = BTreeSet::new();
+        while let Some((_, slot)) = space::free_slot(&node).await.expect("works") {
+            assert!(!kept.contains(&slot) && again.insert(slot), "{slot:?} is in use");
+        }
+        assert_eq!(again.len() as u64 * PAGE_SIZE as u64, free);
+        disk.set_full(false);
+        while held(&node).0 < most {
+            let slot = space::free_slot(&node).await.expect("works").expect("space").1;
+            assert!(!kept.contains(&slot) && again.insert(slot), "{slot:?} is in use");
+        }
+        // Whether what is free has its space is not known at a start: it is taken again before it is used.
+        let (node, _) = open(disk.image()).await.expect("opens");
+        assert!(held(&node).1 < 1 << 20, "{:?}", held(&node));
+    });
 }

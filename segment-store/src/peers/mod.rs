@@ -7,7 +7,7 @@ mod own;
 mod tcp;
 
 use sextant_redo::wire::{Reply, Request, SegmentError};
-use sextant_redo::{MembershipEpoch, NodeId, SegmentId};
+use sextant_redo::{MembershipEpoch, NodeId, SegmentId, VolumeId};
 
 use crate::disk::LocalFuture;
 
@@ -63,6 +63,15 @@ pub enum PeerError {
 pub trait Peers {
     /// The members of the segment's group; `None` when the metadata service has not told.
     fn members(&self, segment: SegmentId) -> Option<Membership>;
+
+    /// Which of these volumes were dropped, as the metadata service says when it is asked; none when it does not answer.
+    fn dropped(&self, volumes: Vec<VolumeId>) -> LocalFuture<'_, Vec<VolumeId>>;
+
+    /// The groups that `node` has left without having said that its copy is gone, with their membership epochs.
+    fn left(&self, node: NodeId) -> Vec<(SegmentId, MembershipEpoch)>;
+
+    /// Tells the metadata service that `node`, no member under that membership epoch, has no copy. It may not hear it.
+    fn copy_is_gone(&self, node: NodeId, segment: SegmentId, epoch: MembershipEpoch) -> LocalFuture<'_, ()>;
 
     /// A peer knows a newer member set: ask the metadata service soon.
     fn refresh(&self);

@@ -12,7 +12,7 @@ use sextant_meta::MetaClient;
 use sextant_node::net::{self, FrameReader};
 use sextant_redo::frame;
 use sextant_redo::wire::{PeerKind, Reply, Request};
-use sextant_redo::{ClusterId, NodeId, SegmentId};
+use sextant_redo::{ClusterId, MembershipEpoch, NodeId, SegmentId, VolumeId};
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Mutex, Notify, oneshot};
@@ -32,6 +32,8 @@ const REFRESH_MIN: Duration = Duration::from_millis(250);
 #[derive(Debug, Default)]
 struct View {
     groups: BTreeMap<SegmentId, Membership>,
+    /// Nodes that have left, by group.
+    left: BTreeMap<SegmentId, Vec<NodeId>>,
     addrs: BTreeMap<NodeId, SocketAddr>,
 }
 
@@ -91,16 +93,20 @@ impl TcpPeers {
     async fn look(&self) {
         // Not reachable: the members of a moment ago are still members, or will say that they are not.
         let Ok(view) = self.meta.cluster().await else { return };
+        if view.cluster != self.cluster {
+            return tracing::warn!(theirs = %view.cluster, "the metadata service is another cluster's; it is not listened to");
+        }
         let addrs = view.nodes.iter().map(|node| (node.id, node.addr)).collect();
-        let mut groups = BTreeMap::new();
+        let (mut groups, mut left) = (BTreeMap::new(), BTreeMap::new());
         for volume in &view.volumes {
             for group in &volume.pgs {
                 let members = group.members.iter().map(|member| member.node).collect();
                 let id = SegmentId { volume: volume.id, pg: group.pg };
                 groups.insert(id, Membership { epoch: group.membership, members });
+                left.insert(id, group.former.clone());
             }
         }
-        self.view.replace(View { groups, addrs });
+        self.view.replace(View { groups, left, addrs });
     }
 
     async fn ask(&self, node: NodeId, request: &Request) -> Result<Reply, PeerError> {
@@ -173,6 +179,27 @@ async fn read_replies(mut reader: FrameReader<OwnedReadHalf>, calls: Rc<Calls>) 
 impl Peers for TcpPeers {
     fn members(&self, segment: SegmentId) -> Option<Membership> {
         self.view.borrow().groups.get(&segment).cloned()
+    }
+
+    fn dropped(&self, volumes: Vec<VolumeId>) -> LocalFuture<'_, Vec<VolumeId>> {
+        Box::pin(async move { self.meta.dropped(self.cluster, &volumes).await.unwrap_or_default() })
+    }
+
+    fn left(&self, node: NodeId) -> Vec<(SegmentId, MembershipEpoch)> {
+        let view = self.view.borrow();
+        let groups = view.left.iter().filter(|(_, nodes)| nodes.contains(&node));
+        groups.filter_map(|(id, _)| Some((*id, view.groups.get(id)?.epoch))).collect()
+    }
+
+    fn copy_is_gone(&self, node: NodeId, segment: SegmentId, epoch: MembershipEpoch) -> LocalFuture<'_, ()> {
+        Box::pin(async move {
+            let SegmentId { volume, pg } = segment;
+            match self.meta.copy_gone(volume, pg, epoch, node).await {
+                Ok(()) => tracing::info!(?segment, "this node may be chosen for the group again"),
+                Err(error) => tracing::debug!(?segment, %error, "the metadata service did not take note yet"),
+            }
+            self.refresh();
+        })
     }
 
     fn refresh(&self) {

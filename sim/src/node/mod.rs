@@ -10,7 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use sextant_redo::wire::{Reply, Request, SegmentError, SegmentState};
-use sextant_redo::{Lsn, NodeId, Page, PageId, SegmentId};
+use sextant_redo::{Lsn, NodeId, PAGE_SIZE, Page, PageId, SegmentId};
 use sextant_segment_store::NodeError;
 use sextant_segment_store::core::{Entry, Store, Ticket};
 use sextant_segment_store::disk::{Disk, Flush};
@@ -311,6 +311,15 @@ impl StorageNode {
     /// The SCL of a segment here; zero where there is none.
     pub(crate) fn scl(&self, segment: SegmentId) -> Lsn {
         self.with_store(|store| store.segments().get(&segment).map_or(Lsn::ZERO, |slot| slot.segment.scl()))
+    }
+
+    /// True when there is no copy here, and the page store holds nothing but the checkpoint's list of pending records.
+    pub(crate) fn is_empty(&self) -> bool {
+        let free = |node: &std::rc::Rc<Node>| {
+            let (held, free) = node.page_store_bytes();
+            held - free <= PAGE_SIZE as u64
+        };
+        self.with_store(|store| store.segments().is_empty()) && self.node.as_ref().is_some_and(free)
     }
 
     /// Log of a segment is kept above this LSN.

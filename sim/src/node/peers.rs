@@ -2,12 +2,12 @@
 //! comes back as one, or never.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
 use sextant_redo::wire::{Reply, Request};
-use sextant_redo::{NodeId, SegmentId};
+use sextant_redo::{MembershipEpoch, NodeId, SegmentId, VolumeId};
 use sextant_segment_store::disk::LocalFuture;
 use sextant_segment_store::host;
 use sextant_segment_store::peers::{Membership, PeerError, Peers};
@@ -27,14 +27,24 @@ pub(crate) struct Call {
     pub(crate) request: Request,
 }
 
-/// Who is a member of what, as the metadata service last told.
-pub(crate) type Groups = BTreeMap<SegmentId, Membership>;
+/// What the metadata service last told.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Told {
+    /// Who is a member of what.
+    pub(crate) groups: BTreeMap<SegmentId, Membership>,
+    /// Who was, and may still have a copy.
+    pub(crate) former: BTreeMap<SegmentId, Vec<NodeId>>,
+    /// Volumes that were dropped.
+    pub(crate) dropped: BTreeSet<VolumeId>,
+}
 
 /// See the module.
 pub(crate) struct SimPeers {
     host: Rc<SimHost>,
     mutant: Option<Mutant>,
-    groups: RefCell<Groups>,
+    told: RefCell<Told>,
+    /// Copies that the node says to be gone, each under a membership epoch, since the world last asked.
+    gone: RefCell<Vec<(SegmentId, MembershipEpoch)>>,
     /// Numbers are not used again, over all lives of the node: an answer to an earlier life finds nobody.
     next: Cell<u64>,
     waiting: RefCell<BTreeMap<u64, oneshot::Sender<Reply>>>,
@@ -46,16 +56,22 @@ impl SimPeers {
         SimPeers {
             host,
             mutant,
-            groups: RefCell::default(),
+            told: RefCell::default(),
+            gone: RefCell::default(),
             next: Cell::new(0),
             waiting: RefCell::default(),
             asked: RefCell::default(),
         }
     }
 
-    /// The metadata service tells who the members are.
-    pub(crate) fn learn(&self, groups: Groups) {
-        self.groups.replace(groups);
+    /// The metadata service tells.
+    pub(crate) fn learn(&self, told: Told) {
+        self.told.replace(told);
+    }
+
+    /// What the node has to tell the metadata service.
+    pub(crate) fn take_gone(&self) -> Vec<(SegmentId, MembershipEpoch)> {
+        self.gone.take()
     }
 
     /// Questions since the world last asked.
@@ -75,10 +91,12 @@ impl SimPeers {
         }
     }
 
-    /// The process ends.
+    /// The process ends. The next one knows nothing until it is told.
     pub(crate) fn kill(&self) {
+        self.told.take();
         self.waiting.borrow_mut().clear();
         self.asked.borrow_mut().clear();
+        self.gone.borrow_mut().clear();
     }
 
     fn ask(&self, to: NodeId, request: Request) -> (u64, oneshot::Receiver<Reply>) {
@@ -93,7 +111,26 @@ impl SimPeers {
 
 impl Peers for SimPeers {
     fn members(&self, segment: SegmentId) -> Option<Membership> {
-        self.groups.borrow().get(&segment).cloned()
+        self.told.borrow().groups.get(&segment).cloned()
+    }
+
+    fn dropped(&self, volumes: Vec<VolumeId>) -> LocalFuture<'_, Vec<VolumeId>> {
+        let told = self.told.borrow();
+        let unnamed = self.mutant == Some(Mutant::DropUnnamed);
+        let is_dropped = |volume: &VolumeId| unnamed || told.dropped.contains(volume);
+        let dropped = volumes.into_iter().filter(is_dropped).collect();
+        Box::pin(std::future::ready(dropped))
+    }
+
+    fn left(&self, node: NodeId) -> Vec<(SegmentId, MembershipEpoch)> {
+        let told = self.told.borrow();
+        let groups = told.former.iter().filter(|(_, nodes)| nodes.contains(&node));
+        groups.filter_map(|(id, _)| Some((*id, told.groups.get(id)?.epoch))).collect()
+    }
+
+    fn copy_is_gone(&self, _: NodeId, segment: SegmentId, epoch: MembershipEpoch) -> LocalFuture<'_, ()> {
+        self.gone.borrow_mut().push((segment, epoch));
+        Box::pin(std::future::ready(()))
     }
 
     /// The metadata service tells every node ten times a second anyway.

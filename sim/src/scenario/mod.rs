@@ -6,6 +6,7 @@
 //! to its end shows nothing, so that is a failure of its own.
 
 mod allocation_limit;
+mod dropped_volume;
 mod dying_openings;
 mod failing_peer;
 mod late_zombie;
@@ -58,6 +59,7 @@ impl Step {
 /// All of them.
 pub const ALL: &[&Scenario] = &[
     &allocation_limit::SCENARIO,
+    &dropped_volume::SCENARIO,
     &dying_openings::SCENARIO,
     &failing_peer::SCENARIO,
     &late_zombie::SCENARIO,

@@ -98,7 +98,7 @@ impl World {
             Ok(MetaReply::Renewed(epoch)) => Said::Current(*epoch),
             Ok(MetaReply::Volume(info)) => Said::Current(info.epoch),
             Err(MetaError::Fenced { current }) => Said::Current(*current),
-            Err(_) => return Ok(()),
+            Ok(MetaReply::Done) | Err(_) => return Ok(()),
         };
         let asked = Asked { sent, answered: self.schedule.now(), said };
         i10_metadata::fits(&self.history, &asked)?;

@@ -1,13 +1,15 @@
 //! The phases of a run: faults; then everything is healed and within the deadlines the volume commits again and its
 //! copies converge; then a last opening, and every page is read and compared.
 
+use std::collections::BTreeSet;
+
 use sextant_redo::{Lsn, SegmentId};
 use sextant_segment_store::peers::Membership;
 
 use super::{Event, World};
 use crate::invariants::{Checked, Violation, i04_page_truth, i05_convergence, i10_metadata, i11_liveness};
-use crate::meta::node_at;
-use crate::node::peers::Groups;
+use crate::meta::{MetaRequest, node_at};
+use crate::node::peers::Told;
 use crate::schedule::{MS, SECOND, Time};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +35,7 @@ impl World {
     /// Keeps a writer running.
     pub(super) fn supervise(&mut self) -> Checked {
         self.schedule.after(50 * MS + self.rng.below(100 * MS), Event::Supervise);
-        if !self.writers.contains_key(&self.current) {
+        if !self.writers.contains_key(&self.current) && !self.is_dropped() {
             let instance = usize::from(self.rng.percent(50));
             self.start_writer(instance);
         }
@@ -41,19 +43,26 @@ impl World {
         self.copies_are_sound()
     }
 
-    /// The metadata service tells every node who the members are, as far as it can.
+    /// The metadata service tells every node who the members are, as far as it can, and hears which copies are gone.
     fn tell_members(&mut self) {
         if self.meta_away || self.network.meta_cut.from || self.network.meta_cut.to {
             return;
         }
-        let Some(info) = self.meta.info() else { return };
-        let members = |pg: &sextant_meta::PgInfo| Membership {
-            epoch: pg.membership,
-            members: pg.members.iter().map(|member| member.node).collect(),
-        };
-        let groups: Groups =
-            info.pgs.iter().map(|pg| (SegmentId { volume: info.id, pg: pg.pg }, members(pg))).collect();
-        self.nodes.iter().for_each(|node| node.peers.learn(groups.clone()));
+        for node in 0..self.nodes.len() {
+            for (segment, membership) in self.nodes[node].peers.take_gone() {
+                let gone = MetaRequest::CopyGone { pg: segment.pg, membership, node: self.meta.nodes[node] };
+                // Refused when the members have changed since; the node says it again.
+                let _ = self.meta.on(self.schedule.now(), &gone, BTreeSet::new());
+            }
+        }
+        let mut told = Told { dropped: self.meta.dropped().clone(), ..Told::default() };
+        for pg in self.meta.info().iter().flat_map(|info| &info.pgs) {
+            let segment = SegmentId { volume: self.meta.volume, pg: pg.pg };
+            let members = pg.members.iter().map(|member| member.node).collect();
+            told.groups.insert(segment, Membership { epoch: pg.membership, members });
+            told.former.insert(segment, pg.former.clone());
+        }
+        self.nodes.iter().for_each(|node| node.peers.learn(told.clone()));
     }
 
     pub(super) fn heal(&mut self) -> Checked {
@@ -88,6 +97,9 @@ impl World {
         self.take_the_serving_writer();
         self.schedule.after(LOOK, Event::Look);
         let since = now - at;
+        if self.is_dropped() {
+            return self.look_for_leftovers(since);
+        }
         i11_liveness::in_time("a new commit", committed, since, i11_liveness::COMMIT_DEADLINE)?;
         if !committed || since < WORK_AFTER {
             return Ok(());
@@ -103,6 +115,16 @@ impl World {
             converged?;
         }
         i11_liveness::in_time("everything durable", false, since, i11_liveness::CONVERGE_DEADLINE)
+    }
+
+    /// Of a dropped volume nothing is left: no copy on any node, no writer.
+    fn look_for_leftovers(&mut self, since: Time) -> Checked {
+        let gone = self.writers.is_empty() && (0..self.nodes.len()).all(|node| self.has_freed(node));
+        if gone {
+            self.stats.converged = self.stats.converged.max(since);
+            self.phase = Phase::Over;
+        }
+        i11_liveness::in_time("nothing is left of the volume", gone, since, i11_liveness::CONVERGE_DEADLINE)
     }
 
     /// A writer that woke up from a pause may hold the lease, and another one wait for it.

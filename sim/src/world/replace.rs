@@ -35,7 +35,7 @@ impl World {
         let alive: BTreeSet<NodeId> = up.map(|node| self.meta.nodes[node]).collect();
         if self.meta.on(self.schedule.now(), step, alive).is_ok() {
             self.note(|_| format!("OPERATOR {step:?}"));
-            self.stats.fault("member replaced");
+            self.stats.fault(if self.is_dropped() { "volume dropped" } else { "member replaced" });
         }
     }
 }

@@ -252,6 +252,31 @@ impl World {
         self.network.meta_cut = MetaCut { to: true, from: true };
     }
 
+    /// They do again.
+    pub(crate) fn end_meta_cut(&mut self) {
+        self.network.meta_cut = MetaCut::default();
+    }
+
+    /// The operator drops the volume. Refused while a lease runs.
+    pub(crate) fn drop_volume(&mut self) {
+        self.operate(&MetaRequest::DropVolume);
+    }
+
+    /// True when the volume was dropped.
+    pub(crate) fn is_dropped(&self) -> bool {
+        self.meta.dropped().contains(&self.meta.volume)
+    }
+
+    /// True when the node runs, has no copy of anything, and its page store holds nothing but what a checkpoint needs.
+    pub(crate) fn has_freed(&self, node: usize) -> bool {
+        self.nodes[node].up && self.nodes[node].is_empty()
+    }
+
+    /// True when a writer runs, serving or not.
+    pub(crate) fn has_writer(&self) -> bool {
+        !self.writers.is_empty()
+    }
+
     /// The operator begins to replace the first member of group 0.
     pub(crate) fn begin_replacement(&mut self) {
         let Some(group) = self.meta.info().map(|info| info.pgs[0].clone()) else { return };

@@ -351,6 +351,9 @@ impl Writer {
         if let (Err(MetaError::Fenced { current }), false) = (&reply, matches!(call, Call::Acquire)) {
             return self.end(format!("the metadata service is at {current:?}"), out);
         }
+        if matches!(reply, Err(MetaError::VolumeDropped { .. })) {
+            return self.end("the volume was dropped".to_owned(), out);
+        }
         match call {
             Call::Acquire => self.on_grant(now, reply, out),
             Call::Renew => out.push(Out::Timer { after: 333 * MS, timer: Timer::Renew }),

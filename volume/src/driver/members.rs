@@ -14,6 +14,7 @@ use sextant_redo::{MembershipEpoch, NodeId, PgId};
 
 use super::Driver;
 use super::state::Core;
+use crate::VolumeError;
 use crate::directory::from_meta;
 use crate::recovery::Place;
 
@@ -51,14 +52,21 @@ impl Driver {
                 Some(answer) => answer,
             };
             match asked {
+                // Under the name of one that was dropped there may be another volume.
+                Ok(info) if info.id != self.setup.volume => return self.lose_dropped(),
+                Err(MetaError::UnknownVolume { .. }) => return self.lose_dropped(),
                 Ok(info) => self.follow(&info),
-                Err(error @ MetaError::Fenced { .. }) => {
+                Err(error @ (MetaError::Fenced { .. } | MetaError::VolumeDropped { .. })) => {
                     return self.lose(from_meta(&error, self.setup.epoch));
                 }
                 // The service is away: it is asked again.
                 Err(error) => tracing::debug!(%error, "the members of the volume could not be followed"),
             }
         }
+    }
+
+    fn lose_dropped(&self) {
+        self.lose(VolumeError::Dropped { volume: self.setup.volume });
     }
 
     async fn take_step(&self, step: Step) -> Result<VolumeInfo, MetaError> {

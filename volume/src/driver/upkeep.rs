@@ -21,14 +21,14 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 impl Driver {
     /// Renews the lease at a third of its length. That the metadata service is away stops nobody: safety is the epoch's,
-    /// and storage still accepts this writer. That the epoch is over does.
+    /// and storage still accepts this writer. That the epoch is over, or the volume dropped, does.
     pub(crate) async fn keep_lease(self: Rc<Self>, mut lease_ms: u64) {
         loop {
             tokio::time::sleep(Duration::from_millis((lease_ms / 3).max(10))).await;
             let setup = &self.setup;
             match setup.directory.renew(setup.volume, &setup.instance, setup.epoch).await {
                 Ok(granted) => lease_ms = granted,
-                Err(error @ MetaError::Fenced { .. }) => {
+                Err(error @ (MetaError::Fenced { .. } | MetaError::VolumeDropped { .. })) => {
                     self.lose(from_meta(&error, setup.epoch));
                     return;
                 }
@@ -83,7 +83,7 @@ impl Driver {
                     }
                     Err(error) => {
                         let error = from_meta(&error, setup.epoch);
-                        if matches!(error, VolumeError::Fenced { .. }) {
+                        if error.is_final() {
                             self.lose(error.clone());
                         }
                         return Err(error);

@@ -30,6 +30,7 @@ fn info(epoch: u64, seats: &[(u64, Option<u64>)]) -> PgInfo {
         membership: MembershipEpoch(epoch),
         members: nodes.map(member).collect(),
         replacements: seats.iter().filter_map(replacement).collect(),
+        former: Vec::new(),
     }
 }
 

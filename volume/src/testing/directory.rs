@@ -20,13 +20,20 @@ struct Inner {
     volume: Option<VolumeInfo>,
     lease_until: Option<Instant>,
     away: bool,
+    dropped: bool,
 }
 
 pub(crate) struct FakeDirectory(Mutex<Inner>);
 
 impl FakeDirectory {
     pub(crate) fn new(addrs: Vec<SocketAddr>) -> FakeDirectory {
-        FakeDirectory(Mutex::new(Inner { addrs, volume: None, lease_until: None, away: false }))
+        FakeDirectory(Mutex::new(Inner {
+            addrs,
+            volume: None,
+            lease_until: None,
+            away: false,
+            dropped: false,
+        }))
     }
 
     /// While away, every call fails.
@@ -36,6 +43,13 @@ impl FakeDirectory {
 
     pub(crate) fn info(&self) -> VolumeInfo {
         self.0.lock().volume.clone().expect("created")
+    }
+
+    /// The volume is dropped, and another one made under its name, of which nobody asks anything.
+    pub(crate) fn drop_volume(&self) {
+        let mut inner = self.0.lock();
+        inner.dropped = true;
+        inner.volume.as_mut().expect("created").id = VolumeId(VOLUME.0 + 1);
     }
 
     /// A node answers at another address from now on.
@@ -87,6 +101,7 @@ impl Inner {
             membership: MembershipEpoch(1),
             members: (0..6).map(|at| self.member(at)).collect(),
             replacements: Vec::new(),
+            former: Vec::new(),
         }
     }
 
@@ -96,6 +111,9 @@ impl Inner {
     }
 
     fn current(&mut self, epoch: VolumeEpoch) -> Result<&mut VolumeInfo, MetaError> {
+        if self.dropped {
+            return Err(MetaError::VolumeDropped { id: VOLUME });
+        }
         let volume = self.volume.as_mut().expect("created");
         if volume.epoch == epoch { Ok(volume) } else { Err(MetaError::Fenced { current: volume.epoch }) }
     }

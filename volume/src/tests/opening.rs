@@ -40,6 +40,18 @@ async fn an_idle_older_writer_learns_it_from_its_lease() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_writer_of_a_dropped_volume_is_told_so_once_and_for_all() {
+    let cluster = Cluster::start().await;
+    let (volume, _) = cluster.open("a").await.expect("opens");
+    Writer::new(&volume).commit(&[1], b"last").await.expect("durable");
+    cluster.directory.drop_volume();
+    let lost = tokio::time::timeout(Duration::from_secs(5), volume.lost()).await.expect("told");
+    assert!(matches!(lost, VolumeError::Dropped { .. }) && lost.is_final() && !lost.is_retryable(), "{lost}");
+    assert!(matches!(volume.reserve(10).await, Err(VolumeError::Dropped { .. })));
+    assert!(matches!(volume.read_page(PageId(1)).await, Err(VolumeError::Dropped { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_instance_waits_for_the_lease() {
     let cluster = Cluster::start().await;
     let (first, _) = cluster.open("a").await.expect("opens");
