@@ -8,7 +8,8 @@ use bytes::Bytes;
 use sextant_redo::codec::{DecodeError, Reader};
 use sextant_redo::record::MAX_RECORD;
 use sextant_redo::wire::{Reply, SegmentError};
-use sextant_redo::{Lsn, PAGE_SIZE, Page, Record, SegmentId, apply, page};
+use sextant_redo::{Lsn, PAGE_SIZE, Page, PageId, Record, SegmentId, apply, page};
+use tokio::sync::oneshot;
 
 use crate::core::{PagePlan, PageWanted, PendingRecord, Ticket};
 use crate::disk::{LocalFuture, join_all};
@@ -50,9 +51,7 @@ pub(crate) fn serve(node: &Rc<Node>, ticket: Ticket, wanted: PageWanted, plan: P
 
 /// The page once a peer has helped, if it does so soon: else the reader asks another copy, and the repair goes on.
 async fn repaired(node: &Rc<Node>, wanted: PageWanted) -> Option<Result<Page, SegmentError>> {
-    METRICS.scrub_bad.with_label_values(&["read"]).inc();
-    let health = node.health.borrow().upgrade()?;
-    let told = health::repair::start(&health, (wanted.segment, wanted.page))?;
+    let told = repair(node, wanted.segment, wanted.page)?;
     if !host::timeout(&*node.host, REPAIR_PATIENCE, told).await?.ok()? {
         return None;
     }
@@ -61,6 +60,13 @@ async fn repaired(node: &Rc<Node>, wanted: PageWanted) -> Option<Result<Page, Se
     let made = make(node, wanted.segment, plan).await.0;
     drop(pin);
     Some(made)
+}
+
+/// Has a page mended that a reader found damaged; `None` when that is under way, or cannot be now.
+pub(crate) fn repair(node: &Node, segment: SegmentId, page: PageId) -> Option<oneshot::Receiver<bool>> {
+    METRICS.scrub_bad.with_label_values(&["read"]).inc();
+    let health = node.health.borrow().upgrade()?;
+    health::repair::start(&health, (segment, page))
 }
 
 fn answer(node: &Node, ticket: Ticket, made: Result<Page, SegmentError>, source: &str, started: Duration) {

@@ -24,14 +24,20 @@ pub(crate) fn serve(node: &Rc<Node>, ticket: Ticket, wanted: CopyWanted) {
 }
 
 /// Whole or not at all: a part with a page missing would be taken for one in which it was never written.
-async fn images(node: &Node, wanted: CopyWanted) -> Result<Reply, SegmentError> {
+async fn images(node: &Rc<Node>, wanted: CopyWanted) -> Result<Reply, SegmentError> {
     let stopping = |_| SegmentError::Stopping { what: "the node is being closed".into() };
     let _turn = node.giving.acquire().await.map_err(stopping)?;
     let _pin = node.background.pins.pin();
     let CopyPlan { point, vdl, pgmrpl, pages, next } = plan(node, wanted).await?;
     let mut images = Vec::with_capacity(pages.len() * PAGE_SIZE);
-    for page in pages {
-        let mut made = read::make(node, wanted.segment, page).await.0?;
+    for plan in pages {
+        let number = plan.page;
+        let made = read::make(node, wanted.segment, plan).await.0;
+        if let Err(SegmentError::Damaged { .. }) = made {
+            // The peer asks another one meanwhile.
+            let _ = read::repair(node, wanted.segment, number);
+        }
+        let mut made = made?;
         page::seal(&mut made.0);
         images.extend_from_slice(&made.0[..]);
     }

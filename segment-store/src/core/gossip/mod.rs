@@ -129,6 +129,8 @@ pub struct Gossip {
     ahead: Lsn,
     /// So many answers in a row were of peers that are ahead but have no log that reaches back.
     log_gone: usize,
+    /// The last step was to begin a copy of pages.
+    begins_copy: bool,
     /// While pages are copied, log and pages take turns: the peers free log as time goes by.
     pages_next: bool,
 }
@@ -161,7 +163,7 @@ impl Gossip {
                 self.log_gone += 1;
                 self.ahead = self.ahead.max(theirs.scl);
                 // Another peer may still have the log, which is far cheaper than all pages.
-                if self.log_gone < peers { self.copy_on(mine, Step::Rest) } else { self.copy_anew(theirs) }
+                if self.log_gone < peers { self.copy_on(mine, Step::Rest) } else { copy_anew(theirs) }
             }
             Comparison::Step(step @ Step::Fetch { .. }) => {
                 self.log_gone = 0;
@@ -184,6 +186,7 @@ impl Gossip {
             Comparison::Step(step) => step,
         };
         self.pages_next = !matches!(step, Step::Copy { .. });
+        self.begins_copy = matches!(step, Step::Copy { at: Lsn::ZERO, .. });
         step
     }
 
@@ -197,15 +200,14 @@ impl Gossip {
         }
     }
 
-    fn copy_anew(&mut self, theirs: &SegmentState) -> Step {
-        self.log_gone = 0;
-        debug_assert!(theirs.log_start > Lsn::ZERO);
-        Step::Copy { at: Lsn::ZERO, from: PageId(0) }
-    }
-
     /// A peer was asked and gave what was wanted: it is asked again after `pause`.
     pub fn on_progress(&mut self, now: Duration, pause: Duration) {
         (self.asked, self.pause) = (Some(now), pause);
+        if std::mem::take(&mut self.begins_copy) {
+            // Not before: should this peer fail, the next one is asked for its pages at once. Counting to all of them again
+            // would lead to the same one.
+            self.log_gone = 0;
+        }
     }
 
     /// A peer was asked and has nothing for us, or cannot give it: the next time it is another one's turn.
@@ -213,6 +215,11 @@ impl Gossip {
         (self.asked, self.pause) = (Some(now), Duration::ZERO);
         self.turn = self.turn.wrapping_add(1);
     }
+}
+
+fn copy_anew(theirs: &SegmentState) -> Step {
+    debug_assert!(theirs.log_start > Lsn::ZERO);
+    Step::Copy { at: Lsn::ZERO, from: PageId(0) }
 }
 
 #[cfg(test)]

@@ -384,3 +384,27 @@ fn an_older_list_is_not_taken_under_a_newer_epoch() {
     }
     assert_eq!(ask(&mut copies), Step::Rest, "the opener of epoch 3 will say itself what is void");
 }
+
+/// Seed 2099: of five peers, none of which had the log, one could not give its pages, and was asked for them each time.
+#[test]
+fn a_peer_that_cannot_give_its_pages_is_not_the_only_one_asked() {
+    let state = |scl, log_start| SegmentState {
+        segment: SEGMENT,
+        epochs: epochs(1),
+        scl: Lsn(scl),
+        highest: Lsn(scl),
+        vdl: Lsn(scl),
+        log_start: Lsn(log_start),
+        truncations: Vec::new(),
+    };
+    let mine = Standing { state: state(10, 0), cleared: true, copying: None, reach: Lsn(10), holes: 0 };
+    let (mut gossip, mut asked) = (Gossip::new(0), BTreeSet::new());
+    for _ in 0..2 * COPIES {
+        let peer = gossip.peer(COPIES - 1);
+        if let Step::Copy { at: Lsn::ZERO, .. } = gossip.on_state(&mine, &state(90, 50), COPIES - 1) {
+            asked.insert(peer);
+        }
+        gossip.on_rest(std::time::Duration::ZERO);
+    }
+    assert_eq!(asked.len(), COPIES - 1, "{asked:?}");
+}
