@@ -49,7 +49,7 @@ fn holds(node: Node<'_>, key: &[u8]) -> bool {
 
 /// How many entries of the run go in front of entry `at`, side by side, and fit there.
 fn neighbours(node: Node<'_>, at: usize, run: &[RunEntry<'_>]) -> usize {
-    let (prefix, mut room) = (node.prefix_len(), node.free());
+    let (prefix, mut room) = (node.prefix_len(), node.room_at(at));
     let behind = (at < node.count()).then(|| node.suffix(at));
     for (n, (key, value)) in run.iter().enumerate() {
         let ascends = n == 0 || run[n - 1].0 < *key;

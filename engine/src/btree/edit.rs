@@ -69,7 +69,7 @@ impl Tree {
         let done = match found {
             Ok(n) => replace(mtr, leaf, n, value),
             Err(n) => {
-                let fits = entry_size(suffix.len(), value.len()) <= node.free();
+                let fits = entry_size(suffix.len(), value.len()) <= node.room_at(n);
                 if fits {
                     insert(mtr, leaf, n, suffix, value);
                 }

@@ -38,6 +38,9 @@ pub(super) const SLOTS: usize = 64;
 
 /// Bytes for slots, cells and fences.
 pub(super) const CAPACITY: usize = PAGE_SIZE - SLOTS;
+/// Bytes that loading leaves free in a node: the changes that come later would split nearly every full one, and a split
+/// logs half a page. A tenth, as PostgreSQL's B-trees keep it.
+const SLACK: usize = CAPACITY / 10;
 /// Bytes of a slot.
 pub(super) const SLOT: usize = 2;
 /// Bytes of a cell in front of its key.
@@ -155,6 +158,13 @@ impl<'a> Node<'a> {
     /// Bytes that a compacted page would have between slots and heap.
     pub(super) fn free(&self) -> usize {
         self.gap() + self.garbage()
+    }
+
+    /// Bytes that a new entry in front of entry `n` may take. The end of the tree, where runs of ascending keys go, keeps
+    /// [`SLACK`] back.
+    pub(super) fn room_at(&self, n: usize) -> usize {
+        let ends_tree = n > 0 && n == self.count() && self.right().is_none();
+        self.free().saturating_sub(if ends_tree { SLACK } else { 0 })
     }
 
     pub(super) fn cell(&self, n: usize) -> Cell {

@@ -5,7 +5,8 @@
 //! in the latch order); then all is staged.
 //!
 //! Where a node is split: in the middle by bytes, but at its end when the new entry goes there, and at its start when it
-//! goes there: runs of ascending or descending keys leave full nodes behind.
+//! goes there: runs of ascending or descending keys leave full nodes behind, ascending ones at the tree's end nodes with
+//! a tenth free ([`super::node::Node::room_at`]).
 
 use sextant_redo::PageId;
 

@@ -63,7 +63,7 @@ async fn a_single_row_change_logs_tens_of_bytes() {
 }
 
 #[tokio::test]
-async fn ascending_and_descending_keys_leave_full_leaves_and_little_log() {
+async fn ascending_keys_leave_a_tenth_free_and_descending_ones_full_leaves_and_little_log() {
     for descending in [false, true] {
         let store = MemoryStore::new();
         let (pool, tree) = fresh(store.clone(), 1024).await;
@@ -82,7 +82,8 @@ async fn ascending_and_descending_keys_leave_full_leaves_and_little_log() {
         println!(
             "descending {descending}: {leaves} leaves, {fill} % full, {overhead} bytes of log a row besides it"
         );
-        assert!(fill >= 90, "{fill} %");
+        let (least, most) = if descending { (90, 100) } else { (86, 90) };
+        assert!((least..=most).contains(&fill), "{fill} %");
         assert!(overhead < if descending { 200 } else { 50 }, "{overhead}");
     }
 }
@@ -109,7 +110,7 @@ async fn a_run_of_rows_logs_little_more_than_the_rows() {
     println!("a run of rows: {overhead:.1} bytes of log a row besides it");
     assert!(overhead < 10.0, "{overhead}");
     let fill = sound.leaf_fill.iter().sum::<usize>() * 100 / (sound.leaf_fill.len() * 8128);
-    assert!(fill >= 90, "{fill} %");
+    assert!((86..=90).contains(&fill), "{fill} %");
 }
 
 #[tokio::test]
