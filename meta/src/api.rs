@@ -129,6 +129,8 @@ pub enum Request {
         epoch: VolumeEpoch,
         /// The group.
         pg: PgId,
+        /// Its membership epoch under which they were made.
+        membership: MembershipEpoch,
         /// Members whose segment exists.
         nodes: Vec<NodeId>,
     },

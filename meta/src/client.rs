@@ -164,15 +164,16 @@ impl MetaClient {
         self.volume_reply(&Request::AddPg { volume, epoch, pg }).await
     }
 
-    /// Records that the segments of `pg` on `nodes` exist. [`MetaError::Fenced`] when the epoch is over.
+    /// Records that the segments of `pg` on `nodes`, made under `membership`, exist. [`MetaError::Fenced`] when the epoch is
+    /// over, [`MetaError::StaleMembership`] when a node became a member since, again: then it is another copy.
     pub async fn mark_created(
         &self,
         volume: VolumeId,
         epoch: VolumeEpoch,
-        pg: PgId,
+        (pg, membership): (PgId, MembershipEpoch),
         nodes: &[NodeId],
     ) -> Result<VolumeInfo> {
-        let request = Request::MarkCreated { volume, epoch, pg, nodes: nodes.to_vec() };
+        let request = Request::MarkCreated { volume, epoch, pg, membership, nodes: nodes.to_vec() };
         self.volume_reply(&request).await
     }
 

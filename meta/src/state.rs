@@ -104,6 +104,10 @@ pub struct PgMember {
     pub node: NodeId,
     /// Whether its segment exists.
     pub created: bool,
+    /// The membership epoch under which it became a member: what was said of a segment under a lower one is about the copy
+    /// of another time.
+    #[serde(default)]
+    pub since: MembershipEpoch,
 }
 
 impl MetaState {
@@ -127,8 +131,8 @@ impl MetaState {
                 self.copy_gone((*volume, *pg), *membership, *node)
             }
             Command::AddPg { volume, epoch, pg, alive } => self.add_pg(*volume, *epoch, *pg, alive),
-            Command::MarkCreated { volume, epoch, pg, nodes } => {
-                self.mark_created(*volume, *epoch, *pg, nodes)
+            Command::MarkCreated { volume, epoch, pg, membership, nodes } => {
+                self.mark_created((*volume, *pg), *epoch, *membership, nodes)
             }
             Command::BeginReplacement { volume, pg, membership, old, automatic, alive } => {
                 self.begin_replacement((*volume, *pg), *membership, *old, *automatic, alive)

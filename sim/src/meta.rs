@@ -29,7 +29,7 @@ pub(crate) enum MetaRequest {
     Acquire { instance: String },
     Renew { instance: String, epoch: VolumeEpoch },
     AddPg { epoch: VolumeEpoch, pg: PgId },
-    MarkCreated { epoch: VolumeEpoch, pg: PgId, node: NodeId },
+    MarkCreated { epoch: VolumeEpoch, pg: PgId, membership: MembershipEpoch, node: NodeId },
     Volume,
     BeginReplacement { pg: PgId, membership: MembershipEpoch, old: NodeId },
     MarkHydrated { epoch: VolumeEpoch, pg: PgId, new: NodeId },
@@ -244,9 +244,9 @@ impl Meta {
             MetaRequest::AddPg { epoch, pg } => {
                 self.apply(Command::AddPg { volume: id, epoch, pg, alive }).and_then(volume)
             }
-            MetaRequest::MarkCreated { epoch, pg, node } => {
-                let nodes = vec![node];
-                self.apply(Command::MarkCreated { volume: id, epoch, pg, nodes }).and_then(volume)
+            MetaRequest::MarkCreated { epoch, pg, membership, node } => {
+                let (membership, nodes) = (Some(membership), vec![node]);
+                self.apply(Command::MarkCreated { volume: id, epoch, pg, membership, nodes }).and_then(volume)
             }
             MetaRequest::Volume => self.state().volume_info(id).map(MetaReply::Volume),
             MetaRequest::BeginReplacement { pg, membership, old } => {

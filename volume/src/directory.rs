@@ -29,7 +29,7 @@ pub(crate) trait Directory: Send + Sync + 'static {
         &self,
         volume: VolumeId,
         epoch: VolumeEpoch,
-        pg: PgId,
+        pg: (PgId, MembershipEpoch),
         node: NodeId,
     ) -> Answer<'_, VolumeInfo>;
     /// Puts on record that a successor has everything durable.
@@ -83,7 +83,7 @@ impl Directory for MetaClient {
         &self,
         volume: VolumeId,
         epoch: VolumeEpoch,
-        pg: PgId,
+        pg: (PgId, MembershipEpoch),
         node: NodeId,
     ) -> Answer<'_, VolumeInfo> {
         Box::pin(async move { self.mark_created(volume, epoch, pg, &[node]).await })

@@ -163,6 +163,7 @@ fn command(input: &mut Input<'_>, state: &MetaState) -> Command {
                 volume,
                 epoch: epoch(input, volume),
                 pg,
+                membership: None,
                 nodes: alive(input).into_iter().collect(),
             }
         }

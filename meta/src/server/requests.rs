@@ -72,8 +72,11 @@ impl Member {
                 let alive = self.alive();
                 volume(group.propose(Command::AddPg { volume: id, epoch, pg, alive }).await?)
             }
-            Request::MarkCreated { volume: id, epoch, pg, nodes } => {
-                volume(group.propose(Command::MarkCreated { volume: id, epoch, pg, nodes }).await?)
+            Request::MarkCreated { volume: id, epoch, pg, membership, nodes } => {
+                let membership = Some(membership);
+                volume(
+                    group.propose(Command::MarkCreated { volume: id, epoch, pg, membership, nodes }).await?,
+                )
             }
             Request::Successor { volume, pg, old } => {
                 group.read_barrier().await?;

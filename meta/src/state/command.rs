@@ -96,6 +96,9 @@ pub enum Command {
         epoch: VolumeEpoch,
         /// Group.
         pg: PgId,
+        /// The group's membership epoch under which they were made; older entries of the log do not say.
+        #[serde(default)]
+        membership: Option<MembershipEpoch>,
         /// Where.
         nodes: Vec<NodeId>,
     },

@@ -81,9 +81,9 @@ impl MetaState {
             group.check_membership(membership)?;
             let new = self.successor(at, old, alive)?;
             let group = self.group_mut(at)?;
-            group.members.push(PgMember { node: new, created: false });
-            group.replacements.push(Replacement { old, new, hydrated: false, automatic });
             group.raise();
+            group.members.push(PgMember { node: new, created: false, since: group.membership });
+            group.replacements.push(Replacement { old, new, hydrated: false, automatic });
         }
         self.volume_info(at.0).map(Applied::Volume)
     }

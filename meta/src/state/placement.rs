@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sextant_redo::{AzId, NodeId};
+use sextant_redo::{AzId, MembershipEpoch, NodeId};
 
 use super::{MetaState, PgMember};
 use crate::{MetaError, Result};
@@ -40,7 +40,11 @@ impl MetaState {
                 .collect();
             candidates.sort_unstable();
             let chosen = candidates.iter().take(COPIES_PER_AZ);
-            members.extend(chosen.map(|(_, _, node)| PgMember { node: *node, created: false }));
+            members.extend(chosen.map(|(_, _, node)| PgMember {
+                node: *node,
+                created: false,
+                since: MembershipEpoch(1),
+            }));
         }
         let living = members.iter().filter(|member| alive.contains(&member.node)).count();
         if members.len() < AZS * COPIES_PER_AZ || living < WRITE_QUORUM {

@@ -159,7 +159,7 @@ fn an_old_epoch_changes_nothing() {
     let nodes = vec![state.volumes[&volume].pgs[0].members[0].node];
     for command in [
         Command::AddPg { volume, epoch: old, pg: PgId(1), alive: all(&state) },
-        Command::MarkCreated { volume, epoch: old, pg: PgId(0), nodes },
+        Command::MarkCreated { volume, epoch: old, pg: PgId(0), membership: None, nodes },
         Command::Release { volume, instance: "a".to_owned(), epoch: old },
     ] {
         let fenced = Err(MetaError::Fenced { current: VolumeEpoch(2) });
@@ -188,6 +188,7 @@ fn created_marks_stay_and_strangers_are_refused() {
         volume: volume.id,
         epoch: VolumeEpoch(1),
         pg: PgId(0),
+        membership: None,
         nodes,
     };
     let members: Vec<NodeId> = volume.pgs[0].members.iter().map(|member| member.node).collect();
@@ -223,7 +224,7 @@ fn commands() -> impl Strategy<Value = Vec<Command>> {
         4 => (volume(), epoch(), 0u32..4, alive())
             .prop_map(|(volume, epoch, pg, alive)| Command::AddPg { volume, epoch, pg: PgId(pg), alive }),
         2 => (volume(), epoch(), 0u32..3, proptest::collection::vec((1u64..30).prop_map(NodeId), 0..4))
-            .prop_map(|(volume, epoch, pg, nodes)| Command::MarkCreated { volume, epoch, pg: PgId(pg), nodes }),
+            .prop_map(|(volume, epoch, pg, nodes)| Command::MarkCreated { volume, epoch, pg: PgId(pg), membership: None, nodes }),
         6 => (volume(), 0u32..2, any::<u8>(), alive(), any::<bool>()).prop_map(|(volume, pg, pick, alive, automatic)| {
             let (old, membership) = (NodeId(u64::from(pick)), MembershipEpoch(u64::from(pick % 8)));
             Command::BeginReplacement { volume, pg: PgId(pg), membership, old, automatic, alive }

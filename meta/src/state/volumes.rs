@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use sextant_redo::{AzId, Geometry, GeometryEpoch, NodeId, PgId, VolumeEpoch, VolumeId};
+use sextant_redo::{AzId, Geometry, GeometryEpoch, MembershipEpoch, NodeId, PgId, VolumeEpoch, VolumeId};
 
 use super::nodes::check_name;
 use super::placement::Need;
-use super::{Applied, MetaState, PgRecord, VolumeRecord, check_epoch, pg_index};
+use super::{Applied, MetaState, PgMember, PgRecord, VolumeRecord, check_epoch, pg_index};
 use crate::{Member, MetaError, PgInfo, Result, VolumeInfo, WriterInfo};
 
 impl MetaState {
@@ -100,13 +100,18 @@ impl MetaState {
 
     pub(super) fn mark_created(
         &mut self,
-        id: VolumeId,
+        (id, pg): (VolumeId, PgId),
         epoch: VolumeEpoch,
-        pg: PgId,
+        membership: Option<MembershipEpoch>,
         nodes: &[NodeId],
     ) -> Result<Applied> {
         check_epoch(self.volume(id)?, epoch)?;
         let group = self.group_mut((id, pg))?;
+        let is_of_now = |member: &PgMember| membership.is_none_or(|told| told >= member.since);
+        let current = group.membership;
+        if group.members.iter().any(|member| nodes.contains(&member.node) && !is_of_now(member)) {
+            return Err(MetaError::StaleMembership { current });
+        }
         let stranger = nodes.iter().find(|node| group.members.iter().all(|member| member.node != **node));
         if let Some(node) = stranger {
             return Err(MetaError::refused(format!("node {node} is no member of protection group {pg}")));

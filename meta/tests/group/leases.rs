@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use sextant_meta::{MetaClient, MetaError};
-use sextant_redo::{ClusterId, Geometry, PgId, VolumeEpoch, VolumeId};
+use sextant_redo::{ClusterId, Geometry, MembershipEpoch, PgId, VolumeEpoch, VolumeId};
 use tokio::time::sleep;
 
 use crate::harness::{Cluster, LIMIT};
@@ -56,7 +56,7 @@ async fn a_lease_is_held_lapses_and_the_old_writer_is_fenced() {
     assert_eq!(client.renew(volume, "a", first).await, Err(fenced.clone()));
     assert_eq!(client.release(volume, "a", first).await, Err(fenced.clone()));
     assert_eq!(client.add_pg(volume, first, PgId(1)).await, Err(fenced.clone()));
-    assert_eq!(client.mark_created(volume, first, PgId(0), &nodes).await, Err(fenced));
+    assert_eq!(client.mark_created(volume, first, (PgId(0), MembershipEpoch(2)), &nodes).await, Err(fenced));
     client.renew(volume, "b", second).await.unwrap();
     let stranger = client.renew(volume, "a", second).await;
     assert_eq!(stranger, Err(MetaError::Fenced { current: second }), "an epoch belongs to one instance");

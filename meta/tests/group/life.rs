@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sextant_meta::MetaError;
-use sextant_redo::{Geometry, GeometryEpoch, PgId, VolumeEpoch};
+use sextant_redo::{Geometry, GeometryEpoch, MembershipEpoch, PgId, VolumeEpoch};
 use tokio::time::{sleep, timeout};
 
 use crate::harness::{Cluster, LIMIT, eventually, free_addresses};
@@ -30,9 +30,13 @@ async fn a_group_forms_and_every_call_may_be_repeated() {
     let grown = client.add_pg(volume.id, grant.epoch, PgId(1)).await.unwrap();
     assert_eq!((grown.pgs.len(), grown.geometry_epoch), (2, GeometryEpoch(2)));
     assert_eq!(client.add_pg(volume.id, grant.epoch, PgId(1)).await.unwrap(), grown);
-    let marked = client.mark_created(volume.id, grant.epoch, PgId(0), &nodes).await.unwrap();
+    let marked =
+        client.mark_created(volume.id, grant.epoch, (PgId(0), MembershipEpoch(2)), &nodes).await.unwrap();
     assert!(marked.pgs[0].members.iter().all(|member| member.created));
-    assert_eq!(client.mark_created(volume.id, grant.epoch, PgId(0), &nodes).await.unwrap(), marked);
+    assert_eq!(
+        client.mark_created(volume.id, grant.epoch, (PgId(0), MembershipEpoch(2)), &nodes).await.unwrap(),
+        marked
+    );
     assert_eq!(client.renew(volume.id, "a", grant.epoch).await.unwrap(), 1000);
     client.release(volume.id, "a", grant.epoch).await.unwrap();
     client.release(volume.id, "a", grant.epoch).await.unwrap();
@@ -90,7 +94,7 @@ async fn everything_is_there_after_all_were_killed_even_on_other_ports() {
     let (_, nodes, beats) = cluster.with_nodes().await;
     let volume = client.create_volume("v", GEOMETRY).await.unwrap();
     let grant = client.acquire_writer(volume.id, "a", "db:1", "db:2").await.unwrap();
-    client.mark_created(volume.id, grant.epoch, PgId(0), &nodes).await.unwrap();
+    client.mark_created(volume.id, grant.epoch, (PgId(0), MembershipEpoch(2)), &nodes).await.unwrap();
     // Every member is on record before the kill.
     let before = eventually("members join", || async {
         let view = client.cluster().await.ok()?;

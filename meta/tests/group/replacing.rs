@@ -76,7 +76,7 @@ async fn an_operator_replaces_a_living_node_step_by_step() {
     // The old node lives: that is the operator's business.
     sleep(Duration::from_millis(1200)).await;
     assert_eq!(group(&client).await.replacements.len(), 1);
-    client.mark_created(volume, grant.epoch, pg, &[new]).await.unwrap();
+    client.mark_created(volume, grant.epoch, (pg, MembershipEpoch(2)), &[new]).await.unwrap();
     let early = client.finish_replacement(volume, pg, MembershipEpoch(2), (old, new)).await.unwrap_err();
     assert!(matches!(early, MetaError::Refused { .. }), "{early}");
     client.mark_hydrated(volume, grant.epoch, pg, new).await.unwrap();

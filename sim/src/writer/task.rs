@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use sextant_redo::wire::{Append, Reply, Request, SegmentState};
-use sextant_redo::{BatchHeader, Lsn, TruncationRange};
+use sextant_redo::{BatchHeader, Lsn, MembershipEpoch, TruncationRange};
 use sextant_volume::recovery::{Action, Event, Place};
 
 use super::{Call, Out, Timer, Writer};
@@ -31,7 +31,8 @@ enum Goal {
 #[derive(Debug, Clone)]
 enum Step {
     Create,
-    Mark,
+    /// Made under that membership epoch.
+    Mark(MembershipEpoch),
     Open,
     Truncate,
     Chain,
@@ -151,9 +152,10 @@ impl Writer {
                 Some(batch) => Request::Append(Append { segment, epochs, batch }),
                 None => return self.fail_task(task, out),
             },
-            Step::Mark => {
-                let member = &self.groups[at.group].members[at.member];
-                let request = MetaRequest::MarkCreated { epoch: self.epoch, pg: segment.pg, node: member.id };
+            Step::Mark(membership) => {
+                let node = self.groups[at.group].members[at.member].id;
+                let (epoch, pg, membership) = (self.epoch, segment.pg, *membership);
+                let request = MetaRequest::MarkCreated { epoch, pg, membership, node };
                 return self.call_meta(request, Call::Mark(task), out);
             }
             Step::Pause => return,
@@ -229,7 +231,9 @@ impl Writer {
     pub(super) fn on_task_reply(&mut self, task: u64, reply: Option<Reply>, out: &mut Vec<Out>) {
         let Some(known) = self.tasks.get(&task) else { return };
         match (known.step.clone(), reply) {
-            (Step::Create, Some(Reply::State(_))) => self.set_step(task, Step::Mark, out),
+            (Step::Create, Some(Reply::State(state))) => {
+                self.set_step(task, Step::Mark(state.epochs.membership), out)
+            }
             (Step::Open | Step::Truncate, Some(Reply::State(state))) => self.on_state(task, state, out),
             (Step::Chain, Some(Reply::Chain { links, complete })) if complete || !links.is_empty() => {
                 if let Some(Goal::Opening(Action::ReadChain { from, after })) = self.finish_task(task) {

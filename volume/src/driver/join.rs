@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sextant_redo::wire::{Reply, Request, SegmentError, SegmentState};
-use sextant_redo::{BatchHeader, Lsn, TruncationRange};
+use sextant_redo::{BatchHeader, Lsn, MembershipEpoch, TruncationRange};
 
 use super::Driver;
 use super::link::CallError;
@@ -106,7 +106,7 @@ impl Driver {
         };
         if !created {
             state_of(self.call(node, &Request::CreateSegment { segment, epochs }).await?)?;
-            self.mark_created(at).await?;
+            self.mark_created(at, epochs.membership).await?;
         }
         let state = state_of(self.call(node, &Request::OpenSegment { segment, epochs }).await?)?;
         self.core.borrow_mut().on_recorded(at, node, state.epochs.membership);
@@ -114,13 +114,15 @@ impl Driver {
     }
 
     /// Puts on record that the segment exists: from then on it must never come back empty.
-    async fn mark_created(&self, at: Place) -> Result<(), CallError> {
+    async fn mark_created(&self, at: Place, membership: MembershipEpoch) -> Result<(), CallError> {
         let (node, pg) = {
             let core = self.core.borrow();
             (core.nodes[core.node_of(at)].id, core.groups[at.group].segment.pg)
         };
         let setup = &self.setup;
-        if let Err(error) = setup.directory.mark_created(setup.volume, setup.epoch, pg, node).await {
+        if let Err(error) =
+            setup.directory.mark_created(setup.volume, setup.epoch, (pg, membership), node).await
+        {
             let error = from_meta(&error, setup.epoch);
             if !error.is_retryable() {
                 self.lose(error.clone());

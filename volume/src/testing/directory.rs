@@ -219,7 +219,7 @@ impl Directory for FakeDirectory {
         &self,
         _: VolumeId,
         epoch: VolumeEpoch,
-        pg: PgId,
+        (pg, _): (PgId, MembershipEpoch),
         node: NodeId,
     ) -> BoxFuture<'_, Result<VolumeInfo, MetaError>> {
         self.with(|inner| {

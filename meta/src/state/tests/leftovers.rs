@@ -69,7 +69,7 @@ fn a_node_whose_copy_is_gone_can_be_chosen_again() {
     let old = state.group((volume, AT)).unwrap().members[5].node;
     let mut apply = |command: Command| state.apply(900, &command).0.map(|_| ());
     let epoch = VolumeEpoch(1);
-    let mark = |node| Command::MarkCreated { volume, epoch, pg: AT, nodes: vec![node] };
+    let mark = |node| Command::MarkCreated { volume, epoch, pg: AT, membership: None, nodes: vec![node] };
     let alive: BTreeSet<NodeId> = (0..99).map(NodeId).collect();
     let begin = |old, membership| {
         let (membership, alive) = (MembershipEpoch(membership), alive.clone());
@@ -100,4 +100,15 @@ fn a_node_whose_copy_is_gone_can_be_chosen_again() {
     let before = state.clone();
     assert_eq!(state.apply(900, &gone(3)).0, Ok(Applied::Done), "of a member it says nothing");
     assert_eq!(state, before);
+
+    // A late word about the copy that is gone says nothing of the one that is not made yet.
+    let mark = |membership| {
+        let membership = Some(MembershipEpoch(membership));
+        Command::MarkCreated { volume, epoch, pg: AT, membership, nodes: vec![old] }
+    };
+    let stale = Err(MetaError::StaleMembership { current: MembershipEpoch(4) });
+    assert_eq!(state.apply(900, &mark(3)).0.map(|_| ()), stale);
+    assert_eq!(state, before);
+    state.apply(900, &mark(4)).0.unwrap();
+    assert!(state.group((volume, AT)).unwrap().members[6].created);
 }

@@ -96,7 +96,7 @@ impl Cluster {
 
     fn mark_created(&mut self, nodes: Vec<NodeId>) -> Result<PgRecord> {
         let epoch = VolumeEpoch(self.epoch);
-        self.apply(&Command::MarkCreated { volume: self.volume, epoch, pg: AT, nodes })
+        self.apply(&Command::MarkCreated { volume: self.volume, epoch, pg: AT, membership: None, nodes })
     }
 
     fn begin_at(&mut self, membership: u64, old: NodeId) -> Result<PgRecord> {
@@ -140,7 +140,10 @@ fn a_member_is_replaced_in_two_epochs() {
     let old = cluster.last();
     let pending = cluster.begin(old).unwrap();
     assert_eq!(cluster.group().membership, MembershipEpoch(2));
-    assert_eq!(cluster.group().members[6], PgMember { node: pending.new, created: false });
+    assert_eq!(
+        cluster.group().members[6],
+        PgMember { node: pending.new, created: false, since: MembershipEpoch(2) }
+    );
     assert_eq!(cluster.state.nodes[&pending.new].az, cluster.state.nodes[&old].az);
     assert!(refused(cluster.finish(pending)), "not hydrated");
     assert!(refused(cluster.hydrated(pending.new)), "never created");
@@ -148,7 +151,7 @@ fn a_member_is_replaced_in_two_epochs() {
     cluster.hydrated(pending.new).unwrap();
     let group = cluster.finish(pending).unwrap();
     assert_eq!(group.membership, MembershipEpoch(3));
-    assert_eq!(group.members[5], PgMember { node: pending.new, created: true });
+    assert_eq!(group.members[5], PgMember { node: pending.new, created: true, since: MembershipEpoch(2) });
     assert_eq!((group.members.len(), group.replacements.len()), (6, 0));
     assert_eq!(group.former, [old].into());
 }
