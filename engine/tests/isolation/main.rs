@@ -6,6 +6,7 @@
 //! kept. A step that waits is seen by the engine's own count of waiting transactions, so nothing here depends on time.
 
 mod append;
+mod kills;
 mod player;
 mod postgres;
 mod schedules;

@@ -28,7 +28,12 @@ impl Stage {
 
     /// What the next engine makes of this one's volume, were it killed now.
     pub(crate) async fn after_kill(&self) -> Stage {
-        Stage::over(self.store.crash()).await
+        // Clients go on meanwhile. Held, the store keeps every version that is durable at this moment; otherwise a page that
+        // is written between the look at the VDL and the copy would be missing from the copy.
+        self.store.hold_vdl(true);
+        let after = self.store.crash();
+        self.store.hold_vdl(false);
+        Stage::over(after).await
     }
 
     async fn over(store: Arc<MemoryStore>) -> Stage {

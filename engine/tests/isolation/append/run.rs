@@ -3,8 +3,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
+use tokio::task::JoinHandle;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::check::check;
@@ -15,6 +17,8 @@ const CLIENTS: u64 = 16;
 /// Transactions that choose among the same few lists before they move on to others.
 const WINDOW: u64 = 60;
 const LISTS_AT_ONCE: u64 = 4;
+/// Whoever has not heard anything for so long will not.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// What the clients share.
 struct Run {
@@ -26,6 +30,17 @@ struct Run {
     next: AtomicU64,
     total: u64,
     level: &'static str,
+}
+
+/// Ends the run for all when one client panics: the others would go on to the end, or wait for it for ever.
+struct EndsForAll(Arc<Run>);
+
+impl Drop for EndsForAll {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.next.store(self.0.total, Ordering::SeqCst);
+        }
+    }
 }
 
 /// A small generator: what a client does is the same in every run of the same number.
@@ -46,6 +61,7 @@ impl Run {
     }
 
     async fn client(self: Arc<Run>, number: u64) -> Vec<Txn> {
+        let _ends_for_all = EndsForAll(self.clone());
         let mut draw = Draw(number * 7919 + 1);
         let mut history = Vec::new();
         let mut connected: Option<(u64, Arc<Client>)> = None;
@@ -138,6 +154,23 @@ async fn read(client: &Client, key: Key, ops: &mut Vec<Op>) -> Result<(), tokio_
     Ok(())
 }
 
+/// Waits for the clients; panics when none of them gets anywhere any more.
+async fn all_ended(run: &Run, clients: &[JoinHandle<Vec<Txn>>]) {
+    let (mut heard, mut since) = (0, Instant::now());
+    while !clients.iter().all(JoinHandle::is_finished) {
+        let now = run.clock.load(Ordering::SeqCst);
+        if now != heard {
+            (heard, since) = (now, Instant::now());
+        }
+        let waiting = run.stage.read().1.database.txns.waiting();
+        assert!(
+            since.elapsed() < SILENCE,
+            "no client was answered for {SILENCE:?}; {waiting} wait for locks"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// Transactions a run: a few thousand, or as many as the environment says.
 fn total() -> u64 {
     std::env::var("SEXTANT_APPEND_TXNS").ok().map_or(2_000, |text| text.parse().expect("a number"))
@@ -164,7 +197,7 @@ async fn run(level: &'static str, kills: u64) -> Vec<Txn> {
     let clients: Vec<_> = (0..CLIENTS).map(|n| tokio::spawn(run.clone().client(n))).collect();
     for kill in 1..=kills {
         while run.next.load(Ordering::SeqCst) < total * kill / (kills + 1) {
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
         // Whoever is answered from now on has to reckon with the kill.
         let (_, before) = run.stage.read().clone();
@@ -173,6 +206,7 @@ async fn run(level: &'static str, kills: u64) -> Vec<Txn> {
         *run.stage.write() = (kill, Arc::new(after));
     }
     let mut history = Vec::new();
+    all_ended(&run, &clients).await;
     for client in clients {
         history.extend(client.await.expect("a client ends well"));
     }
