@@ -6,7 +6,8 @@ use std::sync::Arc;
 use sextant_redo::PageId;
 
 use super::model::{
-    CatalogView, Change, CheckInfo, ColumnInfo, IndexColumn, IndexInfo, Relation, SequenceInfo, TableInfo,
+    CatalogView, Change, CheckInfo, ColumnInfo, ForeignAction, ForeignKeyInfo, IndexColumn, IndexInfo,
+    Relation, SequenceInfo, TableInfo,
 };
 use super::relation;
 use super::system::{self, SystemRow, SystemTable};
@@ -44,6 +45,7 @@ pub(super) fn system_table(system: &TransactionSystem, def: &SystemTable, root: 
         store: system.table(def.oid, Tree { root }),
         indexes: Vec::new(),
         checks: Vec::new(),
+        foreign_keys: Vec::new(),
     }
 }
 
@@ -122,6 +124,7 @@ fn build(loader: &Loader<'_>) -> SqlResult<(CatalogView, u32)> {
     let mut columns = columns(loader)?;
     let mut indexes = indexes(loader, &columns)?;
     let mut checks = checks(loader);
+    let mut foreign_keys = foreign_keys(loader)?;
     let sequences: HashMap<u32, SystemRow<'_>> =
         loader.rows(&system::PG_SEQUENCE).map(|r| (r.oid("seqrelid"), r)).collect();
     for row in loader.rows(&system::PG_CONSTRAINT) {
@@ -149,6 +152,7 @@ fn build(loader: &Loader<'_>) -> SqlResult<(CatalogView, u32)> {
                     store: loader.system.table(oid, Tree { root: loader.roots[&oid] }),
                     indexes: own,
                     checks: checks.remove(&oid).unwrap_or_default(),
+                    foreign_keys: foreign_keys.remove(&oid).unwrap_or_default(),
                 };
                 view.apply(&Change::Put(Relation::Table(Arc::new(table))));
             }
@@ -234,6 +238,34 @@ fn checks(loader: &Loader<'_>) -> HashMap<u32, Vec<CheckInfo>> {
     by_table
 }
 
+/// FOREIGN KEY constraints by table, the oldest first.
+fn foreign_keys(loader: &Loader<'_>) -> SqlResult<HashMap<u32, Vec<Arc<ForeignKeyInfo>>>> {
+    let mut by_table: HashMap<u32, Vec<Arc<ForeignKeyInfo>>> = HashMap::new();
+    for row in loader.rows(&system::PG_CONSTRAINT).filter(|row| row.text("contype") == "f") {
+        let name = row.text("conname");
+        let action = |column| {
+            ForeignAction::of_letter(&row.text(column)).ok_or_else(|| {
+                SqlError::corrupt(format!("foreign key \"{name}\" has an action that is not known"))
+            })
+        };
+        let columns = |column| row.numbers(column).iter().map(|n| (*n - 1).max(0) as usize).collect();
+        let key = ForeignKeyInfo {
+            oid: row.oid("oid"),
+            columns: columns("conkey"),
+            parent: row.oid("confrelid"),
+            parent_columns: columns("confkey"),
+            index: row.oid("conindid"),
+            on_delete: action("confdeltype")?,
+            on_update: action("confupdtype")?,
+            full: row.text("confmatchtype") == "f",
+            name,
+        };
+        by_table.entry(row.oid("conrelid")).or_default().push(Arc::new(key));
+    }
+    by_table.values_mut().for_each(|keys| keys.sort_by_key(|key| key.oid));
+    Ok(by_table)
+}
+
 /// Indexes by table.
 fn indexes(
     loader: &Loader<'_>,
@@ -241,8 +273,11 @@ fn indexes(
 ) -> SqlResult<HashMap<u32, Vec<Arc<IndexInfo>>>> {
     let classes: HashMap<u32, SystemRow<'_>> =
         loader.rows(&system::PG_CLASS).map(|row| (row.oid("oid"), row)).collect();
-    let constraints: std::collections::HashSet<u32> =
-        loader.rows(&system::PG_CONSTRAINT).map(|row| row.oid("conindid")).collect();
+    let constraints: std::collections::HashSet<u32> = loader
+        .rows(&system::PG_CONSTRAINT)
+        .filter(|row| row.text("contype") != "f")
+        .map(|row| row.oid("conindid"))
+        .collect();
     let mut by_table: HashMap<u32, Vec<Arc<IndexInfo>>> = HashMap::new();
     for row in loader.rows(&system::PG_INDEX) {
         let (oid, table) = (row.oid("indexrelid"), row.oid("indrelid"));

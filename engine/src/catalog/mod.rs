@@ -23,11 +23,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 use sextant_redo::Lsn;
 
-pub use change::{NewColumn, NewIndex, NewSequence, NewTable};
+pub use change::{NewColumn, NewForeignKey, NewIndex, NewSequence, NewTable};
 use model::Change;
 pub use model::{
-    CatalogView, CheckInfo, ColumnInfo, FIRST_USER_OID, IndexColumn, IndexInfo, PG_CATALOG, PUBLIC, Relation,
-    SequenceInfo, TableInfo,
+    CatalogView, CheckInfo, ColumnInfo, FIRST_USER_OID, ForeignAction, ForeignKeyInfo, IndexColumn,
+    IndexInfo, PG_CATALOG, PUBLIC, Relation, SequenceInfo, TableInfo,
 };
 pub(crate) use sequence::Sequences;
 

@@ -1,6 +1,6 @@
 //! What the catalog says about relations, as statements use it: immutable, shared, built from the catalog's tables.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::table::{Index, Table};
@@ -47,6 +47,73 @@ pub struct CheckInfo {
     pub condition: String,
 }
 
+/// What a foreign key does to the rows that refer to a key which goes or changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForeignAction {
+    /// 23503 unless the key is there again at the end of the statement.
+    NoAction,
+    /// 23503.
+    Restrict,
+    /// They are deleted, or follow the key.
+    Cascade,
+    /// They refer to nothing.
+    SetNull,
+    /// They refer to what their columns' DEFAULTs say.
+    SetDefault,
+}
+
+impl ForeignAction {
+    /// As pg_constraint spells it.
+    #[must_use]
+    pub fn letter(self) -> &'static str {
+        match self {
+            ForeignAction::NoAction => "a",
+            ForeignAction::Restrict => "r",
+            ForeignAction::Cascade => "c",
+            ForeignAction::SetNull => "n",
+            ForeignAction::SetDefault => "d",
+        }
+    }
+
+    /// What pg_constraint spells so.
+    #[must_use]
+    pub fn of_letter(letter: &str) -> Option<ForeignAction> {
+        use ForeignAction as A;
+        [A::NoAction, A::Restrict, A::Cascade, A::SetNull, A::SetDefault]
+            .into_iter()
+            .find(|action| action.letter() == letter)
+    }
+
+    /// Whether it changes rows.
+    #[must_use]
+    pub fn changes(self) -> bool {
+        !matches!(self, ForeignAction::NoAction | ForeignAction::Restrict)
+    }
+}
+
+/// A FOREIGN KEY constraint, listed with the table that refers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignKeyInfo {
+    /// Its OID.
+    pub oid: u32,
+    /// Its name, the only one among the table's constraints.
+    pub name: String,
+    /// The columns that refer, from 0.
+    pub columns: Vec<usize>,
+    /// The table that they refer to.
+    pub parent: u32,
+    /// Its columns, in the order of `columns`.
+    pub parent_columns: Vec<usize>,
+    /// Its unique index over these.
+    pub index: u32,
+    /// When a key that is referred to goes.
+    pub on_delete: ForeignAction,
+    /// When it changes.
+    pub on_update: ForeignAction,
+    /// MATCH FULL: NULL in all columns or in none.
+    pub full: bool,
+}
+
 /// A table.
 #[derive(Debug)]
 pub struct TableInfo {
@@ -68,6 +135,8 @@ pub struct TableInfo {
     pub indexes: Vec<Arc<IndexInfo>>,
     /// Its CHECK constraints by name, the order in which they are asked.
     pub checks: Vec<CheckInfo>,
+    /// Its FOREIGN KEY constraints, the oldest first.
+    pub foreign_keys: Vec<Arc<ForeignKeyInfo>>,
 }
 
 /// A column of an index.
@@ -178,6 +247,14 @@ impl TableInfo {
         self.columns.iter().enumerate().filter(|(_, c)| !c.dropped)
     }
 
+    /// Whether one of its constraints has the name.
+    #[must_use]
+    pub fn has_constraint(&self, name: &str) -> bool {
+        self.checks.iter().any(|check| check.name == name)
+            || self.indexes.iter().any(|index| index.constraint && index.name == name)
+            || self.foreign_keys.iter().any(|key| key.name == name)
+    }
+
     /// The primary key's index.
     #[must_use]
     pub fn primary_key(&self) -> Option<&Arc<IndexInfo>> {
@@ -218,6 +295,8 @@ pub struct CatalogView {
     relations: HashMap<u32, Relation>,
     names: HashMap<u32, HashMap<String, u32>>,
     namespaces: HashMap<String, u32>,
+    /// By table, the tables whose foreign keys refer to it.
+    referrers: HashMap<u32, BTreeSet<u32>>,
 }
 
 impl CatalogView {
@@ -254,6 +333,18 @@ impl CatalogView {
         self.namespaces.iter().find(|(_, o)| **o == oid).map(|(n, _)| n.as_str())
     }
 
+    /// The foreign keys that refer to a table, each with its own table, the oldest first.
+    #[must_use]
+    pub fn referring(&self, parent: u32) -> Vec<(Arc<TableInfo>, Arc<ForeignKeyInfo>)> {
+        let tables = self.referrers.get(&parent).into_iter().flatten().filter_map(|oid| self.table(*oid));
+        let mut keys: Vec<_> = tables
+            .flat_map(|table| table.foreign_keys.iter().map(move |key| (table.clone(), key.clone())))
+            .filter(|(_, key)| key.parent == parent)
+            .collect();
+        keys.sort_by_key(|(_, key)| key.oid);
+        keys
+    }
+
     /// Every relation, in no order.
     pub fn relations(&self) -> impl Iterator<Item = &Relation> {
         self.relations.values()
@@ -266,6 +357,11 @@ impl CatalogView {
                 let (namespace, name) = relation.name();
                 self.names.entry(namespace).or_default().insert(name.to_owned(), relation.oid());
                 self.relations.insert(relation.oid(), relation.clone());
+                if let Relation::Table(table) = relation {
+                    for key in &table.foreign_keys {
+                        self.referrers.entry(key.parent).or_default().insert(table.oid);
+                    }
+                }
             }
             Change::Remove(oid) => self.remove(*oid),
             Change::PutNamespace(name, oid) => {
@@ -282,6 +378,13 @@ impl CatalogView {
             let (namespace, name) = old.name();
             if let Some(names) = self.names.get_mut(&namespace) {
                 names.remove(name);
+            }
+            if let Relation::Table(table) = &old {
+                for key in &table.foreign_keys {
+                    if let Some(tables) = self.referrers.get_mut(&key.parent) {
+                        tables.remove(&oid);
+                    }
+                }
             }
         }
     }

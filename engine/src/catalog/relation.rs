@@ -129,6 +129,18 @@ pub(crate) async fn find(
     index: &IndexInfo,
     values: &[Datum],
 ) -> SqlResult<Vec<(RowId, Vec<Datum>)>> {
+    find_some(system, snapshot, table, index, values, usize::MAX).await
+}
+
+/// The first of them.
+pub(crate) async fn find_some(
+    system: &TransactionSystem,
+    snapshot: &Snapshot,
+    table: &TableInfo,
+    index: &IndexInfo,
+    values: &[Datum],
+    limit: usize,
+) -> SqlResult<Vec<(RowId, Vec<Datum>)>> {
     let mut prefix = Vec::new();
     for (part, value) in index.columns.iter().zip(values) {
         key::encode(value, table.columns[part.column].ty, part.order, &mut prefix);
@@ -146,6 +158,9 @@ pub(crate) async fn find(
             index.key(&table.columns, |n| Ok(row[n].clone()), &mut key)?;
             if key == entry_key {
                 found.push((id, row));
+                if found.len() >= limit {
+                    return Ok(found);
+                }
             }
         }
     }

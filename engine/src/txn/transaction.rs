@@ -131,6 +131,14 @@ impl Transaction {
         Snapshot { lsn: pin.lsn, own, command, tracked: self.tracked.clone(), _pin: pin }
     }
 
+    /// Everything that is committed and whatever this transaction did in commands before, at any level: what a constraint
+    /// asks behind its locks. A lock ends when a commit is logged, so this sees commits that are not yet durable; whoever
+    /// commits afterwards is behind them in the log. What is read so is not noted for SERIALIZABLE: the locks see to that.
+    pub(crate) fn newest(&mut self) -> Snapshot {
+        let snapshot = self.snapshot();
+        Snapshot { lsn: Lsn(u64::MAX), tracked: None, ..snapshot }
+    }
+
     /// Takes the snapshot of a level that keeps one for the whole transaction: before anything is waited for, so that what
     /// was waited for is not in it.
     pub(crate) fn keep_snapshot(&mut self) {

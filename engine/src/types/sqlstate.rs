@@ -25,6 +25,7 @@ codes! {
     SEQUENCE_LIMIT = "2200H", "a sequence has no more values";
     INVALID_REGULAR_EXPRESSION = "2201B", "a regular expression that cannot be compiled";
     NOT_NULL_VIOLATION = "23502", "NULL in a NOT NULL column";
+    FOREIGN_KEY_VIOLATION = "23503", "a key that refers to nothing, or that is still referred to";
     UNIQUE_VIOLATION = "23505", "a key that exists already";
     CHECK_VIOLATION = "23514", "a row that a CHECK constraint forbids";
     ACTIVE_TRANSACTION = "25001", "not possible inside a transaction block";
@@ -49,6 +50,7 @@ codes! {
     DUPLICATE_COLUMN = "42701", "a column named twice";
     DUPLICATE_TABLE = "42P07", "a relation of that name exists";
     DUPLICATE_OBJECT = "42710", "an object of that name exists";
+    INVALID_FOREIGN_KEY = "42830", "a foreign key that fits no key";
     INVALID_OBJECT_DEFINITION = "42P17", "a definition that cannot be";
     GENERATED_ALWAYS = "428C9", "a value for a column that makes its own";
     DUPLICATE_ALIAS = "42712", "a table named twice in FROM";

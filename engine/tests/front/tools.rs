@@ -66,6 +66,9 @@ async fn pgbench_runs_in_every_mode_without_an_error() {
     let front = Front::start().await;
     let Some(made) = run(&front, "pgbench", &["-i", "-s", "1", "-q"]).await else { return };
     assert!(made.ok, "{}", made.errors);
+    // Again, over the tables that are there.
+    let made = run(&front, "pgbench", &["-i", "-s", "1", "-q", "--foreign-keys"]).await.expect("installed");
+    assert!(made.ok, "{}", made.errors);
     // Without -n it vacuums, and truncates the history.
     let ran = run(&front, "pgbench", &["-t", "1"]).await.expect("installed");
     assert!(ran.ok, "{}", ran.errors);
@@ -87,4 +90,6 @@ async fn pgbench_runs_in_every_mode_without_an_error() {
     assert_eq!(total("tbalance", "pgbench_tellers").await, total("bbalance", "pgbench_branches").await);
     let transactions = client.query_one("select count(*) from pgbench_history", &[]).await.expect("counted");
     assert_eq!(transactions.get::<_, i64>(0), 3 * 2 * 4 * 50 + 1);
+    let keys = client.query_one("select count(*) from pg_constraint where contype = 'f'", &[]).await;
+    assert_eq!(keys.expect("counted").get::<_, i64>(0), 5);
 }

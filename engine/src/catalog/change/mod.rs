@@ -3,6 +3,7 @@
 
 mod checks;
 mod columns;
+mod foreign;
 pub(super) mod rows;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use super::system::{self, SystemTable};
 use super::{Catalog, load, relation};
 use crate::txn::{Transaction, TxnError};
 use crate::types::{Datum, SqlError, SqlResult, SqlType, sqlstate};
+pub use foreign::NewForeignKey;
 use rows::Row;
 
 /// A table to be made.
@@ -162,6 +164,7 @@ impl Catalog {
             store: self.system.table(oid, tree),
             indexes: Vec::new(),
             checks: Vec::new(),
+            foreign_keys: Vec::new(),
         });
         let added = self.add(txn, rows::of_table(&table)).await;
         added.map_err(|e| name_taken(e, &table.name))?;
@@ -275,6 +278,9 @@ impl Catalog {
         }
         for check in &table.checks {
             self.delete_check(txn, table, &check.name).await?;
+        }
+        for key in &table.foreign_keys {
+            self.delete_foreign_key(txn, key).await?;
         }
         for relation in view.relations() {
             if let Relation::Sequence(s) = relation
@@ -425,5 +431,6 @@ fn copy(table: &TableInfo) -> TableInfo {
         layout: table.layout.clone(),
         indexes: table.indexes.clone(),
         checks: table.checks.clone(),
+        foreign_keys: table.foreign_keys.clone(),
     }
 }

@@ -1,7 +1,7 @@
 //! The rows that describe a relation in the system's tables.
 
 use crate::catalog::PG_CATALOG;
-use crate::catalog::model::{CheckInfo, ColumnInfo, IndexInfo, SequenceInfo, TableInfo};
+use crate::catalog::model::{CheckInfo, ColumnInfo, ForeignKeyInfo, IndexInfo, SequenceInfo, TableInfo};
 use crate::catalog::system::{self, SystemTable};
 use crate::types::{Datum, SqlType, TimeZone, text_of};
 
@@ -185,6 +185,29 @@ pub(crate) fn of_check(table: &TableInfo, check: &CheckInfo) -> Row {
         ("confmatchtype", Datum::text(" ")),
         ("conislocal", Datum::Bool(true)),
         ("conbin", Datum::text(check.condition.as_str())),
+    ]);
+    (&system::PG_CONSTRAINT, row)
+}
+
+/// A FOREIGN KEY constraint in pg_constraint.
+pub(crate) fn of_foreign_key(table: &TableInfo, key: &ForeignKeyInfo) -> Row {
+    let numbers = |columns: &[usize]| vector(columns.iter().map(|n| *n as i64 + 1));
+    let row = system::PG_CONSTRAINT.row(&[
+        ("oid", Datum::Oid(key.oid)),
+        ("conname", Datum::text(key.name.as_str())),
+        ("connamespace", Datum::Oid(table.namespace)),
+        ("contype", Datum::text("f")),
+        ("convalidated", Datum::Bool(true)),
+        ("conrelid", Datum::Oid(table.oid)),
+        ("conindid", Datum::Oid(key.index)),
+        ("confrelid", Datum::Oid(key.parent)),
+        ("confupdtype", Datum::text(key.on_update.letter())),
+        ("confdeltype", Datum::text(key.on_delete.letter())),
+        ("confmatchtype", Datum::text(if key.full { "f" } else { "s" })),
+        ("conislocal", Datum::Bool(true)),
+        ("connoinherit", Datum::Bool(true)),
+        ("conkey", numbers(&key.columns)),
+        ("confkey", numbers(&key.parent_columns)),
     ]);
     (&system::PG_CONSTRAINT, row)
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sqlparser::ast;
 
+use super::foreign::Referential;
 use super::rel::Rel;
 use super::rules::Rules;
 use super::select::{Output, returning_columns};
@@ -32,6 +33,7 @@ pub(crate) enum Source {
 pub(crate) struct BoundInsert {
     pub(crate) table: Arc<TableInfo>,
     pub(crate) rules: Rules,
+    pub(crate) referential: Referential,
     pub(crate) source: Source,
     pub(crate) returning: Returning,
 }
@@ -40,6 +42,7 @@ pub(crate) struct BoundInsert {
 pub(crate) struct BoundUpdate {
     pub(crate) table: Arc<TableInfo>,
     pub(crate) rules: Rules,
+    pub(crate) referential: Referential,
     pub(crate) alias: String,
     pub(crate) filter: Option<Expr>,
     /// Column, new value over the old row.
@@ -50,6 +53,7 @@ pub(crate) struct BoundUpdate {
 #[derive(Debug)]
 pub(crate) struct BoundDelete {
     pub(crate) table: Arc<TableInfo>,
+    pub(crate) referential: Referential,
     pub(crate) alias: String,
     pub(crate) filter: Option<Expr>,
     pub(crate) returning: Returning,
@@ -80,7 +84,8 @@ impl Binder<'_> {
         let scope = Scope::of_table(&table, &table.name);
         let returning = self.returning(insert.returning.as_deref(), &scope)?;
         let rules = self.rules(&table)?;
-        Ok(BoundInsert { table, rules, source, returning })
+        let referential = self.referential(&table)?;
+        Ok(BoundInsert { table, rules, referential, source, returning })
     }
 
     fn insert_source(
@@ -179,7 +184,8 @@ impl Binder<'_> {
         let filter = self.filter(update.selection.as_ref(), &scope)?;
         let returning = self.returning(update.returning.as_deref(), &scope)?;
         let rules = self.rules(&table)?;
-        Ok(BoundUpdate { table, rules, alias, filter, sets, returning })
+        let referential = self.referential(&table)?;
+        Ok(BoundUpdate { table, rules, referential, alias, filter, sets, returning })
     }
 
     pub(crate) fn delete(&mut self, delete: &ast::Delete) -> SqlResult<BoundDelete> {
@@ -198,7 +204,8 @@ impl Binder<'_> {
         let scope = Scope::of_table(&table, &alias);
         let filter = self.filter(delete.selection.as_ref(), &scope)?;
         let returning = self.returning(delete.returning.as_deref(), &scope)?;
-        Ok(BoundDelete { table, alias, filter, returning })
+        let referential = self.referential(&table)?;
+        Ok(BoundDelete { table, referential, alias, filter, returning })
     }
 
     fn target(&mut self, factor: &ast::TableFactor) -> SqlResult<(Arc<TableInfo>, String)> {

@@ -9,12 +9,14 @@
 //! | `locking` | FOR UPDATE and its kin |
 //! | `dml` | INSERT, UPDATE, DELETE |
 //! | `rules` | generated columns and CHECK constraints |
+//! | `foreign` | what foreign keys want of a change |
 
 mod aggregate;
 mod call;
 mod coerce;
 mod dml;
 mod expr;
+mod foreign;
 mod from;
 mod locking;
 mod operator;
@@ -36,6 +38,7 @@ use crate::types::{SqlError, SqlResult, SqlType, sqlstate};
 
 pub(crate) use aggregate::{AggregateCall, AggregateKind};
 pub(crate) use dml::{BoundDelete, BoundInsert, BoundUpdate, Source, columns_named};
+pub(crate) use foreign::{Link, Linked, Referential};
 pub(crate) use rel::{JoinKind, LockMark, Rel, RowLocking, SetOperation, SortKey};
 pub(crate) use rules::{Check, Rules};
 pub(crate) use select::key_order;

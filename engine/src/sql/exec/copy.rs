@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::Cx;
+use super::foreign::Changes;
 use crate::catalog::{TableInfo, relation};
-use crate::sql::bind::{Binder, Rules, columns_named};
+use crate::sql::bind::{Binder, Referential, Rules, columns_named};
 use crate::sql::expr::{EvalCx, Expr};
 use crate::sql::prepare::lock_tables;
 use crate::sql::{Column, CopySpec, Database, RowBatch, SessionContext};
@@ -24,6 +25,8 @@ pub struct CopyIn {
     /// What the columns that are not copied get.
     defaults: Vec<(usize, Expr)>,
     rules: Rules,
+    referential: Referential,
+    keys: Changes,
     rows: RowBatch,
     count: u64,
 }
@@ -54,6 +57,12 @@ impl CopyIn {
             let rules = binder.rules(&table)?;
             let defaults = binder.defaults(&table)?.into_iter().enumerate();
             let defaults = defaults.filter(|(n, _)| !targets.contains(n)).collect();
+            let referential = binder.referential(&table)?;
+            let others = binder.tables;
+            lock_tables(txn, &others).await?;
+            if db.catalog.version(Some(txn)) != version {
+                continue;
+            }
             let columns = targets
                 .iter()
                 .map(|n| Column {
@@ -72,6 +81,8 @@ impl CopyIn {
                 columns,
                 defaults,
                 rules,
+                referential,
+                keys: Changes::default(),
                 count: 0,
             });
         }
@@ -137,13 +148,30 @@ impl CopyIn {
 
     async fn write(&mut self, txn: &mut Transaction) -> SqlResult<()> {
         let rows = std::mem::replace(&mut self.rows, RowBatch::new(self.table.columns.len()));
-        relation::insert_batch(&self.db.txns, txn, &self.table, &rows).await
+        relation::insert_batch(&self.db.txns, txn, &self.table, &rows).await?;
+        for row in rows.rows() {
+            self.keys.note(&self.referential, self.table.oid, None, Some(row))?;
+        }
+        Ok(())
     }
 
     /// Ends; the number of rows. The command tag is "COPY n".
     pub async fn finish(mut self, txn: &mut Transaction) -> SqlResult<u64> {
         if !self.rows.is_empty() {
             self.write(txn).await?;
+        }
+        if !self.keys.is_empty() {
+            let snapshot = txn.snapshot();
+            let mut cx = Cx {
+                db: &self.db,
+                ctx: &self.ctx,
+                txn,
+                snapshot: &snapshot,
+                params: &[],
+                subqueries: &[],
+                instead: &[],
+            };
+            self.keys.settle(&self.referential, &mut cx).await?;
         }
         Ok(self.count)
     }

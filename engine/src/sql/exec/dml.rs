@@ -7,11 +7,12 @@
 use std::sync::Arc;
 
 use super::Cx;
+use super::foreign::Changes;
 use super::node::{Node, project};
 use super::scan::Scanner;
 use crate::catalog::{TableInfo, relation};
 use crate::sql::RowBatch;
-use crate::sql::bind::{BoundDelete, BoundInsert, BoundUpdate, Rules, Source};
+use crate::sql::bind::{BoundDelete, BoundInsert, BoundUpdate, Referential, Rules, Source};
 use crate::sql::expr::Expr;
 use crate::sql::plan::{self, Plan, Scan};
 use crate::table::{LockOutcome, RowId};
@@ -25,6 +26,8 @@ pub(crate) struct Change {
     pub(crate) kind: Kind,
     /// What each new row goes through.
     rules: Rules,
+    /// What foreign keys want of it.
+    referential: Referential,
     /// RETURNING, over the table's row; none when there is none.
     pub(crate) returning: Vec<Expr>,
 }
@@ -47,6 +50,7 @@ pub(crate) enum Kind {
 pub(crate) struct Changed {
     pub(crate) count: u64,
     pub(crate) returned: RowBatch,
+    keys: Changes,
 }
 
 impl Change {
@@ -60,6 +64,7 @@ impl Change {
             table: bound.table,
             kind: Kind::Insert(source),
             rules: bound.rules,
+            referential: bound.referential,
             returning: bound.returning.exprs,
         }
     }
@@ -76,6 +81,7 @@ impl Change {
             table: bound.table,
             kind: Kind::Update { scan, sets: bound.sets, lock },
             rules: bound.rules,
+            referential: bound.referential,
             returning: bound.returning.exprs,
         }
     }
@@ -86,6 +92,7 @@ impl Change {
             table: bound.table,
             kind: Kind::Delete(scan),
             rules: Rules::default(),
+            referential: bound.referential,
             returning: bound.returning.exprs,
         }
     }
@@ -104,11 +111,21 @@ impl Change {
         below
     }
 
-    /// Does it, all of it.
+    /// Does it, all of it, and what foreign keys want to be done.
     pub(crate) async fn run(&self, cx: &mut Cx<'_>) -> SqlResult<Changed> {
-        let mut changed = Changed { count: 0, returned: RowBatch::new(self.returning.len()) };
+        let returned = RowBatch::new(self.returning.len());
+        let mut changed = Changed { count: 0, returned, keys: Changes::default() };
+        self.change_rows(cx, &mut changed).await?;
+        let keys = std::mem::take(&mut changed.keys);
+        if !keys.is_empty() {
+            Box::pin(keys.settle(&self.referential, cx)).await?;
+        }
+        Ok(changed)
+    }
+
+    async fn change_rows(&self, cx: &mut Cx<'_>, changed: &mut Changed) -> SqlResult<()> {
         match &self.kind {
-            Kind::Insert(source) => self.run_insert(source, cx, &mut changed).await?,
+            Kind::Insert(source) => self.run_insert(source, cx, changed).await?,
             Kind::Update { scan, sets, lock } => {
                 let mut scanner = Scanner::new(scan.clone());
                 let mut bytes = Vec::new();
@@ -120,7 +137,8 @@ impl Change {
                         let db = cx.db.clone();
                         relation::update(&db.txns, cx.txn, &self.table, target.id, &old, &new).await?;
                         changed.count += 1;
-                        self.returned(new, cx, &mut changed).await?;
+                        self.note(changed, Some(&old), Some(&new))?;
+                        self.returned(new, cx, changed).await?;
                     }
                 }
             }
@@ -134,12 +152,17 @@ impl Change {
                         let db = cx.db.clone();
                         db.txns.delete(cx.txn, &self.table.store, target.id).await?;
                         changed.count += 1;
-                        self.returned(old, cx, &mut changed).await?;
+                        self.note(changed, Some(&old), None)?;
+                        self.returned(old, cx, changed).await?;
                     }
                 }
             }
         }
-        Ok(changed)
+        Ok(())
+    }
+
+    fn note(&self, changed: &mut Changed, old: Option<&[Datum]>, new: Option<&[Datum]>) -> SqlResult<()> {
+        changed.keys.note(&self.referential, self.table.oid, old, new)
     }
 
     async fn run_insert(&self, source: &Plan, cx: &mut Cx<'_>, changed: &mut Changed) -> SqlResult<()> {
@@ -152,6 +175,9 @@ impl Change {
             }
             relation::insert_batch(&db.txns, cx.txn, &self.table, &batch).await?;
             changed.count += batch.len() as u64;
+            for row in batch.rows() {
+                self.note(changed, None, Some(row))?;
+            }
             if !self.returning.is_empty() {
                 let returned = project(&batch, &self.returning, cx).await?;
                 returned.into_rows().for_each(|row| changed.returned.push(row));

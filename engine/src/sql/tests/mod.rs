@@ -7,6 +7,7 @@ mod ddl;
 mod dml;
 mod errors;
 mod expressions;
+mod foreign_keys;
 mod plans;
 mod queries;
 mod serializable;

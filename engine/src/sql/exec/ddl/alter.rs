@@ -6,6 +6,7 @@ use sqlparser::ast::{self, AlterTableOperation, TableConstraint};
 
 use super::Ddl;
 use super::create_table::{no_key_column, several_primary_keys, table_key};
+use super::foreign_key::ForeignSpec;
 use crate::catalog::TableInfo;
 use crate::sql::bind::undefined_table;
 use crate::sql::{Notice, names};
@@ -31,8 +32,9 @@ impl Ddl<'_> {
                 AlterTableOperation::AlterColumn { column_name, op } => {
                     self.alter_column(&alter.name, column_name, op).await?
                 }
-                AlterTableOperation::DropConstraint { if_exists, name, .. } => {
-                    self.drop_constraint(&alter.name, name, *if_exists).await?
+                AlterTableOperation::DropConstraint { if_exists, name, drop_behavior } => {
+                    let cascade = *drop_behavior == Some(ast::DropBehavior::Cascade);
+                    self.drop_constraint(&alter.name, name, *if_exists, cascade).await?
                 }
                 // Everything has one owner.
                 AlterTableOperation::OwnerTo { .. } => {}
@@ -54,6 +56,11 @@ impl Ddl<'_> {
         if let TableConstraint::Check(check) = constraint {
             let table = self.lock(name, TableLock::AccessExclusive).await?;
             self.add_check(table, check.name.as_ref().map(names::fold), &check.expr).await?;
+            return Ok(());
+        }
+        if let TableConstraint::ForeignKey(key) = constraint {
+            let table = self.lock(name, TableLock::AccessExclusive).await?;
+            self.add_foreign_key(table, ForeignSpec::of_table(key)).await?;
             return Ok(());
         }
         let key = table_key(constraint)?;
@@ -105,16 +112,22 @@ impl Ddl<'_> {
         if truncate.partitions.is_some() || truncate.identity == Some(ast::TruncateIdentityOption::Restart) {
             return Err(SqlError::unsupported("TRUNCATE with RESTART IDENTITY or partitions"));
         }
-        let mut done = Vec::new();
+        if truncate.cascade == Some(ast::CascadeOption::Cascade) {
+            return Err(SqlError::unsupported("TRUNCATE CASCADE"));
+        }
+        let mut tables: Vec<Arc<TableInfo>> = Vec::new();
         for target in &truncate.table_names {
             if self.find(&target.name)?.is_none() {
                 return Err(undefined_table(&target.name));
             }
             let table = self.lock(&target.name, TableLock::AccessExclusive).await?;
-            if !done.contains(&table.oid) {
-                done.push(table.oid);
-                self.db.catalog.truncate(self.txn, &table).await?;
+            if !tables.iter().any(|other| other.oid == table.oid) {
+                tables.push(table);
             }
+        }
+        self.refuse_truncate(&tables.iter().map(|table| table.oid).collect::<Vec<_>>())?;
+        for table in tables {
+            self.db.catalog.truncate(self.txn, &table).await?;
         }
         Ok(())
     }

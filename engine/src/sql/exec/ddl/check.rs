@@ -23,7 +23,7 @@ impl Ddl<'_> {
     ) -> SqlResult<Arc<TableInfo>> {
         let bound = self.binder()?.check(&table, condition)?;
         let name = match name {
-            Some(name) if is_taken(&table, &name) => {
+            Some(name) if table.has_constraint(&name) => {
                 let message = format!("constraint \"{name}\" for relation \"{}\" already exists", table.name);
                 return Err(SqlError::new(sqlstate::DUPLICATE_OBJECT, message));
             }
@@ -67,13 +67,20 @@ impl Ddl<'_> {
         table: &ast::ObjectName,
         constraint: &ast::Ident,
         if_exists: bool,
+        cascade: bool,
     ) -> SqlResult<()> {
-        let table = self.lock(table, TableLock::AccessExclusive).await?;
+        let mut table = self.lock(table, TableLock::AccessExclusive).await?;
         let name = names::fold(constraint);
         if table.checks.iter().any(|check| check.name == name) {
             self.db.catalog.drop_check(self.txn, &table, &name).await?;
-        } else if let Some(index) = table.indexes.iter().find(|i| i.constraint && i.name == name) {
-            self.db.catalog.drop_index(self.txn, &table, index).await?;
+        } else if let Some(key) = table.foreign_keys.iter().find(|key| key.name == name) {
+            self.db.catalog.drop_foreign_key(self.txn, &table, key).await?;
+        } else if let Some(index) = table.indexes.iter().find(|i| i.constraint && i.name == name).cloned() {
+            let (what, on) = (format!("constraint {name} on table {}", table.name), format!("index {name}"));
+            self.release_referrers(table.oid, Some(index.oid), &[], (&what, &on), cascade).await?;
+            // One of its own foreign keys may be gone.
+            table = self.view().table(table.oid).cloned().unwrap_or(table);
+            self.db.catalog.drop_index(self.txn, &table, &index).await?;
         } else {
             let message = format!("constraint \"{name}\" of relation \"{}\" does not exist", table.name);
             if !if_exists {
@@ -98,11 +105,6 @@ fn broken(error: SqlError, table: &TableInfo, check: &Check) -> SqlError {
         .constraint(check.name.clone())
 }
 
-fn is_taken(table: &TableInfo, name: &str) -> bool {
-    table.checks.iter().any(|check| check.name == name)
-        || table.indexes.iter().any(|index| index.constraint && index.name == name)
-}
-
 /// `t_a_check` for a condition on the column a, `t_check` for one on several; with a number when that is taken.
 fn free_name(table: &TableInfo, columns: &[usize]) -> String {
     let base = match columns {
@@ -112,5 +114,5 @@ fn free_name(table: &TableInfo, columns: &[usize]) -> String {
         _ => format!("{}_check", table.name),
     };
     let numbered = (1..).map(|n| format!("{base}{n}"));
-    std::iter::once(base.clone()).chain(numbered).find(|name| !is_taken(table, name)).unwrap_or(base)
+    std::iter::once(base.clone()).chain(numbered).find(|name| !table.has_constraint(name)).unwrap_or(base)
 }

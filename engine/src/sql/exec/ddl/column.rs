@@ -76,6 +76,9 @@ impl Ddl<'_> {
         for (name, condition) in definition.checks {
             table = self.add_check(table, name, condition).await?;
         }
+        for key in definition.foreign_keys {
+            table = self.add_foreign_key(table, key).await?;
+        }
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use sqlparser::ast::{self, ColumnOption, DataType, GeneratedAs, TableConstraint};
 
 use super::Ddl;
+use super::foreign_key::ForeignSpec;
 use super::index::KeySpec;
 use crate::catalog::{ColumnInfo, NewColumn, NewTable, SequenceInfo};
 use crate::sql::names;
@@ -19,6 +20,7 @@ pub(super) struct Definition<'a> {
     pub(super) keys: Vec<KeySpec>,
     /// CHECK constraints, by name if they have one.
     pub(super) checks: Vec<(Option<String>, &'a ast::Expr)>,
+    pub(super) foreign_keys: Vec<ForeignSpec<'a>>,
 }
 
 impl Ddl<'_> {
@@ -35,6 +37,7 @@ impl Ddl<'_> {
         let mut columns: Vec<NewColumn> = Vec::new();
         let mut keys: Vec<KeySpec> = Vec::new();
         let mut checks: Vec<(Option<String>, &ast::Expr)> = Vec::new();
+        let mut foreign_keys: Vec<ForeignSpec<'_>> = Vec::new();
         let mut owned: Vec<(usize, std::sync::Arc<SequenceInfo>)> = Vec::new();
         for (n, column) in create.columns.iter().enumerate() {
             let mut definition = self.definition(column)?;
@@ -57,6 +60,7 @@ impl Ddl<'_> {
             }
             keys.append(&mut definition.keys);
             checks.append(&mut definition.checks);
+            foreign_keys.append(&mut definition.foreign_keys);
             columns.push(definition.column);
         }
         for constraint in &create.constraints {
@@ -64,6 +68,7 @@ impl Ddl<'_> {
                 TableConstraint::Check(check) => {
                     checks.push((check.name.as_ref().map(names::fold), &*check.expr));
                 }
+                TableConstraint::ForeignKey(key) => foreign_keys.push(ForeignSpec::of_table(key)),
                 key => keys.push(table_key(key)?),
             }
         }
@@ -94,6 +99,9 @@ impl Ddl<'_> {
         for (name, condition) in checks {
             table = self.add_check(table, name, condition).await?;
         }
+        for key in foreign_keys {
+            table = self.add_foreign_key(table, key).await?;
+        }
         for (n, sequence) in owned {
             self.db.catalog.own_sequence(self.txn, &sequence, table.oid, n).await?;
         }
@@ -119,6 +127,7 @@ impl Ddl<'_> {
             sequence: serial.map(|_| &[][..]),
             keys: Vec::new(),
             checks: Vec::new(),
+            foreign_keys: Vec::new(),
         };
         let mut generation = None;
         for option in &column.options {
@@ -152,7 +161,9 @@ impl Ddl<'_> {
                 }
                 ColumnOption::Collation(collation) => refuse_collation(collation)?,
                 ColumnOption::Check(check) => definition.checks.push((constraint, &*check.expr)),
-                ColumnOption::ForeignKey(_) => return Err(SqlError::unsupported("a FOREIGN KEY constraint")),
+                ColumnOption::ForeignKey(key) => {
+                    definition.foreign_keys.push(ForeignSpec::of_column(&name, constraint, key));
+                }
                 other => return Err(SqlError::unsupported(format!("the column option {other}"))),
             }
         }
@@ -218,7 +229,6 @@ pub(super) fn table_key(constraint: &TableConstraint) -> SqlResult<KeySpec> {
                 || key.nulls_distinct == ast::NullsDistinctOption::NotDistinct;
             (&key.name, &key.columns, false, rare)
         }
-        TableConstraint::ForeignKey(_) => return Err(SqlError::unsupported("a FOREIGN KEY constraint")),
         other => return Err(SqlError::unsupported(format!("the constraint {other}"))),
     };
     if rare {

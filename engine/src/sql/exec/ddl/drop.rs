@@ -23,10 +23,15 @@ impl Ddl<'_> {
             ObjectType::Schema => ("DROP SCHEMA", "schema", sqlstate::INVALID_SCHEMA),
             other => return Err(SqlError::unsupported(format!("DROP {other}"))),
         };
+        // Tables that go together may refer to each other.
+        let mut along = Vec::new();
+        for name in objects.iter().filter(|_| kind == ObjectType::Table) {
+            along.extend(self.find(name)?.map(|relation| relation.oid()));
+        }
         for name in objects {
             let dropped = match kind {
                 ObjectType::Schema => self.drop_schema(name, cascade).await?,
-                _ => self.drop_relation(kind, name).await?,
+                _ => self.drop_relation(kind, name, &along, cascade).await?,
             };
             if dropped {
                 continue;
@@ -42,7 +47,13 @@ impl Ddl<'_> {
     }
 
     /// False when there is no such relation.
-    async fn drop_relation(&mut self, kind: ObjectType, name: &ast::ObjectName) -> SqlResult<bool> {
+    async fn drop_relation(
+        &mut self,
+        kind: ObjectType,
+        name: &ast::ObjectName,
+        along: &[u32],
+        cascade: bool,
+    ) -> SqlResult<bool> {
         loop {
             let Some(found) = self.find(name)? else { return Ok(false) };
             let locked = match (&found, kind) {
@@ -56,11 +67,12 @@ impl Ddl<'_> {
             };
             self.txn.lock_table(locked, TableLock::AccessExclusive, LockWait::Block).await?;
             self.txn.begin_statement();
-            let catalog = &self.db.catalog;
             // As it is now that the lock is had.
             match self.find(name)? {
                 Some(Relation::Table(table)) if table.oid == found.oid() => {
-                    catalog.drop_table(self.txn, &table).await?;
+                    let what = format!("table {}", table.name);
+                    self.release_referrers(table.oid, None, along, (&what, &what), cascade).await?;
+                    self.db.catalog.drop_table(self.txn, &table).await?;
                 }
                 Some(Relation::Index(index)) if index.oid == found.oid() => {
                     if index.constraint {
@@ -68,13 +80,17 @@ impl Ddl<'_> {
                     }
                     let Some(table) = self.view().table(index.table).cloned() else { return Ok(false) };
                     refuse_system(&table)?;
-                    catalog.drop_index(self.txn, &table, &index).await?;
+                    let what = format!("index {}", index.name);
+                    let concerned = (what.as_str(), what.as_str());
+                    self.release_referrers(table.oid, Some(index.oid), along, concerned, cascade).await?;
+                    let table = self.view().table(table.oid).cloned().unwrap_or(table);
+                    self.db.catalog.drop_index(self.txn, &table, &index).await?;
                 }
                 Some(Relation::Sequence(sequence)) if sequence.oid == found.oid() => {
                     if let Some((table, _)) = sequence.owner {
                         return Err(needed_by_default(&sequence.name, &self.table_name(table)));
                     }
-                    catalog.drop_sequence(self.txn, &sequence).await?;
+                    self.db.catalog.drop_sequence(self.txn, &sequence).await?;
                 }
                 _ => continue,
             }

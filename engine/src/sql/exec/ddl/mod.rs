@@ -8,6 +8,7 @@ mod check;
 mod column;
 mod create_table;
 mod drop;
+mod foreign_key;
 mod index;
 mod sequence;
 

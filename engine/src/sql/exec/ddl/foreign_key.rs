@@ -1,0 +1,300 @@
+//! FOREIGN KEY constraints: defining them, checking the rows that are there, and what depends on them.
+
+use std::sync::Arc;
+
+use sqlparser::ast::{self, ConstraintReferenceMatchKind as MatchKind, ReferentialAction};
+
+use super::Ddl;
+use crate::catalog::{ForeignAction, IndexInfo, NewForeignKey, Relation, TableInfo};
+use crate::sql::bind::Link;
+use crate::sql::exec::{Cx, is_there, key_to_ask};
+use crate::sql::{Notice, names};
+use crate::table::{RowBatch, TableScan};
+use crate::txn::{LockWait, TableLock};
+use crate::types::{Datum, SqlError, SqlResult, SqlType, oids, sqlstate};
+
+/// A constraint to be made.
+pub(super) struct ForeignSpec<'a> {
+    name: Option<String>,
+    columns: Vec<String>,
+    constraint: &'a ast::ForeignKeyConstraint,
+}
+
+impl<'a> ForeignSpec<'a> {
+    /// A table's, which names its columns.
+    pub(super) fn of_table(constraint: &'a ast::ForeignKeyConstraint) -> ForeignSpec<'a> {
+        let name = constraint.name.as_ref().map(names::fold);
+        ForeignSpec { name, columns: constraint.columns.iter().map(names::fold).collect(), constraint }
+    }
+
+    /// A column's.
+    pub(super) fn of_column(
+        column: &str,
+        name: Option<String>,
+        constraint: &'a ast::ForeignKeyConstraint,
+    ) -> ForeignSpec<'a> {
+        ForeignSpec { name, columns: vec![column.to_owned()], constraint }
+    }
+}
+
+impl Ddl<'_> {
+    /// Adds a constraint; 23503 when a row breaks it. The table is locked, or new.
+    pub(super) async fn add_foreign_key(
+        &mut self,
+        table: Arc<TableInfo>,
+        spec: ForeignSpec<'_>,
+    ) -> SqlResult<Arc<TableInfo>> {
+        refuse_rare(spec.constraint)?;
+        let parent = match self.find(&spec.constraint.foreign_table)? {
+            Some(Relation::Table(parent)) if parent.oid == table.oid => table.clone(),
+            // Nobody may take a key away while the rows are checked.
+            _ => self.lock(&spec.constraint.foreign_table, TableLock::ShareRowExclusive).await?,
+        };
+        let columns = columns_of(&table, &spec.columns)?;
+        let (index, parent_columns) = referred(&parent, &spec.constraint.referred_columns)?;
+        if columns.len() != parent_columns.len() {
+            let message = "number of referencing and referenced columns for foreign key disagree";
+            return Err(SqlError::new(sqlstate::INVALID_FOREIGN_KEY, message));
+        }
+        let name = match spec.name {
+            Some(name) if table.has_constraint(&name) => {
+                let message = format!("constraint \"{name}\" for relation \"{}\" already exists", table.name);
+                return Err(SqlError::new(sqlstate::DUPLICATE_OBJECT, message));
+            }
+            Some(name) => name,
+            None => free_name(&table, &spec.columns),
+        };
+        for (own, other) in columns.iter().zip(&parent_columns) {
+            refuse_types(&name, &table, *own, &parent, *other)?;
+        }
+        let new = NewForeignKey {
+            name,
+            columns,
+            parent: parent.oid,
+            parent_columns,
+            index: index.oid,
+            on_delete: action(spec.constraint.on_delete),
+            on_update: action(spec.constraint.on_update),
+            full: spec.constraint.match_kind == Some(MatchKind::Full),
+        };
+        refuse_generated(&table, &new)?;
+        let table = self.db.catalog.add_foreign_key(self.txn, &table, new).await?;
+        self.ask_keys(&table).await?;
+        Ok(table)
+    }
+
+    /// Checks the rows that are there against the table's last foreign key. Its parent is locked: no row of it need be.
+    async fn ask_keys(&mut self, table: &Arc<TableInfo>) -> SqlResult<()> {
+        let Some(key) = table.foreign_keys.last() else { return Ok(()) };
+        let link = self.binder()?.link(table.clone(), key)?;
+        let newest = self.txn.newest();
+        let mut scan = TableScan::new(&table.store, newest.clone());
+        let mut batch = RowBatch::new();
+        // Rows that lie together often refer to the same.
+        let mut last: Option<Vec<Datum>> = None;
+        while scan.next_batch(&self.db.txns, &mut batch).await? {
+            for (_, bytes) in batch.iter() {
+                let row = table.layout.decode(bytes)?;
+                let Some(key) = key_to_ask(&link, &row)? else { continue };
+                if last.as_ref() != Some(&key) {
+                    self.ask_key(&link, &key).await?;
+                    last = Some(key);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn ask_key(&mut self, link: &Link, key: &[Datum]) -> SqlResult<()> {
+        let snapshot = self.txn.snapshot();
+        let mut cx = Cx {
+            db: self.db,
+            ctx: self.ctx,
+            txn: self.txn,
+            snapshot: &snapshot,
+            params: &[],
+            subqueries: &[],
+            instead: &[],
+        };
+        is_there(link, key, &mut cx).await
+    }
+
+    /// Takes away, with CASCADE, the foreign keys of other tables that refer to a table, or by an index of its; 2BP01
+    /// without. `what` is what goes, and `on` what the keys depend on.
+    pub(super) async fn release_referrers(
+        &mut self,
+        parent: u32,
+        index: Option<u32>,
+        along: &[u32],
+        (what, on): (&str, &str),
+        cascade: bool,
+    ) -> SqlResult<()> {
+        let concerns = |key: &crate::catalog::ForeignKeyInfo| index.is_none_or(|index| key.index == index);
+        let keys = self.view().referring(parent);
+        let others: Vec<_> = keys
+            .iter()
+            .filter(|(child, key)| concerns(key) && (index.is_some() || child.oid != parent))
+            .collect();
+        let depend: Vec<String> = others
+            .iter()
+            .filter(|(child, _)| !along.contains(&child.oid))
+            .map(|(child, key)| format!("constraint {} on table {}", key.name, child.name))
+            .collect();
+        if !cascade && !depend.is_empty() {
+            let detail: Vec<String> = depend.iter().map(|one| format!("{one} depends on {on}")).collect();
+            let message = format!("cannot drop {what} because other objects depend on it");
+            return Err(SqlError::new(sqlstate::DEPENDENT_OBJECTS, message)
+                .detail(detail.join("\n"))
+                .hint("Use DROP ... CASCADE to drop the dependent objects too."));
+        }
+        match &depend[..] {
+            [] => {}
+            [one] => self.notices.push(Notice::note(format!("drop cascades to {one}"))),
+            several => {
+                let mut notice = Notice::note(format!("drop cascades to {} other objects", several.len()));
+                let lines: Vec<String> =
+                    several.iter().map(|one| format!("drop cascades to {one}")).collect();
+                notice.fields = notice.fields.detail(lines.join("\n"));
+                self.notices.push(notice);
+            }
+        }
+        for (child, key) in others {
+            self.txn.lock_table(child.oid, TableLock::AccessExclusive, LockWait::Block).await?;
+            self.txn.begin_statement();
+            // As it is now that the lock is had.
+            let Some(child) = self.view().table(child.oid).cloned() else { continue };
+            if child.foreign_keys.iter().any(|other| other.oid == key.oid) {
+                self.db.catalog.drop_foreign_key(self.txn, &child, key).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// 0A000 when rows of tables that are not truncated could refer to those that are.
+    pub(super) fn refuse_truncate(&mut self, tables: &[u32]) -> SqlResult<()> {
+        let view = self.view();
+        for parent in tables {
+            let keys = view.referring(*parent);
+            if let Some((child, _)) = keys.iter().find(|(child, _)| !tables.contains(&child.oid)) {
+                let name = view.table(*parent).map_or("", |table| table.name.as_str());
+                let message = "cannot truncate a table referenced in a foreign key constraint";
+                return Err(SqlError::new(sqlstate::FEATURE_NOT_SUPPORTED, message)
+                    .detail(format!("Table \"{}\" references \"{name}\".", child.name))
+                    .hint(format!(
+                        "Truncate table \"{}\" at the same time, or use TRUNCATE ... CASCADE.",
+                        child.name
+                    )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refuse_rare(constraint: &ast::ForeignKeyConstraint) -> SqlResult<()> {
+    if constraint.match_kind == Some(MatchKind::Partial) {
+        return Err(SqlError::new(sqlstate::FEATURE_NOT_SUPPORTED, "MATCH PARTIAL not yet implemented"));
+    }
+    let Some(rest) = &constraint.characteristics else { return Ok(()) };
+    let deferred = rest.initially == Some(ast::DeferrableInitial::Deferred);
+    if rest.deferrable == Some(true) || deferred || rest.enforced == Some(false) {
+        return Err(SqlError::unsupported("a FOREIGN KEY constraint that is DEFERRABLE or NOT ENFORCED"));
+    }
+    Ok(())
+}
+
+fn action(action: Option<ReferentialAction>) -> ForeignAction {
+    match action {
+        None | Some(ReferentialAction::NoAction) => ForeignAction::NoAction,
+        Some(ReferentialAction::Restrict) => ForeignAction::Restrict,
+        Some(ReferentialAction::Cascade) => ForeignAction::Cascade,
+        Some(ReferentialAction::SetNull) => ForeignAction::SetNull,
+        Some(ReferentialAction::SetDefault) => ForeignAction::SetDefault,
+    }
+}
+
+fn columns_of(table: &TableInfo, names: &[String]) -> SqlResult<Vec<usize>> {
+    let one = |name: &String| {
+        table.column(name).ok_or_else(|| {
+            let message = format!("column \"{name}\" referenced in foreign key constraint does not exist");
+            SqlError::new(sqlstate::UNDEFINED_COLUMN, message)
+        })
+    };
+    names.iter().map(one).collect()
+}
+
+/// The index that a key refers to, and its columns in the order in which they were named.
+fn referred(parent: &TableInfo, named: &[ast::Ident]) -> SqlResult<(Arc<IndexInfo>, Vec<usize>)> {
+    if named.is_empty() {
+        let key = parent.primary_key().ok_or_else(|| {
+            let message = format!("there is no primary key for referenced table \"{}\"", parent.name);
+            SqlError::new(sqlstate::UNDEFINED_OBJECT, message)
+        })?;
+        return Ok((key.clone(), key.columns.iter().map(|part| part.column).collect()));
+    }
+    let columns = columns_of(parent, &named.iter().map(names::fold).collect::<Vec<_>>())?;
+    if columns.iter().enumerate().any(|(n, column)| columns[..n].contains(column)) {
+        let message = "foreign key referenced-columns list must not contain duplicates";
+        return Err(SqlError::new(sqlstate::INVALID_FOREIGN_KEY, message));
+    }
+    let fits = |index: &&Arc<IndexInfo>| {
+        index.unique
+            && index.columns.len() == columns.len()
+            && index.columns.iter().all(|part| columns.contains(&part.column))
+    };
+    let index = parent.indexes.iter().find(fits).ok_or_else(|| {
+        let message = format!(
+            "there is no unique constraint matching given keys for referenced table \"{}\"",
+            parent.name
+        );
+        SqlError::new(sqlstate::INVALID_FOREIGN_KEY, message)
+    })?;
+    Ok((index.clone(), columns))
+}
+
+/// The types of which values can be compared as they are.
+fn refuse_types(
+    name: &str,
+    table: &TableInfo,
+    own: usize,
+    parent: &TableInfo,
+    other: usize,
+) -> SqlResult<()> {
+    let (own, other) = (&table.columns[own], &parent.columns[other]);
+    let integer = |ty: SqlType| matches!(ty.oid, oids::INT2 | oids::INT4 | oids::INT8);
+    let string = |ty: SqlType| ty.is_string() && ty.oid != oids::BPCHAR;
+    let (a, b) = (own.ty, other.ty);
+    if a.oid == b.oid || (integer(a) && integer(b)) || (string(a) && string(b)) {
+        return Ok(());
+    }
+    let message = format!("foreign key constraint \"{name}\" cannot be implemented");
+    Err(SqlError::new(sqlstate::DATATYPE_MISMATCH, message).detail(format!(
+        "Key columns \"{}\" and \"{}\" are of incompatible types: {} and {}.",
+        own.name,
+        other.name,
+        a.name(),
+        b.name()
+    )))
+}
+
+/// An action cannot write what is computed.
+fn refuse_generated(table: &TableInfo, new: &NewForeignKey) -> SqlResult<()> {
+    use ForeignAction as A;
+    if !new.columns.iter().any(|n| table.columns[*n].generated) {
+        return Ok(());
+    }
+    let which = match (new.on_delete, new.on_update) {
+        (_, A::SetNull | A::SetDefault | A::Cascade) => "ON UPDATE",
+        (A::SetNull | A::SetDefault, _) => "ON DELETE",
+        _ => return Ok(()),
+    };
+    let message = format!("invalid {which} action for foreign key constraint containing generated column");
+    Err(SqlError::new(sqlstate::SYNTAX_ERROR, message))
+}
+
+/// `t_a_b_fkey`, with a number when that is taken.
+fn free_name(table: &TableInfo, columns: &[String]) -> String {
+    let base = format!("{}_{}_fkey", table.name, columns.join("_"));
+    let numbered = (1..).map(|n| format!("{base}{n}"));
+    let mut names = std::iter::once(base.clone()).chain(numbered);
+    names.find(|name| !table.has_constraint(name)).unwrap_or(base)
+}
