@@ -390,13 +390,14 @@ impl Transaction {
             system.undo.give_back(slot);
         }
         let commit = self.active.as_ref().and_then(|a| a.commit_lsn());
+        // The last first: whoever finds a transaction ended finds its subtransactions ended, too.
+        for sub in self.subs.drain(..).rev() {
+            system.commits.end(&sub);
+        }
         if let Some(active) = self.active.take() {
             let counter = if commit.is_some() { &METRICS.commits } else { &METRICS.rollbacks };
             counter.inc();
             system.commits.end(&active);
-        }
-        for sub in self.subs.drain(..) {
-            system.commits.end(&sub);
         }
         // The snapshot is let go behind it: `ssi` knows who may still miss whose writes.
         match (self.tracked.take(), commit) {

@@ -32,6 +32,34 @@ async fn what_is_behind_a_savepoint_is_taken_back_alone() {
     assert_eq!(bed.scan(&bed.now()).await.len(), 1);
 }
 
+#[tokio::test]
+async fn a_row_outlives_the_undo_of_versions_that_were_rolled_back_on_top_of_each_other() {
+    let bed = Bed::new().await;
+    let (row, other) = (bed.committed(b"zero").await, bed.committed(&[0; 3000]).await);
+    let fill = async |txn: &mut Transaction| {
+        for n in 1..=12u8 {
+            txn.begin_statement();
+            bed.update(txn, other, &[n; 3000]).await.unwrap();
+        }
+    };
+    let mut txn = bed.begin();
+    bed.update(&mut txn, row, b"one").await.unwrap();
+    // What leads from the second version back to the first lies in another page than what leads further.
+    fill(&mut txn).await;
+    txn.set_savepoint();
+    txn.begin_statement();
+    bed.update(&mut txn, row, b"two").await.unwrap();
+    txn.rollback();
+    assert!(bed.system.tidy().await.unwrap().reclaimed > 0);
+    // The pages serve others now.
+    for _ in 0..3 {
+        let mut txn = bed.begin();
+        fill(&mut txn).await;
+        txn.commit().await.unwrap();
+    }
+    assert_eq!(bed.get(&bed.now(), row).await.as_deref(), Some(&b"zero"[..]));
+}
+
 /// So many that their links do not fit one mini-transaction, nor one page of the commit table.
 const MANY: usize = 2500;
 

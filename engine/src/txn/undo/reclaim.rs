@@ -2,8 +2,12 @@
 //!
 //! A sealed page is reusable once (1) all transactions that wrote records into it have ended, (2) every snapshot in use
 //! sees those of them that committed, so nobody goes back behind their versions, and (3) of those that rolled back no
-//! version heads a row any more, and every reader that may have seen one head a row has gone. For (3) such a head is
-//! overwritten here with the version that it hides. Redoing any of this after a crash changes nothing more.
+//! version can be reached any more, and every reader that may have reached one has gone. For (3) a head that is rolled
+//! back is overwritten here with the version that it hides. Redoing any of this after a crash changes nothing more.
+//!
+//! What must hold for (3): a version that is rolled back is only reached through a head that is, for whoever writes links
+//! past them; but that head may be another's, a subtransaction's over its transaction's. A transaction ends after its
+//! subtransactions, so behind the end of a version's writer no head above it is still in progress.
 
 use std::collections::BTreeSet;
 use std::ops::{Bound, ControlFlow};
@@ -17,7 +21,7 @@ use crate::buffer::{Step, Stop, StorageError};
 use crate::table::row_key;
 use crate::txn::snapshot::Horizon;
 use crate::txn::version::Header;
-use crate::txn::{Outcome, TransactionSystem, TxId};
+use crate::txn::{Outcome, TransactionSystem};
 
 /// Sealed pages looked at in one pass.
 const PAGES_PER_PASS: usize = 512;
@@ -31,19 +35,15 @@ pub(crate) struct ReclaimReport {
     pub(crate) repaired: usize,
 }
 
-/// A version that a rolled-back transaction may have left at the head of its row.
-struct Suspect {
-    writer: TxId,
-    root: PageId,
-    row: u64,
-}
+/// A row at whose head a rolled-back transaction may have left a version: its tree's root, its id.
+type Suspect = (PageId, u64);
 
 /// What the records of a page say.
 #[derive(Default)]
 struct Survey {
     in_progress: bool,
     newest_commit: Lsn,
-    suspects: Vec<Suspect>,
+    suspects: BTreeSet<Suspect>,
 }
 
 impl TransactionSystem {
@@ -109,7 +109,7 @@ impl TransactionSystem {
             return Ok(None);
         }
         for suspect in &survey.suspects {
-            report.repaired += usize::from(self.repair(suspect).await?);
+            report.repaired += usize::from(self.repair(*suspect).await?);
         }
         let number = if survey.suspects.is_empty() { 0 } else { self.next_pin_number() };
         Ok(Some(Horizon { lsn: survey.newest_commit, number }))
@@ -133,16 +133,16 @@ impl TransactionSystem {
         }
         each_record(self.pool(), page, |record| {
             if aborted.contains(&record.writer) {
-                survey.suspects.push(Suspect { writer: record.writer, root: record.root, row: record.row });
+                survey.suspects.insert((record.root, record.row));
             }
         })?;
         Ok(survey)
     }
 
-    /// Overwrites the head of the row if it is this very version. True when it was.
-    async fn repair(&self, suspect: &Suspect) -> Result<bool, StorageError> {
-        let tree = Tree { root: suspect.root };
-        let key = row_key(suspect.row);
+    /// Overwrites the head of the row if it is rolled back. True when it was.
+    async fn repair(&self, (root, row_id): Suspect) -> Result<bool, StorageError> {
+        let tree = Tree { root };
+        let key = row_key(row_id);
         let done = self
             .pool()
             .write(|mtr| {
@@ -152,11 +152,11 @@ impl TransactionSystem {
                         return Ok((Edit::Keep, false));
                     };
                     // A head without an older version hides nothing; vacuum removes such rows.
-                    if header.txid != suspect.writer || header.undo.is_none() {
+                    if header.undo.is_none() || self.outcome(header.txid)? != Outcome::Aborted {
                         return Ok((Edit::Keep, false));
                     }
                     let mut row = bytes.to_vec();
-                    let header = self.unhide(&tree, suspect.row, header, &mut row)?;
+                    let header = self.unhide(&tree, row_id, header, &mut row)?;
                     Ok((Edit::Put(header.join(&row)), true))
                 })
             })
