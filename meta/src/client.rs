@@ -145,7 +145,7 @@ impl MetaClient {
         }
     }
 
-    /// Says that `node`, which left `pg`, has no copy of it any more, so that it can be chosen again.
+    /// Says that `node`, which left `pg`, has no copy of it any more, so that it can be chosen again under another writer.
     /// [`MetaError::StaleMembership`] when the group is no longer at `membership`.
     pub async fn copy_gone(
         &self,

@@ -95,6 +95,10 @@ pub struct PgRecord {
     /// successor starts from nothing.
     #[serde(default)]
     pub former: BTreeSet<NodeId>,
+    /// Under which volume epoch a node was a member last. Not chosen under the same again: the writer may miss that it left
+    /// and came back, and count what the copy of before held.
+    #[serde(default)]
+    pub left: BTreeMap<NodeId, VolumeEpoch>,
 }
 
 /// A place of a group.

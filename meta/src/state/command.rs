@@ -66,7 +66,7 @@ pub enum Command {
         /// The newest epoch when the leader decided.
         expected: VolumeEpoch,
     },
-    /// A node that left a group has no copy of it any more: it may be chosen again.
+    /// A node that left a group has no copy of it any more: it may be chosen again under another writer.
     CopyGone {
         /// Volume.
         volume: VolumeId,

@@ -5,13 +5,14 @@
 //! What must hold:
 //! - a step names the membership epoch that it was decided on, and raises it by one;
 //! - a step that was taken already is answered, not taken again: its answer may have been lost;
-//! - a successor is never a node that may hold a copy of the group from before; it says itself when that is gone;
+//! - a successor is never a node that may hold a copy of the group from before; it says itself when that is gone; nor
+//!   one that left under this volume epoch: its writer may have missed that;
 //! - a replacement is finished only when the writer *of the current volume epoch* has said that the successor has all
 //!   durable log. Whoever was superseded cannot say so, hence a writer's quorum and an opener's always have one choice
 //!   of members in common, and so meet (decision 11);
 //! - at most two members are being replaced: the other four alone satisfy every quorum.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sextant_redo::{MembershipEpoch, NodeId, PgId, VolumeEpoch, VolumeId};
 
@@ -24,8 +25,8 @@ pub const REPLACEMENTS_MAX: usize = 2;
 impl PgRecord {
     /// A new group.
     pub(super) fn new(members: Vec<PgMember>) -> PgRecord {
-        let (replacements, former) = (Vec::new(), BTreeSet::new());
-        PgRecord { membership: MembershipEpoch(1), members, replacements, former }
+        let (replacements, former, left) = (Vec::new(), BTreeSet::new(), BTreeMap::new());
+        PgRecord { membership: MembershipEpoch(1), members, replacements, former, left }
     }
 
     fn has(&self, node: NodeId) -> bool {
@@ -57,12 +58,12 @@ impl PgRecord {
         Some(self.replacements.remove(at))
     }
 
-    /// Forgets a member. Its copy stays until the node has dropped it.
-    fn drop_member(&mut self, node: NodeId) {
-        let created = self.members.iter().any(|member| member.node == node && member.created);
-        self.members.retain(|member| member.node != node);
-        if created {
-            self.former.insert(node);
+    /// A node is no member any more. Its copy stays until the node has dropped it.
+    fn leaves(&mut self, member: PgMember, epoch: VolumeEpoch) {
+        // Where no segment was made, the writer has nothing to confuse with what may be made there later.
+        if member.created {
+            self.left.insert(member.node, epoch);
+            self.former.insert(member.node);
         }
     }
 }
@@ -88,8 +89,8 @@ impl MetaState {
         self.volume_info(at.0).map(Applied::Volume)
     }
 
-    /// Who would succeed `old`: a living node of the same zone that holds no copy of the group, not even one of before, the
-    /// least loaded first; among equals the lower id.
+    /// Who would succeed `old`: a living node of the same zone that holds no copy of the group, not even one of before, and
+    /// that the volume's writer never knew as a member, the least loaded first; among equals the lower id.
     pub fn successor(
         &self,
         (volume, pg): (VolumeId, PgId),
@@ -112,7 +113,9 @@ impl MetaState {
         let az = self.nodes.get(&old).ok_or(MetaError::UnknownNode { node: old })?.az;
         let load = self.segments_per_node();
         let in_zone = || self.nodes.iter().filter(|(_, node)| node.az == az).map(|(id, _)| *id);
-        let fresh = |node: &NodeId| !group.has(*node) && !group.former.contains(node);
+        let epoch = self.volume(volume)?.epoch;
+        let left_long_ago = |node: &NodeId| group.left.get(node).is_none_or(|left| *left < epoch);
+        let fresh = |node: &NodeId| !group.has(*node) && !group.former.contains(node) && left_long_ago(node);
         let able = in_zone().filter(|node| fresh(node) && alive.contains(node));
         able.min_by_key(|node| (load.get(node).copied().unwrap_or(0), *node)).ok_or_else(|| {
             let living = in_zone().filter(|node| alive.contains(node)).count();
@@ -154,6 +157,7 @@ impl MetaState {
         old: NodeId,
         new: NodeId,
     ) -> Result<Applied> {
+        let epoch = self.volume(at.0)?.epoch;
         let group = self.group_mut(at)?;
         let pending = group.replacements.iter().find(|r| (r.old, r.new) == (old, new));
         match pending.map(|replacement| replacement.hydrated) {
@@ -165,9 +169,7 @@ impl MetaState {
                 let seat = group.members.iter_mut().find(|member| member.node == old);
                 if let (Some(seat), Some(successor)) = (seat, successor) {
                     let left = std::mem::replace(seat, successor);
-                    if left.created {
-                        group.former.insert(old);
-                    }
+                    group.leaves(left, epoch);
                 }
                 group.raise();
             }
@@ -189,11 +191,15 @@ impl MetaState {
         old: NodeId,
         new: NodeId,
     ) -> Result<Applied> {
+        let epoch = self.volume(at.0)?.epoch;
         let group = self.group_mut(at)?;
         if group.replacement_of(old).is_some_and(|replacement| replacement.new == new) {
             group.check_membership(membership)?;
             group.end(old, new);
-            group.drop_member(new);
+            if let Some(at) = group.members.iter().position(|member| member.node == new) {
+                let member = group.members.remove(at);
+                group.leaves(member, epoch);
+            }
             group.raise();
         } else if !group.has(old) || group.has(new) {
             return Err(not_under_way(at.1));

@@ -25,7 +25,13 @@ pub(super) fn check_step(before: &MetaState, after: &MetaState, command: &Comman
             assert!(told && after.dropped.contains(id), "{id:?} is gone by {command}");
             continue;
         };
+        let epoch = old.epoch;
         for (old, new) in old.pgs.iter().zip(&new.pgs) {
+            let was_there = |node| old.members.iter().any(|member| member.node == node);
+            for member in new.members.iter().filter(|member| !was_there(member.node)) {
+                let left = old.left.get(&member.node);
+                assert!(left.is_none_or(|left| *left < epoch), "{member:?} left under this very epoch");
+            }
             let said = |gone: &NodeId| match command {
                 Command::CopyGone { membership, node, .. } => (node, membership) == (gone, &old.membership),
                 _ => false,
@@ -62,7 +68,7 @@ fn a_dropped_volume_is_gone_for_good_and_its_name_is_free() {
 }
 
 #[test]
-fn a_node_whose_copy_is_gone_can_be_chosen_again() {
+fn a_node_whose_copy_is_gone_can_be_chosen_again_under_another_writer() {
     let (mut state, index) = cluster(3);
     let volume = create(&mut state, index, "v").unwrap().id;
     grant(&mut state, index + 1, volume, 0).unwrap();
@@ -94,6 +100,14 @@ fn a_node_whose_copy_is_gone_can_be_chosen_again() {
     assert_eq!(apply(gone(2)), stale, "what it says is about another time");
     apply(gone(3)).unwrap();
     apply(gone(3)).unwrap();
+    let refused = apply(again.clone());
+    assert!(
+        matches!(refused, Err(MetaError::NotEnoughNodes { .. })),
+        "the writer may have missed that it left"
+    );
+    grant(&mut state, 901, volume, 1).unwrap();
+    let epoch = VolumeEpoch(2);
+    let mut apply = |command: Command| state.apply(902, &command).0.map(|_| ());
     apply(again).unwrap();
     let group = state.group((volume, AT)).unwrap();
     assert_eq!((group.members[6].node, group.members[6].created, group.former.len()), (old, false, 0));
