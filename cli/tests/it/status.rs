@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use crate::cluster::{Cluster, SEXTANT, output, signal, wait_gone};
+use crate::cluster::{Cluster, SEXTANT, output, signal, wait_gone, wait_until};
 
 fn status(cluster: &Cluster, options: &[&str]) -> String {
     let mut command = Command::new(SEXTANT);
@@ -21,6 +21,9 @@ async fn one_screen_shows_members_zones_epochs_vdl_and_quorums() {
     let mut cluster = Cluster::new();
     cluster.start(&["--no-restart"]);
     cluster.connect().await.batch_execute("CREATE TABLE t (id int)").await.expect("a commit");
+    // A commit needs four of the copies; the others are made meanwhile.
+    let up = || cluster.status()["volumes"][0]["pgs"][0]["up"].as_u64();
+    wait_until(Duration::from_secs(30), "all six copies are there", || up() == Some(6));
     let healthy = cluster.status();
     assert_eq!(healthy["members"].as_array().map(Vec::len), Some(3));
     assert_eq!(healthy["nodes"].as_array().map(Vec::len), Some(6));
