@@ -274,6 +274,20 @@ impl SimDisk {
             }
         })
     }
+
+    fn wipe(
+        &self,
+        file: FileId,
+        offset: u64,
+        len: u64,
+        takes_space: bool,
+    ) -> LocalFuture<'_, io::Result<()>> {
+        let (offset, len) = (offset as usize, len as usize);
+        self.begin(200, |inner, tell| {
+            let file = inner.inode(file);
+            Operation::Wipe { file, offset, len, takes_space, tell }
+        })
+    }
 }
 
 impl Inner {
@@ -323,25 +337,11 @@ impl Disk for SimDisk {
     }
 
     fn release(&self, file: FileId, offset: u64, len: u64) -> LocalFuture<'_, io::Result<()>> {
-        let (offset, len) = (offset as usize, len as usize);
-        self.begin(200, |inner, tell| Operation::Wipe {
-            file: inner.inode(file),
-            offset,
-            len,
-            takes_space: false,
-            tell,
-        })
+        self.wipe(file, offset, len, false)
     }
 
     fn reserve(&self, file: FileId, offset: u64, len: u64) -> LocalFuture<'_, io::Result<()>> {
-        let (offset, len) = (offset as usize, len as usize);
-        self.begin(200, |inner, tell| Operation::Wipe {
-            file: inner.inode(file),
-            offset,
-            len,
-            takes_space: true,
-            tell,
-        })
+        self.wipe(file, offset, len, true)
     }
 
     fn rename<'a>(&'a self, from: &'a str, to: &'a str) -> LocalFuture<'a, io::Result<()>> {

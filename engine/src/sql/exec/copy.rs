@@ -126,15 +126,7 @@ impl CopyIn {
     /// Fills in what was not copied, and asks the table's rules.
     async fn make_whole(&self, txn: &mut Transaction, row: &mut [Datum]) -> SqlResult<()> {
         let snapshot = txn.snapshot();
-        let cx = Cx {
-            db: &self.db,
-            ctx: &self.ctx,
-            txn,
-            snapshot: &snapshot,
-            params: &[],
-            subqueries: &[],
-            instead: &[],
-        };
+        let cx = Cx::plain(&self.db, &self.ctx, txn, &snapshot);
         cx.evaluate(&mut |eval: &EvalCx<'_>| {
             for (n, default) in &self.defaults {
                 row[*n] = default.eval(&[], eval)?.into_owned();
@@ -162,15 +154,7 @@ impl CopyIn {
         }
         if !self.keys.is_empty() {
             let snapshot = txn.snapshot();
-            let mut cx = Cx {
-                db: &self.db,
-                ctx: &self.ctx,
-                txn,
-                snapshot: &snapshot,
-                params: &[],
-                subqueries: &[],
-                instead: &[],
-            };
+            let mut cx = Cx::plain(&self.db, &self.ctx, txn, &snapshot);
             self.keys.settle(&self.referential, &mut cx).await?;
         }
         Ok(self.count)

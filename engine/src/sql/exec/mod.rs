@@ -68,7 +68,17 @@ enum Attempt<T> {
     Wait(Wanted),
 }
 
-impl Cx<'_> {
+impl<'a> Cx<'a> {
+    /// Of a statement without parameters and subqueries.
+    pub(crate) fn plain(
+        db: &'a Arc<Database>,
+        ctx: &'a SessionContext,
+        txn: &'a mut Transaction,
+        snapshot: &'a Snapshot,
+    ) -> Cx<'a> {
+        Cx { db, ctx, txn, snapshot, params: &[], subqueries: &[], instead: &[] }
+    }
+
     /// For evaluating expressions; not to be held across an await.
     pub(crate) fn eval(&self) -> EvalCx<'_> {
         EvalCx { subqueries: self.subqueries, ..EvalCx::new(self.db, self.ctx, self.params) }

@@ -22,18 +22,11 @@ impl Ddl<'_> {
         condition: &ast::Expr,
     ) -> SqlResult<Arc<TableInfo>> {
         let bound = self.binder()?.check(&table, condition)?;
-        let name = match name {
-            Some(name) if table.has_constraint(&name) => {
-                let message = format!("constraint \"{name}\" for relation \"{}\" already exists", table.name);
-                return Err(SqlError::new(sqlstate::DUPLICATE_OBJECT, message));
-            }
-            Some(name) => name,
-            None => {
-                let mut columns = Vec::new();
-                bound.columns(&mut columns);
-                free_name(&table, &columns)
-            }
-        };
+        let name = name_of_constraint(&table, name, || {
+            let mut columns = Vec::new();
+            bound.columns(&mut columns);
+            usual_name(&table, &columns)
+        })?;
         let check = Check { name, condition: bound };
         self.ask_rows(&table, &check).await?;
         self.db.catalog.add_check(self.txn, &table, check.name, condition.to_string()).await
@@ -42,15 +35,7 @@ impl Ddl<'_> {
     async fn ask_rows(&mut self, table: &TableInfo, check: &Check) -> SqlResult<()> {
         let snapshot = self.txn.snapshot();
         let mut scan = TableScan::new(&table.store, snapshot.clone());
-        let cx = Cx {
-            db: self.db,
-            ctx: self.ctx,
-            txn: self.txn,
-            snapshot: &snapshot,
-            params: &[],
-            subqueries: &[],
-            instead: &[],
-        };
+        let cx = Cx::plain(self.db, self.ctx, self.txn, &snapshot);
         let mut batch = RowBatch::new();
         while scan.next_batch(&self.db.txns, &mut batch).await? {
             for (_, bytes) in batch.iter() {
@@ -105,14 +90,34 @@ fn broken(error: SqlError, table: &TableInfo, check: &Check) -> SqlError {
         .constraint(check.name.clone())
 }
 
-/// `t_a_check` for a condition on the column a, `t_check` for one on several; with a number when that is taken.
-fn free_name(table: &TableInfo, columns: &[usize]) -> String {
-    let base = match columns {
+/// The name that was given, 42710 when another constraint of the table has it; else the usual one, with a number when that
+/// is taken.
+pub(super) fn name_of_constraint(
+    table: &TableInfo,
+    given: Option<String>,
+    usual: impl FnOnce() -> String,
+) -> SqlResult<String> {
+    match given {
+        Some(name) if table.has_constraint(&name) => {
+            let message = format!("constraint \"{name}\" for relation \"{}\" already exists", table.name);
+            Err(SqlError::new(sqlstate::DUPLICATE_OBJECT, message))
+        }
+        Some(name) => Ok(name),
+        None => {
+            let base = usual();
+            let numbered = (1..).map(|n| format!("{base}{n}"));
+            let mut names = std::iter::once(base.clone()).chain(numbered);
+            Ok(names.find(|name| !table.has_constraint(name)).unwrap_or(base))
+        }
+    }
+}
+
+/// `t_a_check` for a condition on the column a, `t_check` for one on several.
+fn usual_name(table: &TableInfo, columns: &[usize]) -> String {
+    match columns {
         [first, rest @ ..] if rest.iter().all(|column| column == first) => {
             format!("{}_{}_check", table.name, table.columns[*first].name)
         }
         _ => format!("{}_check", table.name),
-    };
-    let numbered = (1..).map(|n| format!("{base}{n}"));
-    std::iter::once(base.clone()).chain(numbered).find(|name| !table.has_constraint(name)).unwrap_or(base)
+    }
 }

@@ -150,15 +150,7 @@ impl Ddl<'_> {
                 .hint("Add the column without it, update the rows, then set it."));
         }
         let snapshot = self.txn.snapshot();
-        let cx = Cx {
-            db: self.db,
-            ctx: self.ctx,
-            txn: self.txn,
-            snapshot: &snapshot,
-            params: &[],
-            subqueries: &[],
-            instead: &[],
-        };
+        let cx = Cx::plain(self.db, self.ctx, self.txn, &snapshot);
         cx.evaluate(&mut |eval| Ok(expr.eval(&[], eval)?.into_owned())).await
     }
 

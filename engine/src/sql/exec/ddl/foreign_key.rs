@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sqlparser::ast::{self, ConstraintReferenceMatchKind as MatchKind, ReferentialAction};
 
 use super::Ddl;
+use super::check::name_of_constraint;
 use crate::catalog::{ForeignAction, IndexInfo, NewForeignKey, Relation, TableInfo};
 use crate::sql::bind::Link;
 use crate::sql::exec::{Cx, is_there, key_to_ask};
@@ -56,14 +57,9 @@ impl Ddl<'_> {
             let message = "number of referencing and referenced columns for foreign key disagree";
             return Err(SqlError::new(sqlstate::INVALID_FOREIGN_KEY, message));
         }
-        let name = match spec.name {
-            Some(name) if table.has_constraint(&name) => {
-                let message = format!("constraint \"{name}\" for relation \"{}\" already exists", table.name);
-                return Err(SqlError::new(sqlstate::DUPLICATE_OBJECT, message));
-            }
-            Some(name) => name,
-            None => free_name(&table, &spec.columns),
-        };
+        // `t_a_b_fkey`.
+        let usual = || format!("{}_{}_fkey", table.name, spec.columns.join("_"));
+        let name = name_of_constraint(&table, spec.name, usual)?;
         for (own, other) in columns.iter().zip(&parent_columns) {
             refuse_types(&name, &table, *own, &parent, *other)?;
         }
@@ -107,15 +103,7 @@ impl Ddl<'_> {
 
     async fn ask_key(&mut self, link: &Link, key: &[Datum]) -> SqlResult<()> {
         let snapshot = self.txn.snapshot();
-        let mut cx = Cx {
-            db: self.db,
-            ctx: self.ctx,
-            txn: self.txn,
-            snapshot: &snapshot,
-            params: &[],
-            subqueries: &[],
-            instead: &[],
-        };
+        let mut cx = Cx::plain(self.db, self.ctx, self.txn, &snapshot);
         is_there(link, key, &mut cx).await
     }
 
@@ -289,12 +277,4 @@ fn refuse_generated(table: &TableInfo, new: &NewForeignKey) -> SqlResult<()> {
     };
     let message = format!("invalid {which} action for foreign key constraint containing generated column");
     Err(SqlError::new(sqlstate::SYNTAX_ERROR, message))
-}
-
-/// `t_a_b_fkey`, with a number when that is taken.
-fn free_name(table: &TableInfo, columns: &[String]) -> String {
-    let base = format!("{}_{}_fkey", table.name, columns.join("_"));
-    let numbered = (1..).map(|n| format!("{base}{n}"));
-    let mut names = std::iter::once(base.clone()).chain(numbered);
-    names.find(|name| !table.has_constraint(name)).unwrap_or(base)
 }
