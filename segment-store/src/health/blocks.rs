@@ -8,10 +8,9 @@
 
 use std::rc::Rc;
 
-use sextant_redo::wire::{Epochs, Reply, Request, SegmentError};
+use sextant_redo::wire::{Epochs, SegmentError};
 use sextant_redo::{Lsn, NodeId, PageId, SegmentId};
 
-use super::repair::in_turn;
 use super::{Failed, Health, copy, wrong};
 use crate::core::{BLOCK_PAGES, MapBlock, PageBase};
 use crate::metrics::METRICS;
@@ -39,7 +38,7 @@ pub(super) async fn rebuild(health: &Rc<Health>, segment: SegmentId, lost: MapBl
 
 async fn from_peers(health: &Rc<Health>, segment: SegmentId, lost: MapBlock) -> Result<(), Failed> {
     let mut failed = Failed::Own(SegmentError::Damaged { what: "there is no peer to ask".into() });
-    for peer in in_turn(health, segment) {
+    for peer in health.in_turn(segment) {
         let mut images = Vec::new();
         let got = images_of(health, segment, lost, peer, &mut images).await;
         if got.is_ok() && install(health, segment, lost, &images) {
@@ -74,11 +73,7 @@ async fn images_of(
     let end = first.saturating_add(BLOCK_PAGES);
     let mut next = Some(PageId(first));
     while let Some(from) = next.filter(|from| from.0 < end) {
-        let ask = Request::CopyPages { segment, epochs, at, from, max_bytes: PART_BYTES };
-        let Reply::Pages(came) = health.call(peer, ask).await? else {
-            return Err(wrong(peer, "an answer to another question"));
-        };
-        let pages = copy::checked(&came, from).map_err(|what| wrong(peer, what))?;
+        let (came, pages) = copy::ask(health, peer, (segment, epochs), (at, from), PART_BYTES).await?;
         if came.point != at {
             return Err(wrong(peer, "a copy as of another point"));
         }

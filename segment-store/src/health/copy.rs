@@ -5,7 +5,7 @@ use std::rc::Rc;
 use sextant_redo::wire::{Epochs, PagesReply, Reply, Request};
 use sextant_redo::{Lsn, NodeId, PAGE_SIZE, Page, PageId, SegmentId, page};
 
-use super::{Failed, Health, wrong};
+use super::{Failed, Health, other_answer, wrong};
 use crate::core::gossip::Standing;
 use crate::core::{Copied, Copying, Entry};
 use crate::metrics::METRICS;
@@ -39,11 +39,7 @@ pub(super) async fn part(
     peer: NodeId,
     (at, from): (Lsn, PageId),
 ) -> Result<usize, Failed> {
-    let ask = Request::CopyPages { segment, epochs, at, from, max_bytes: PART_BYTES };
-    let Reply::Pages(came) = health.call(peer, ask).await? else {
-        return Err(wrong(peer, "an answer to another question"));
-    };
-    let images = checked(&came, from).map_err(|what| wrong(peer, what))?;
+    let (came, images) = ask(health, peer, (segment, epochs), (at, from), PART_BYTES).await?;
     if at == Lsn::ZERO {
         tracing::info!(?segment, point = %came.point, %peer, "no peer's log reaches back: copying pages");
         METRICS.copies_begun.inc();
@@ -79,6 +75,22 @@ pub(super) async fn part(
     Ok(bytes)
 }
 
+/// Has a peer send images with every record at or below `at`, from one page on.
+pub(super) async fn ask(
+    health: &Health,
+    peer: NodeId,
+    (segment, epochs): (SegmentId, Epochs),
+    (at, from): (Lsn, PageId),
+    max_bytes: u32,
+) -> Result<(PagesReply, Vec<(PageId, Page)>), Failed> {
+    let ask = Request::CopyPages { segment, epochs, at, from, max_bytes };
+    let Reply::Pages(came) = health.call(peer, ask).await? else {
+        return Err(other_answer(peer));
+    };
+    let images = checked(&came, from).map_err(|what| wrong(peer, what))?;
+    Ok((came, images))
+}
+
 async fn record(
     health: &Health,
     segment: SegmentId,
@@ -92,7 +104,7 @@ async fn record(
 }
 
 /// The pages of a part, if it is what was asked for: whole images, in order, none newer than the sender says.
-pub(super) fn checked(came: &PagesReply, from: PageId) -> Result<Vec<(PageId, Page)>, String> {
+fn checked(came: &PagesReply, from: PageId) -> Result<Vec<(PageId, Page)>, String> {
     let mut expected = from;
     let mut pages = Vec::with_capacity(came.images.len() / PAGE_SIZE);
     for bytes in came.images.chunks_exact(PAGE_SIZE) {

@@ -171,10 +171,7 @@ async fn fetch(
     peer: NodeId,
     (after, up_to): (Lsn, Lsn),
 ) -> Result<usize, Failed> {
-    let ask = Request::ReadLog { segment, epochs, after, up_to, max_bytes: FETCH_BYTES };
-    let Reply::Log { mut batches, .. } = health.call(peer, ask).await? else {
-        return Err(wrong(peer, "an answer to another question"));
-    };
+    let mut batches = health.log_of(peer, (segment, epochs), (after, up_to), FETCH_BYTES).await?;
     let bytes = batches.len();
     if bytes == 0 {
         return Err(wrong(peer, format!("no log above {after}, though it is complete to {up_to}")));

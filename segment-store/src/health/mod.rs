@@ -26,8 +26,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use sextant_redo::wire::{Reply, Request, SegmentError};
-use sextant_redo::{NodeId, SegmentId};
+use bytes::Bytes;
+use sextant_redo::wire::{Epochs, Reply, Request, SegmentError};
+use sextant_redo::{Lsn, NodeId, SegmentId};
 
 use crate::core::gossip::{Gossip, Standing};
 use crate::node::Node;
@@ -107,6 +108,48 @@ impl Health {
         self.peers.call(node, request).await
     }
 
+    /// Log in `(after, up_to]` that a peer holds, whole batches.
+    async fn log_of(
+        &self,
+        peer: NodeId,
+        (segment, epochs): (SegmentId, Epochs),
+        (after, up_to): (Lsn, Lsn),
+        max_bytes: u32,
+    ) -> Result<Bytes, Failed> {
+        let ask = Request::ReadLog { segment, epochs, after, up_to, max_bytes };
+        match self.call(peer, ask).await? {
+            Reply::Log { batches, .. } => Ok(batches),
+            _ => Err(other_answer(peer)),
+        }
+    }
+
+    /// Does with one peer after the other what must succeed with one, each time with another first. Says who it was.
+    async fn with_a_peer(
+        &self,
+        segment: SegmentId,
+        attempt: impl AsyncFn(NodeId) -> Result<(), Failed>,
+    ) -> Result<NodeId, Failed> {
+        let mut failed = Failed::Own(SegmentError::Damaged { what: "there is no peer to ask".into() });
+        for peer in self.in_turn(segment) {
+            match attempt(peer).await {
+                Ok(()) => return Ok(peer),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
+    fn in_turn(&self, segment: SegmentId) -> Vec<NodeId> {
+        let mut peers = self.others(segment);
+        let turn = self.turn.get().wrapping_add(1);
+        self.turn.set(turn);
+        if !peers.is_empty() {
+            let len = peers.len();
+            peers.rotate_left(turn % len);
+        }
+        peers
+    }
+
     /// How long `bytes` may take at most when a second may have `rate` of them.
     fn pace(bytes: usize, rate: u64) -> Duration {
         Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64)
@@ -128,6 +171,10 @@ pub(crate) enum Failed {
     /// The node is stopping.
     #[error("the node is stopping")]
     Stopping,
+}
+
+fn other_answer(node: NodeId) -> Failed {
+    wrong(node, "an answer to another question")
 }
 
 fn wrong(node: NodeId, what: impl Into<String>) -> Failed {

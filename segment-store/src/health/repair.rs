@@ -5,12 +5,12 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use sextant_redo::wire::{PagesReply, Reply, Request, SegmentError};
+use sextant_redo::wire::SegmentError;
 use sextant_redo::{Batch, Lsn, NodeId, PAGE_SIZE, PageId, SegmentId};
 use tokio::sync::oneshot;
 
 use super::gossip::{Told, next_batch, state_of};
-use super::{Failed, Health, blocks, wrong};
+use super::{Failed, Health, blocks, copy, wrong};
 use crate::core::{Entry, LogAddress, PagePlan, StoredBatch};
 use crate::log;
 use crate::metrics::METRICS;
@@ -123,32 +123,13 @@ async fn plan(health: &Rc<Health>, segment: SegmentId, number: PageId) -> Result
     Ok(plan)
 }
 
-/// The peers, another one first each time.
-pub(super) fn in_turn(health: &Health, segment: SegmentId) -> Vec<NodeId> {
-    let mut peers = health.others(segment);
-    let turn = health.turn.get().wrapping_add(1);
-    health.turn.set(turn);
-    if !peers.is_empty() {
-        let len = peers.len();
-        peers.rotate_left(turn % len);
-    }
-    peers
-}
-
 /// Gets an image with every record at or below `at` from the first peer that has a good one.
 async fn image(health: &Rc<Health>, segment: SegmentId, number: PageId, at: Lsn) -> Result<(), Failed> {
-    let mut failed = Failed::Own(SegmentError::Damaged { what: "there is no peer to ask".into() });
-    for peer in in_turn(health, segment) {
-        match image_of(health, segment, number, at, peer).await {
-            Ok(()) => {
-                METRICS.scrub_repaired.with_label_values(&["page"]).inc();
-                tracing::warn!(?segment, page = %number, %peer, "a damaged page was replaced by a peer's");
-                return Ok(());
-            }
-            Err(error) => failed = error,
-        }
-    }
-    Err(failed)
+    let peer =
+        health.with_a_peer(segment, async |peer| image_of(health, segment, number, at, peer).await).await?;
+    METRICS.scrub_repaired.with_label_values(&["page"]).inc();
+    tracing::warn!(?segment, page = %number, %peer, "a damaged page was replaced by a peer's");
+    Ok(())
 }
 
 async fn image_of(
@@ -159,18 +140,13 @@ async fn image_of(
     peer: NodeId,
 ) -> Result<(), Failed> {
     let Some(mine) = health.standing(segment) else { return Err(Failed::Stopping) };
-    let max_bytes = PAGE_SIZE as u32;
-    let ask = Request::CopyPages { segment, epochs: mine.state.epochs, at, from: number, max_bytes };
-    let came: PagesReply = match health.call(peer, ask).await? {
-        Reply::Pages(pages) => pages,
-        _ => return Err(wrong(peer, "an answer to another question")),
-    };
-    let pages = super::copy::checked(&came, number).map_err(|what| wrong(peer, what))?;
+    let of = (segment, mine.state.epochs);
+    let (came, pages) = copy::ask(health, peer, of, (at, number), PAGE_SIZE as u32).await?;
     let Some((_, image)) = pages.into_iter().next().filter(|(n, image)| *n == number && image.lsn() >= at)
     else {
         return Err(wrong(peer, format!("it has no image of page {number} at {at} or newer")));
     };
-    super::copy::put(health, segment, &came, vec![(number, image)]).await
+    copy::put(health, segment, &came, vec![(number, image)]).await
 }
 
 /// Writes the batch that lies damaged at `at` once more, as a peer has it.
@@ -182,21 +158,14 @@ pub(super) async fn batch_at(health: &Rc<Health>, segment: SegmentId, at: LogAdd
     };
     // Somebody else was faster: another copy of it counts now.
     let Some(stored) = stored else { return Ok(()) };
-    let mut failed = Failed::Own(SegmentError::Damaged { what: "there is no peer to ask".into() });
-    for peer in in_turn(health, segment) {
-        match batch_of(health, segment, &stored, peer).await {
-            Ok(()) => {
-                METRICS.scrub_repaired.with_label_values(&["log"]).inc();
-                tracing::warn!(
-                    ?segment, first = %stored.first, last = %stored.last, %peer,
-                    "damaged log was replaced by a peer's"
-                );
-                return Ok(());
-            }
-            Err(error) => failed = error,
-        }
-    }
-    Err(failed)
+    let peer =
+        health.with_a_peer(segment, async |peer| batch_of(health, segment, &stored, peer).await).await?;
+    METRICS.scrub_repaired.with_label_values(&["log"]).inc();
+    tracing::warn!(
+        ?segment, first = %stored.first, last = %stored.last, %peer,
+        "damaged log was replaced by a peer's"
+    );
+    Ok(())
 }
 
 async fn batch_of(
@@ -216,11 +185,7 @@ async fn batch_of(
     if !alike {
         return Err(wrong(peer, "its copy is under another opening"));
     }
-    let (after, up_to) = (stored.prev, stored.last);
-    let ask = Request::ReadLog { segment, epochs, after, up_to, max_bytes: 1 };
-    let Reply::Log { mut batches, .. } = health.call(peer, ask).await? else {
-        return Err(wrong(peer, "an answer to another question"));
-    };
+    let mut batches = health.log_of(peer, (segment, epochs), (stored.prev, stored.last), 1).await?;
     let bytes = next_batch(&mut batches).map_err(|what| wrong(peer, what))?.unwrap_or_default();
     let batch = Batch::decode(&bytes).map_err(|error| wrong(peer, error.to_string()))?;
     let header = batch.header();
