@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,10 +17,17 @@ use sextant_segment_store::{NodeError, SegmentConfig, run};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 
-/// Ports that were free a moment ago.
+/// Ports that nobody has: each is given out once, from below those that the kernel gives to whoever asks for any.
 fn free_ports<const N: usize>() -> [SocketAddr; N] {
-    let taken = [(); N].map(|()| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    taken.map(|listener| listener.local_addr().expect("address"))
+    static NEXT: AtomicU16 = AtomicU16::new(7_000);
+    [(); N].map(|()| {
+        loop {
+            let addr = SocketAddr::from(([127, 0, 0, 1], NEXT.fetch_add(1, Ordering::Relaxed)));
+            if std::net::TcpListener::bind(addr).is_ok() {
+                return addr;
+            }
+        }
+    })
 }
 
 /// Something that runs on a thread of its own until it is told to stop.

@@ -21,10 +21,10 @@ const DEADLOCK_MS: u64 = 20;
 /// A server of its own; it ends with the value.
 pub(crate) struct Postgres {
     child: Child,
-    port: u16,
     user: Option<(u32, u32)>,
     data: PathBuf,
-    _folder: tempfile::TempDir,
+    /// Its socket is in here: a TCP port, free a moment ago, may be another test's server by now.
+    folder: tempfile::TempDir,
 }
 
 impl Drop for Postgres {
@@ -92,16 +92,16 @@ impl Postgres {
             .arg(&data)
             .status();
         assert!(made.expect("initdb runs").success(), "initdb makes a cluster");
-        let port =
-            std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("it").port();
         let child = command("postgres", user)
             .arg("-D")
             .arg(&data)
-            .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"])
-            .args(["-c", &format!("deadlock_timeout={DEADLOCK_MS}ms"), "-c", "unix_socket_directories="])
+            .arg("-k")
+            .arg(folder.path())
+            .args(["-c", "listen_addresses=", "-c", "fsync=off"])
+            .args(["-c", &format!("deadlock_timeout={DEADLOCK_MS}ms")])
             .spawn()
             .expect("postgres starts");
-        let postgres = Postgres { child, port, user, data, _folder: folder };
+        let postgres = Postgres { child, user, data, folder };
         for _ in 0..500 {
             if postgres.try_connect("postgres").await.is_some() {
                 return postgres;
@@ -112,8 +112,9 @@ impl Postgres {
     }
 
     async fn try_connect(&self, database: &str) -> Option<Client> {
-        let config = format!("host=127.0.0.1 port={} user=tester dbname={database}", self.port);
-        let (client, connection) = tokio_postgres::connect(&config, tokio_postgres::NoTls).await.ok()?;
+        let mut config = tokio_postgres::Config::new();
+        config.host_path(self.folder.path()).user("tester").dbname(database);
+        let (client, connection) = config.connect(tokio_postgres::NoTls).await.ok()?;
         tokio::spawn(connection);
         Some(client)
     }
