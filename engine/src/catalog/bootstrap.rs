@@ -9,7 +9,8 @@ use std::sync::Arc;
 use sextant_redo::PageId;
 
 use super::change::rows;
-use super::model::{IndexColumn, IndexInfo, TableInfo};
+use super::index::{self, IndexColumn, IndexInfo};
+use super::model::TableInfo;
 use super::system::{self, SystemTable};
 use super::{load, relation};
 use crate::space::Roots;
@@ -37,22 +38,24 @@ async fn create(system: &Arc<TransactionSystem>) -> SqlResult<PageId> {
     for def in system::ALL {
         let root = system.create_tree().await?.root;
         let mut table = load::system_table(system, def, root);
-        for index in def.indexes {
-            let columns: Vec<IndexColumn> = index
+        for def_index in def.indexes {
+            let columns: Vec<IndexColumn> = def_index
                 .columns
                 .iter()
-                .map(|name| IndexColumn { column: def.column(name), order: KeyOrder::default() })
+                .map(|name| IndexColumn::of(&table.columns, def.column(name), KeyOrder::default()))
                 .collect();
             let root = system.create_tree().await?.root;
             table.indexes.push(Arc::new(IndexInfo {
-                oid: index.oid,
+                oid: def_index.oid,
                 namespace: super::PG_CATALOG,
-                name: index.name.to_owned(),
+                name: def_index.name.to_owned(),
                 table: def.oid,
                 unique: true,
                 primary: false,
                 constraint: false,
-                store: load::index_store(index.oid, root, true, &columns, &table.columns),
+                store: index::store(def_index.oid, root, true, &columns, None, &table.columns),
+                predicate: None,
+                inputs: index::inputs(&columns, None),
                 columns,
             }));
         }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use sextant_redo::PageId;
 
+use super::index::{self, IndexColumn, IndexInfo, KeySource};
 use super::model::{
-    CatalogView, Change, CheckInfo, ColumnInfo, ForeignAction, ForeignKeyInfo, IndexColumn, IndexInfo,
-    Relation, SequenceInfo, TableInfo,
+    CatalogView, Change, CheckInfo, ColumnInfo, ForeignAction, ForeignKeyInfo, Relation, SequenceInfo,
+    TableInfo,
 };
 use super::relation;
 use super::system::{self, SystemRow, SystemTable};
 use crate::btree::Tree;
-use crate::table::{Index, IndexKey, KeyOf};
+use crate::sql::Formula;
 use crate::txn::{Isolation, Snapshot, TransactionSystem};
 use crate::types::key::KeyOrder;
 use crate::types::{Datum, SqlError, SqlResult, SqlType, TimeZone, decode_text};
@@ -47,29 +48,6 @@ pub(super) fn system_table(system: &TransactionSystem, def: &SystemTable, root: 
         checks: Vec::new(),
         foreign_keys: Vec::new(),
     }
-}
-
-/// What an index needs to make keys of rows.
-pub(super) fn index_store(
-    oid: u32,
-    root: PageId,
-    unique: bool,
-    parts: &[IndexColumn],
-    columns: &[ColumnInfo],
-) -> Index {
-    let layout = TableInfo::layout_of(columns);
-    let parts: Vec<(IndexColumn, SqlType)> = parts.iter().map(|p| (*p, columns[p.column].ty)).collect();
-    let key_of: KeyOf = Arc::new(move |row| {
-        let row = layout.read(row).ok()?;
-        let mut key = IndexKey { bytes: Vec::with_capacity(16), distinct: true };
-        for (part, ty) in &parts {
-            let datum = row.get(part.column).ok()?;
-            key.distinct &= !datum.is_null();
-            crate::types::key::encode(&datum, *ty, part.order, &mut key.bytes);
-        }
-        Some(key)
-    });
-    Index { oid, tree: Tree { root }, unique, key_of }
 }
 
 struct Loader<'a> {
@@ -284,16 +262,12 @@ fn indexes(
         let damaged = || SqlError::corrupt(format!("index {oid} of table {table} does not fit its table"));
         let class = classes.get(&oid).ok_or_else(damaged)?;
         let of_table = columns.get(&table).ok_or_else(damaged)?;
-        let parts = row
-            .numbers("indkey")
-            .iter()
-            .zip(row.numbers("indoption"))
-            .map(|(attnum, option)| {
-                let column = usize::try_from(*attnum - 1).ok().filter(|n| *n < of_table.len());
-                let order = KeyOrder { descending: option & 1 != 0, nulls_first: option & 2 != 0 };
-                column.map(|column| IndexColumn { column, order }).ok_or_else(damaged)
-            })
-            .collect::<SqlResult<Vec<_>>>()?;
+        let of = classes.get(&table).map(|row| row.text("relname")).ok_or_else(damaged)?;
+        let parts = index_columns(&row, &of, of_table)?.ok_or_else(damaged)?;
+        let predicate = match row.get("indpred") {
+            Datum::Text(text) => Some(Arc::new(Formula::of_text(text, &of, of_table)?)),
+            _ => None,
+        };
         let unique = row.flag("indisunique");
         let index = IndexInfo {
             oid,
@@ -303,10 +277,38 @@ fn indexes(
             unique,
             primary: row.flag("indisprimary"),
             constraint: constraints.contains(&oid),
-            store: index_store(oid, loader.roots[&oid], unique, &parts, of_table),
+            store: index::store(oid, loader.roots[&oid], unique, &parts, predicate.as_ref(), of_table),
+            inputs: index::inputs(&parts, predicate.as_deref()),
             columns: parts,
+            predicate,
         };
         by_table.entry(table).or_default().push(Arc::new(index));
     }
     Ok(by_table)
+}
+
+/// The columns of an index; `None` when they are not the table's.
+fn index_columns(
+    row: &SystemRow<'_>,
+    table: &str,
+    columns: &[ColumnInfo],
+) -> SqlResult<Option<Vec<IndexColumn>>> {
+    let texts = row.text("indexprs");
+    let texts: Vec<String> = serde_json::from_str(&texts).unwrap_or_default();
+    let mut texts = texts.iter();
+    let mut parts = Vec::new();
+    for (attnum, option) in row.numbers("indkey").iter().zip(row.numbers("indoption")) {
+        let order = KeyOrder { descending: option & 1 != 0, nulls_first: option & 2 != 0 };
+        if *attnum == 0 {
+            let Some(text) = texts.next() else { return Ok(None) };
+            let formula = Formula::of_text(text, table, columns)?;
+            let ty = formula.ty();
+            parts.push(IndexColumn { source: KeySource::Expr(Arc::new(formula)), ty, order });
+            continue;
+        }
+        let column = usize::try_from(*attnum - 1).ok().filter(|n| *n < columns.len());
+        let Some(column) = column else { return Ok(None) };
+        parts.push(IndexColumn::of(columns, column, order));
+    }
+    Ok(Some(parts))
 }

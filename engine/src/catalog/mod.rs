@@ -9,6 +9,7 @@
 
 mod bootstrap;
 mod change;
+mod index;
 mod load;
 mod model;
 pub(crate) mod relation;
@@ -24,10 +25,11 @@ use parking_lot::{Mutex, RwLock};
 use sextant_redo::Lsn;
 
 pub use change::{NewColumn, NewForeignKey, NewIndex, NewSequence, NewTable};
+pub use index::{IndexColumn, IndexInfo, KeySource};
 use model::Change;
 pub use model::{
-    CatalogView, CheckInfo, ColumnInfo, FIRST_USER_OID, ForeignAction, ForeignKeyInfo, IndexColumn,
-    IndexInfo, PG_CATALOG, PUBLIC, Relation, SequenceInfo, TableInfo,
+    CatalogView, CheckInfo, ColumnInfo, FIRST_USER_OID, ForeignAction, ForeignKeyInfo, PG_CATALOG, PUBLIC,
+    Relation, SequenceInfo, TableInfo,
 };
 pub(crate) use sequence::Sequences;
 

@@ -3,10 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::table::{Index, Table};
-use crate::types::key::{self, KeyOrder};
+use super::index::IndexInfo;
+use crate::table::Table;
 use crate::types::row::RowLayout;
-use crate::types::{Datum, SqlResult, SqlType};
+use crate::types::{Datum, SqlType};
 
 /// The schema of the system's own tables.
 pub const PG_CATALOG: u32 = 11;
@@ -115,7 +115,7 @@ pub struct ForeignKeyInfo {
 }
 
 /// A table.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct TableInfo {
     /// Its OID.
     pub oid: u32,
@@ -137,38 +137,6 @@ pub struct TableInfo {
     pub checks: Vec<CheckInfo>,
     /// Its FOREIGN KEY constraints, the oldest first.
     pub foreign_keys: Vec<Arc<ForeignKeyInfo>>,
-}
-
-/// A column of an index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IndexColumn {
-    /// The table's column, from 0.
-    pub column: usize,
-    /// ASC or DESC, NULLS FIRST or LAST.
-    pub order: KeyOrder,
-}
-
-/// An index.
-#[derive(Debug)]
-pub struct IndexInfo {
-    /// Its OID.
-    pub oid: u32,
-    /// Its schema, the table's.
-    pub namespace: u32,
-    /// Its name; also its constraint's.
-    pub name: String,
-    /// The table's OID.
-    pub table: u32,
-    /// Keys are unique; NULLs are distinct.
-    pub unique: bool,
-    /// It is the primary key.
-    pub primary: bool,
-    /// It belongs to a PRIMARY KEY or UNIQUE constraint of its name.
-    pub constraint: bool,
-    /// Its columns.
-    pub columns: Vec<IndexColumn>,
-    /// Its entries.
-    pub store: Index,
 }
 
 /// A sequence.
@@ -265,25 +233,6 @@ impl TableInfo {
     #[must_use]
     pub fn is_system(&self) -> bool {
         self.oid < FIRST_USER_OID
-    }
-}
-
-impl IndexInfo {
-    /// Appends the key of a row whose column `n` is `value(n)`. True when a key column is NULL: such a row is never a
-    /// duplicate.
-    pub fn key(
-        &self,
-        columns: &[ColumnInfo],
-        mut value: impl FnMut(usize) -> SqlResult<Datum>,
-        out: &mut Vec<u8>,
-    ) -> SqlResult<bool> {
-        let mut has_null = false;
-        for part in &self.columns {
-            let datum = value(part.column)?;
-            has_null |= datum.is_null();
-            key::encode(&datum, columns[part.column].ty, part.order, out);
-        }
-        Ok(has_null)
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::ops::Bound;
 
-use super::model::{IndexInfo, TableInfo};
+use super::index::{IndexColumn, IndexInfo};
+use super::model::TableInfo;
 use crate::btree::Direction;
 use crate::table::{IndexScan, RowBatch, RowId, TableScan};
 use crate::txn::{LockWait, RowLock, Snapshot, Transaction, TransactionSystem, TxnError};
@@ -20,8 +21,9 @@ pub(crate) async fn insert(
     let id = system.insert(txn, &table.store, &bytes).await.map_err(|e| too_big(e, table))?;
     for index in &table.indexes {
         let mut key = Vec::with_capacity(16);
-        let has_null = index.key(&table.columns, |n| Ok(row[n].clone()), &mut key)?;
-        enter(system, txn, table, index, &key, has_null, id, row).await?;
+        if let Some(has_null) = index.key(row, &mut key)? {
+            enter(system, txn, table, index, &key, has_null, id, row).await?;
+        }
     }
     Ok(id)
 }
@@ -46,8 +48,9 @@ pub(crate) async fn insert_batch(
     for index in &table.indexes {
         for (id, row) in ids.iter().zip(rows.rows()) {
             let mut key = Vec::with_capacity(16);
-            let has_null = index.key(&table.columns, |n| Ok(row[n].clone()), &mut key)?;
-            enter(system, txn, table, index, &key, has_null, *id, row).await?;
+            if let Some(has_null) = index.key(row, &mut key)? {
+                enter(system, txn, table, index, &key, has_null, *id, row).await?;
+            }
         }
     }
     Ok(())
@@ -66,14 +69,16 @@ pub(crate) async fn update(
     table.layout.encode(new, &mut bytes)?;
     system.update(txn, &table.store, id, &bytes).await.map_err(|e| too_big(e, table))?;
     for index in &table.indexes {
-        if index.columns.iter().all(|part| old[part.column] == new[part.column]) {
+        if index.same_inputs(old, new) {
             continue;
         }
         let (mut before, mut key) = (Vec::new(), Vec::with_capacity(16));
-        index.key(&table.columns, |n| Ok(old[n].clone()), &mut before)?;
-        let has_null = index.key(&table.columns, |n| Ok(new[n].clone()), &mut key)?;
-        if before != key {
-            enter(system, txn, table, index, &key, has_null, id, new).await?;
+        let was_in = index.key(old, &mut before)?.is_some();
+        match index.key(new, &mut key)? {
+            Some(_) if was_in && before == key => {}
+            Some(has_null) => enter(system, txn, table, index, &key, has_null, id, new).await?,
+            None if was_in => system.index_leave(txn, &index.store, &table.store, id).await?,
+            None => {}
         }
     }
     Ok(())
@@ -100,9 +105,11 @@ async fn enter(
 /// `23505` for a row whose key exists.
 pub(crate) fn duplicate(table: &TableInfo, index: &IndexInfo, row: &[Datum]) -> SqlError {
     let zone = TimeZone::default();
-    let names: Vec<&str> = index.columns.iter().map(|c| table.columns[c.column].name.as_str()).collect();
-    let values: Vec<String> =
-        index.columns.iter().map(|c| text_of(&row[c.column], table.columns[c.column].ty, &zone)).collect();
+    let name = |part: &IndexColumn| part.shown(&table.columns, false);
+    let names: Vec<String> = index.columns.iter().map(name).collect();
+    // A row that could be entered has a value for each column.
+    let value = |part: &IndexColumn| text_of(&part.value(row).unwrap_or_default(), part.ty, &zone);
+    let values: Vec<String> = index.columns.iter().map(value).collect();
     SqlError::new(
         sqlstate::UNIQUE_VIOLATION,
         format!("duplicate key value violates unique constraint \"{}\"", index.name),
@@ -143,7 +150,7 @@ pub(crate) async fn find_some(
 ) -> SqlResult<Vec<(RowId, Vec<Datum>)>> {
     let mut prefix = Vec::new();
     for (part, value) in index.columns.iter().zip(values) {
-        key::encode(value, table.columns[part.column].ty, part.order, &mut prefix);
+        key::encode(value, part.ty, part.order, &mut prefix);
     }
     let bound = |p: &Vec<u8>| Bound::Included(p.clone());
     let mut scan = IndexScan::new(snapshot, &index.store, bound(&prefix), bound(&prefix), Direction::Forward);
@@ -155,8 +162,8 @@ pub(crate) async fn find_some(
             }
             let row = table.layout.decode(&bytes)?;
             let mut key = Vec::new();
-            index.key(&table.columns, |n| Ok(row[n].clone()), &mut key)?;
-            if key == entry_key {
+            let is_in = index.key(&row, &mut key)?.is_some();
+            if is_in && key == entry_key {
                 found.push((id, row));
                 if found.len() >= limit {
                     return Ok(found);

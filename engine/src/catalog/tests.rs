@@ -43,7 +43,12 @@ fn new_index(name: &str) -> NewIndex {
         unique: true,
         primary: true,
         constraint: true,
-        columns: vec![IndexColumn { column: 0, order: KeyOrder::default() }],
+        columns: vec![IndexColumn {
+            source: KeySource::Column(0),
+            ty: SqlType::INT4,
+            order: KeyOrder::default(),
+        }],
+        predicate: None,
     }
 }
 

@@ -13,6 +13,31 @@ pub(crate) fn fold(ident: &Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
 }
 
+/// An identifier as it must be written: in quotes, unless it comes out of the grammar as it is.
+pub(crate) fn quoted(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let starts = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+    if starts && name.chars().all(plain) && !is_reserved(name) {
+        return name.to_owned();
+    }
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Keywords that cannot stand for a name by themselves (P15, Appendix C).
+fn is_reserved(name: &str) -> bool {
+    const WORDS: &str = " all analyse analyze and any array as asc asymmetric authorization between bigint binary bit boolean \
+        both case cast char character check coalesce collate collation column concurrently constraint create cross \
+        current_catalog current_date current_role current_schema current_time current_timestamp current_user dec decimal \
+        default deferrable desc distinct do else end except exists extract false fetch float for foreign freeze from full \
+        grant greatest group having ilike in initially inner inout int integer intersect interval into is isnull join \
+        lateral leading least left like limit localtime localtimestamp national natural nchar none normalize not notnull \
+        null nullif numeric offset on only or order out outer overlaps overlay placing position precision primary real \
+        references returning right row select session_user setof similar smallint some substring symmetric table \
+        tablesample then time timestamp to trailing treat trim true union unique user using values varchar variadic \
+        verbose when where window with xmlattributes xmlconcat xmlelement ";
+    WORDS.contains(&format!(" {name} "))
+}
+
 /// The parts of a dotted name.
 pub(crate) fn parts(name: &ObjectName) -> SqlResult<Vec<String>> {
     name.0

@@ -107,6 +107,18 @@ impl TransactionSystem {
         }
     }
 
+    /// An update took the row out of a partial index: the entry of the key that it had is garbage some day.
+    pub async fn index_leave(
+        &self,
+        txn: &mut Transaction,
+        index: &Index,
+        table: &Table,
+        row: RowId,
+    ) -> Result<(), TxnError> {
+        // No key is empty.
+        self.note_obsolete(txn, index, table, &[], row).await
+    }
+
     /// An update gave the row this key: the entry of the key that it had is garbage some day.
     async fn note_obsolete(
         &self,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Catalog, copy, rows};
+use super::{Catalog, rows};
 use crate::catalog::model::{CheckInfo, Relation, TableInfo};
 use crate::catalog::system;
 use crate::txn::Transaction;
@@ -19,7 +19,7 @@ impl Catalog {
     ) -> SqlResult<Arc<TableInfo>> {
         let check = CheckInfo { oid: self.fresh_oid(), name, condition };
         self.add(txn, vec![rows::of_check(table, &check)]).await?;
-        let mut changed = copy(table);
+        let mut changed = table.clone();
         changed.checks.push(check);
         changed.checks.sort_by(|a, b| a.name.cmp(&b.name));
         self.put_checked(txn, changed).await
@@ -33,7 +33,7 @@ impl Catalog {
         name: &str,
     ) -> SqlResult<Arc<TableInfo>> {
         self.delete_check(txn, table, name).await?;
-        let mut changed = copy(table);
+        let mut changed = table.clone();
         changed.checks.retain(|check| check.name != name);
         self.put_checked(txn, changed).await
     }

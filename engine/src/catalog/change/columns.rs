@@ -2,28 +2,11 @@
 
 use std::sync::Arc;
 
-use sextant_redo::PageId;
-
-use super::{Catalog, copy, load, rows};
-use crate::catalog::model::{ColumnInfo, IndexInfo, Relation, TableInfo};
+use super::{Catalog, rows};
+use crate::catalog::model::{ColumnInfo, Relation, TableInfo};
 use crate::catalog::system;
 use crate::txn::Transaction;
 use crate::types::{Datum, SqlResult};
-
-/// An index as it is over other pages, or over rows of other columns.
-pub(super) fn over(index: &IndexInfo, root: PageId, columns: &[ColumnInfo]) -> Arc<IndexInfo> {
-    Arc::new(IndexInfo {
-        oid: index.oid,
-        namespace: index.namespace,
-        name: index.name.clone(),
-        table: index.table,
-        unique: index.unique,
-        primary: index.primary,
-        constraint: index.constraint,
-        columns: index.columns.clone(),
-        store: load::index_store(index.oid, root, index.unique, &index.columns, columns),
-    })
-}
 
 fn key(table: &TableInfo, n: usize) -> [Datum; 2] {
     [Datum::Oid(table.oid), Datum::Int2(n as i16 + 1)]
@@ -38,7 +21,7 @@ impl Catalog {
         columns: &[usize],
         not_null: bool,
     ) -> SqlResult<Arc<TableInfo>> {
-        let mut changed = copy(table);
+        let mut changed = table.clone();
         for n in columns {
             changed.columns[*n].not_null = not_null;
             let row = rows::attribute(table.oid, *n, &changed.columns[*n]);
@@ -57,7 +40,7 @@ impl Catalog {
         n: usize,
         default: Option<String>,
     ) -> SqlResult<Arc<TableInfo>> {
-        let mut changed = copy(table);
+        let mut changed = table.clone();
         changed.columns[n].default = default;
         self.delete(txn, &system::PG_ATTRDEF, 0, &key(table, n)).await?;
         let mut new = rows::of_column(table.oid, n, &changed.columns[n]);
@@ -76,11 +59,11 @@ impl Catalog {
         column: ColumnInfo,
     ) -> SqlResult<Arc<TableInfo>> {
         let n = table.columns.len();
-        let mut changed = copy(table);
+        let mut changed = table.clone();
         changed.columns.push(column);
         changed.layout = TableInfo::layout_of(&changed.columns);
         for index in &mut changed.indexes {
-            *index = over(index, index.store.tree.root, &changed.columns);
+            *index = index.over(index.store.tree.root, &changed.columns);
         }
         self.add(txn, rows::of_column(table.oid, n, &changed.columns[n])).await?;
         self.replace(txn, 0, &[Datum::Oid(table.oid)], rows::class_of_table(&changed)).await?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Catalog, copy, rows};
+use super::{Catalog, rows};
 use crate::catalog::model::{ForeignAction, ForeignKeyInfo, Relation, TableInfo};
 use crate::catalog::system;
 use crate::txn::Transaction;
@@ -49,7 +49,7 @@ impl Catalog {
             full: new.full,
         });
         self.add(txn, vec![rows::of_foreign_key(table, &key)]).await?;
-        let mut changed = copy(table);
+        let mut changed = table.clone();
         changed.foreign_keys.push(key);
         let changed = Arc::new(changed);
         self.put(txn, Relation::Table(changed.clone()));
@@ -64,7 +64,7 @@ impl Catalog {
         key: &ForeignKeyInfo,
     ) -> SqlResult<Arc<TableInfo>> {
         self.delete_foreign_key(txn, key).await?;
-        let mut changed = copy(table);
+        let mut changed = table.clone();
         changed.foreign_keys.retain(|other| other.oid != key.oid);
         let changed = Arc::new(changed);
         self.put(txn, Relation::Table(changed.clone()));

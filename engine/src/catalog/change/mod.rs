@@ -8,9 +8,12 @@ pub(super) mod rows;
 
 use std::sync::Arc;
 
-use super::model::{Change, ColumnInfo, IndexColumn, IndexInfo, Relation, SequenceInfo, TableInfo};
+use super::index::{self, IndexColumn, IndexInfo};
+use super::model::{Change, ColumnInfo, Relation, SequenceInfo, TableInfo};
 use super::system::{self, SystemTable};
-use super::{Catalog, load, relation};
+use super::{Catalog, relation};
+use crate::sql::Formula;
+use crate::table::{RowBatch, TableScan};
 use crate::txn::{Transaction, TxnError};
 use crate::types::{Datum, SqlError, SqlResult, SqlType, sqlstate};
 pub use foreign::NewForeignKey;
@@ -57,6 +60,8 @@ pub struct NewIndex {
     pub constraint: bool,
     /// Its columns.
     pub columns: Vec<IndexColumn>,
+    /// WHERE.
+    pub predicate: Option<Arc<Formula>>,
 }
 
 /// A sequence to be made.
@@ -182,7 +187,8 @@ impl Catalog {
         let tree = self.system.create_tree().await?;
         txn.free_on_rollback(tree);
         let oid = self.fresh_oid();
-        let store = load::index_store(oid, tree.root, new.unique, &new.columns, &table.columns);
+        let predicate = new.predicate.as_ref();
+        let store = index::store(oid, tree.root, new.unique, &new.columns, predicate, &table.columns);
         let index = Arc::new(IndexInfo {
             oid,
             namespace: table.namespace,
@@ -191,9 +197,12 @@ impl Catalog {
             unique: new.unique,
             primary: new.primary,
             constraint: new.constraint,
+            inputs: index::inputs(&new.columns, new.predicate.as_deref()),
             columns: new.columns,
+            predicate: new.predicate,
             store,
         });
+        self.try_keys(txn, table, &index).await?;
         match self.system.build_index(txn, &index.store, &table.store).await {
             Ok(_) => {}
             Err(TxnError::UniqueViolation { row, .. }) => {
@@ -203,7 +212,7 @@ impl Catalog {
         }
         let added = self.add(txn, rows::of_index(&index)).await;
         added.map_err(|e| name_taken(e, &index.name))?;
-        let mut changed = copy(table);
+        let mut changed = table.clone();
         changed.indexes.push(index.clone());
         changed.indexes.sort_by_key(|i| (!i.primary, i.oid));
         let changed = Arc::new(changed);
@@ -213,6 +222,23 @@ impl Catalog {
         self.put(txn, Relation::Index(index));
         self.put(txn, Relation::Table(changed.clone()));
         Ok(changed)
+    }
+
+    /// Computes the expressions of an index once for every row, for their errors.
+    async fn try_keys(&self, txn: &mut Transaction, table: &TableInfo, index: &IndexInfo) -> SqlResult<()> {
+        if index.plain_columns().is_some() {
+            return Ok(());
+        }
+        let mut scan = TableScan::new(&table.store, txn.newest());
+        let (mut batch, mut key) = (RowBatch::new(), Vec::new());
+        while scan.next_batch(&self.system, &mut batch).await? {
+            tokio::task::consume_budget().await;
+            for (_, bytes) in batch.iter() {
+                key.clear();
+                index.key(&table.layout.decode(bytes)?, &mut key)?;
+            }
+        }
+        Ok(())
     }
 
     async fn not_unique(
@@ -242,12 +268,12 @@ impl Catalog {
     /// Gives a table and its indexes new, empty trees; the old ones go when the transaction commits.
     pub async fn truncate(&self, txn: &mut Transaction, table: &TableInfo) -> SqlResult<()> {
         txn.emptied(relations(table))?;
-        let mut changed = copy(table);
+        let mut changed = table.clone();
         let tree = self.fresh_tree(txn, table.store.tree).await?;
         changed.store = self.system.table(table.oid, tree);
         for index in &mut changed.indexes {
             let tree = self.fresh_tree(txn, index.store.tree).await?;
-            *index = columns::over(index, tree.root, &table.columns);
+            *index = index.over(tree.root, &table.columns);
             self.replace(txn, 0, &[Datum::Oid(index.oid)], rows::class_of_index(index)).await?;
         }
         self.replace(txn, 0, &[Datum::Oid(table.oid)], rows::class_of_table(&changed)).await?;
@@ -320,7 +346,7 @@ impl Catalog {
     ) -> SqlResult<()> {
         self.system.index_goes(index.oid, table.oid);
         self.drop_index_rows(txn, index).await?;
-        let mut changed = copy(table);
+        let mut changed = table.clone();
         changed.indexes.retain(|i| i.oid != index.oid);
         if changed.indexes.is_empty() {
             self.replace(txn, 0, &[Datum::Oid(table.oid)], rows::class_of_table(&changed)).await?;
@@ -418,19 +444,4 @@ fn system_index<'t>(table: &'t TableInfo, def: &SystemTable, n: usize) -> SqlRes
 /// A table and its indexes, by oid.
 fn relations(table: &TableInfo) -> impl Iterator<Item = u32> {
     table.indexes.iter().map(|index| index.oid).chain([table.oid])
-}
-
-fn copy(table: &TableInfo) -> TableInfo {
-    TableInfo {
-        oid: table.oid,
-        namespace: table.namespace,
-        schema: table.schema.clone(),
-        name: table.name.clone(),
-        columns: table.columns.clone(),
-        store: table.store.clone(),
-        layout: table.layout.clone(),
-        indexes: table.indexes.clone(),
-        checks: table.checks.clone(),
-        foreign_keys: table.foreign_keys.clone(),
-    }
 }

@@ -1,7 +1,8 @@
 //! The rows that describe a relation in the system's tables.
 
 use crate::catalog::PG_CATALOG;
-use crate::catalog::model::{CheckInfo, ColumnInfo, ForeignKeyInfo, IndexInfo, SequenceInfo, TableInfo};
+use crate::catalog::index::{IndexInfo, KeySource};
+use crate::catalog::model::{CheckInfo, ColumnInfo, ForeignKeyInfo, SequenceInfo, TableInfo};
 use crate::catalog::system::{self, SystemTable};
 use crate::types::{Datum, SqlType, TimeZone, text_of};
 
@@ -128,9 +129,21 @@ fn vector(numbers: impl Iterator<Item = i64>) -> Datum {
     Datum::text(numbers.map(|n| n.to_string()).collect::<Vec<_>>().join(" "))
 }
 
+/// Several texts as one, JSON.
+fn text_list(texts: &[&str]) -> String {
+    serde_json::Value::from(texts.to_vec()).to_string()
+}
+
 /// An index in pg_class and pg_index, and its constraint if it has one.
 pub(crate) fn of_index(index: &IndexInfo) -> Vec<Row> {
-    let keys = || vector(index.columns.iter().map(|c| c.column as i64 + 1));
+    // 0 stands for an expression.
+    let keys = || vector(index.columns.iter().map(|c| c.column().map_or(0, |n| n as i64 + 1)));
+    let texts = index.columns.iter().filter_map(|part| match &part.source {
+        KeySource::Column(_) => None,
+        KeySource::Expr(formula) => Some(formula.text()),
+    });
+    let texts: Vec<&str> = texts.collect();
+    let predicate = index.predicate.as_ref();
     let count = Datum::Int2(index.columns.len() as i16);
     let option =
         |order: crate::types::key::KeyOrder| i64::from(order.descending) | i64::from(order.nulls_first) << 1;
@@ -147,6 +160,8 @@ pub(crate) fn of_index(index: &IndexInfo) -> Vec<Row> {
         ("indislive", Datum::Bool(true)),
         ("indkey", keys()),
         ("indoption", vector(index.columns.iter().map(|c| option(c.order)))),
+        ("indexprs", if texts.is_empty() { Datum::Null } else { Datum::text(text_list(&texts)) }),
+        ("indpred", predicate.map_or(Datum::Null, |predicate| Datum::text(predicate.text()))),
     ]);
     let mut rows = vec![class_of_index(index), (&system::PG_INDEX, row)];
     if index.constraint {

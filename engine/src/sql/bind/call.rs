@@ -243,7 +243,12 @@ pub(super) fn aggregate_arguments(function: &ast::Function) -> SqlResult<(Vec<Op
 
 /// The name of an output column that has no alias, as PostgreSQL's `FigureColname` finds it.
 pub(super) fn output_name(expr: &ast::Expr) -> String {
-    figure(expr).map_or_else(|| "?column?".to_owned(), |(name, _)| name)
+    figured_name(expr).unwrap_or_else(|| "?column?".to_owned())
+}
+
+/// The name that an expression suggests.
+pub(crate) fn figured_name(expr: &ast::Expr) -> Option<String> {
+    figure(expr).map(|(name, _)| name)
 }
 
 /// A name, and whether it is a good one: a type's name gives way to a better one around it.

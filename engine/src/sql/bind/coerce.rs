@@ -3,7 +3,7 @@
 use super::{Binder, Typed};
 use crate::sql::expr::cast::{self, Context};
 use crate::sql::expr::functions::common_type;
-use crate::sql::expr::{Cast, EvalCx, Expr};
+use crate::sql::expr::{Cast, Expr};
 use crate::types::{Datum, SqlError, SqlResult, SqlType, decode_text, oids, sqlstate};
 
 impl Binder<'_> {
@@ -75,7 +75,7 @@ impl Binder<'_> {
         if !constant {
             return typed;
         }
-        let cx = EvalCx::new(self.db, self.ctx, &[]);
+        let cx = self.eval_cx();
         let value = typed.expr.eval(&[], &cx).map(std::borrow::Cow::into_owned);
         match value {
             Ok(value) => Typed { expr: Expr::Const(value), ty: typed.ty },

@@ -5,7 +5,7 @@ use sqlparser::ast::{self, BinaryOperator, UnaryOperator, Value};
 use super::predicate::subquery_of;
 use super::{Binder, Scope, SubqueryKind, Typed, names};
 use crate::sql::expr::cast::Context;
-use crate::sql::expr::{Comparison, EvalCx, Expr, arith};
+use crate::sql::expr::{Comparison, Expr, arith};
 use crate::types::{Datum, Numeric, SqlError, SqlResult, SqlType, oids, sqlstate};
 
 /// As many parameters as the protocol can carry.
@@ -292,7 +292,7 @@ impl Binder<'_> {
     pub(crate) fn constant(&mut self, expr: &ast::Expr, ty: SqlType) -> SqlResult<Datum> {
         let typed = self.expr(expr, &Scope::default())?;
         let typed = self.coerce(typed, ty, Context::Assignment)?;
-        let cx = EvalCx::new(self.db, self.ctx, &[]);
+        let cx = self.eval_cx();
         typed.expr.eval(&[], &cx).map(std::borrow::Cow::into_owned)
     }
 }

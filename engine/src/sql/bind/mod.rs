@@ -30,13 +30,14 @@ use std::sync::Arc;
 
 use sqlparser::ast;
 
-use super::expr::Expr;
+use super::expr::{EvalCx, Expr};
 use super::{Column, Database, SessionContext, names};
-use crate::catalog::{CatalogView, PG_CATALOG, Relation, TableInfo};
+use crate::catalog::{CatalogView, ColumnInfo, PG_CATALOG, Relation, TableInfo};
 use crate::txn::TableLock;
 use crate::types::{SqlError, SqlResult, SqlType, sqlstate};
 
 pub(crate) use aggregate::{AggregateCall, AggregateKind};
+pub(crate) use call::figured_name;
 pub(crate) use dml::{BoundDelete, BoundInsert, BoundUpdate, Source, columns_named};
 pub(crate) use foreign::{Link, Linked, Referential};
 pub(crate) use rel::{JoinKind, LockMark, Rel, RowLocking, SetOperation, SortKey};
@@ -96,7 +97,7 @@ pub(crate) enum SubqueryKind {
 
 /// See the module. One per statement.
 pub(crate) struct Binder<'a> {
-    pub(crate) db: &'a Database,
+    db: Option<&'a Database>,
     pub(crate) ctx: &'a SessionContext,
     pub(crate) view: Arc<CatalogView>,
     /// Types of the parameters as far as they are known.
@@ -129,18 +130,29 @@ impl<'a> Binder<'a> {
                 SqlError::new(sqlstate::UNDEFINED_OBJECT, format!("type with OID {oid} does not exist"))
             }),
         };
-        Ok(Binder {
-            db,
+        let params = declared.iter().map(known).collect::<SqlResult<_>>()?;
+        Ok(Binder { db: Some(db), params, ..Binder::detached(ctx, view) })
+    }
+
+    /// Of expressions that look at nothing but a row.
+    pub(crate) fn detached(ctx: &'a SessionContext, view: Arc<CatalogView>) -> Binder<'a> {
+        Binder {
+            db: None,
             ctx,
             view,
-            params: declared.iter().map(known).collect::<SqlResult<_>>()?,
+            params: Vec::new(),
             subqueries: Vec::new(),
             tables: Vec::new(),
             ctes: Vec::new(),
             aggregates: None,
             no_aggregate: "aggregate functions are not allowed here",
             depth: 0,
-        })
+        }
+    }
+
+    /// For evaluating constants.
+    fn eval_cx(&self) -> EvalCx<'_> {
+        self.db.map_or_else(|| EvalCx::detached(self.ctx), |db| EvalCx::new(db, self.ctx, &[]))
     }
 
     /// The types of all parameters; one that nothing says a type of is 42P18.
@@ -243,11 +255,16 @@ pub(crate) fn undefined_column(name: &str) -> SqlError {
 impl Scope {
     /// The columns of a table under an alias.
     pub(crate) fn of_table(table: &TableInfo, alias: &str) -> Scope {
-        let columns = table.columns.iter().enumerate().map(|(n, c)| ScopeColumn {
+        Scope::of_columns(&table.columns, alias, table.oid)
+    }
+
+    /// The columns of a table that is being described.
+    pub(crate) fn of_columns(columns: &[ColumnInfo], alias: &str, oid: u32) -> Scope {
+        let columns = columns.iter().enumerate().map(|(n, c)| ScopeColumn {
             table: alias.to_owned(),
             name: if c.dropped { String::new() } else { c.name.clone() },
             ty: c.ty,
-            table_oid: table.oid,
+            table_oid: oid,
             attnum: n as i16 + 1,
             merged: c.dropped,
         });

@@ -4,9 +4,10 @@ use sqlparser::ast;
 
 use super::{Binder, Scope};
 use crate::catalog::{ColumnInfo, TableInfo};
+use crate::sql::Formula;
 use crate::sql::expr::Expr;
 use crate::sql::parse::parse_expression;
-use crate::types::{SqlError, SqlResult, sqlstate};
+use crate::types::{SqlError, SqlResult, SqlType, sqlstate};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -77,6 +78,34 @@ impl Binder<'_> {
         Ok(value)
     }
 
+    /// An expression over a row that was found to be fit for an index before.
+    pub(crate) fn over_row(&mut self, expr: &ast::Expr, scope: &Scope) -> SqlResult<(Expr, SqlType)> {
+        let typed = self.expr(expr, scope)?;
+        let typed = self.known(typed)?;
+        Ok((typed.expr, typed.ty))
+    }
+
+    /// A column of an index that is an expression.
+    pub(crate) fn index_expression(&mut self, table: &TableInfo, expr: &ast::Expr) -> SqlResult<Formula> {
+        self.no_aggregate = "aggregate functions are not allowed in index expressions";
+        let subqueries = self.subqueries.len();
+        let (bound, _) = self.over_row(expr, &Scope::of_table(table, &table.name))?;
+        self.refuse_outside(subqueries, &bound, "index expression")?;
+        refuse_mutable(&bound, "index expression")?;
+        kept(table, expr, &bound)
+    }
+
+    /// The WHERE of an index.
+    pub(crate) fn index_predicate(&mut self, table: &TableInfo, expr: &ast::Expr) -> SqlResult<Formula> {
+        self.no_aggregate = "aggregate functions are not allowed in index predicates";
+        let subqueries = self.subqueries.len();
+        let typed = self.expr(expr, &Scope::of_table(table, &table.name))?;
+        let bound = self.condition(typed, "WHERE")?;
+        self.refuse_outside(subqueries, &bound, "index predicate")?;
+        refuse_mutable(&bound, "index predicate")?;
+        kept(table, expr, &bound)
+    }
+
     /// A row's rules look at nothing but the row.
     fn refuse_outside(&self, subqueries: usize, expr: &Expr, place: &str) -> SqlResult<()> {
         if self.subqueries.len() > subqueries {
@@ -98,4 +127,24 @@ impl Binder<'_> {
             None => Ok(()),
         }
     }
+}
+
+fn refuse_mutable(expr: &Expr, place: &str) -> SqlResult<()> {
+    if expr.is_immutable() {
+        return Ok(());
+    }
+    let message = format!("functions in {place} must be marked IMMUTABLE");
+    Err(SqlError::new(sqlstate::INVALID_OBJECT_DEFINITION, message))
+}
+
+/// An expression as the catalog keeps it. It must mean the same to whoever reads it there, in whatever session.
+fn kept(table: &TableInfo, expr: &ast::Expr, bound: &Expr) -> SqlResult<Formula> {
+    let formula = Formula::of_text(&expr.to_string(), &table.name, &table.columns)?;
+    if formula.expr() != bound {
+        return Err(SqlError::unsupported(
+            "an index over a literal that means something else in another time zone",
+        )
+        .hint("Write the literal with its offset from UTC."));
+    }
+    Ok(formula)
 }

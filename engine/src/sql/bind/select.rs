@@ -281,7 +281,7 @@ impl Binder<'_> {
                 keys.iter().any(|(key, _)| match key {
                     Expr::Column(k) => {
                         let other = &scope.columns[*k];
-                        other.table == column.table && other.attnum == part.column as i16 + 1
+                        other.table == column.table && part.column() == usize::try_from(other.attnum - 1).ok()
                     }
                     _ => false,
                 })

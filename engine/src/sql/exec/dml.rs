@@ -71,8 +71,7 @@ impl Change {
 
     pub(crate) fn update(bound: BoundUpdate) -> Change {
         let of_key = |column: usize| {
-            let unique = bound.table.indexes.iter().filter(|i| i.unique);
-            unique.flat_map(|i| &i.columns).any(|part| part.column == column)
+            bound.table.indexes.iter().any(|index| index.is_key() && index.has_column(column))
         };
         let mut changed = bound.sets.iter().chain(&bound.rules.generated).map(|(column, _)| *column);
         let lock = if changed.any(of_key) { RowLock::Update } else { RowLock::NoKeyUpdate };

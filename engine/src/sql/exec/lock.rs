@@ -29,7 +29,7 @@ pub(super) async fn lock_row(
     let txns = &cx.db.txns;
     let locked = match locking.lock {
         RowLock::KeyShare => {
-            let keys: Vec<_> = table.indexes.iter().filter(|i| i.unique).map(|i| &i.store).collect();
+            let keys: Vec<_> = table.indexes.iter().filter(|i| i.is_key()).map(|i| &i.store).collect();
             txns.lock_keys(cx.txn, &table.store, id, &keys, locking.wait, bytes).await
         }
         lock => txns.lock_row(cx.txn, &table.store, id, lock, locking.wait, bytes).await,

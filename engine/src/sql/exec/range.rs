@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use crate::catalog::{IndexColumn, TableInfo};
+use crate::catalog::IndexColumn;
 use crate::sql::expr::{EvalCx, Expr};
 use crate::sql::plan::IndexAccess;
 use crate::types::{Datum, SqlResult, SqlType, key, oids};
@@ -45,16 +45,16 @@ fn to_key(datum: &Datum, ty: SqlType) -> Key {
 }
 
 /// The ranges to read, in the order of the index or against it; none when nothing can match.
-pub(super) fn ranges(access: &IndexAccess, table: &TableInfo, cx: &EvalCx<'_>) -> SqlResult<Vec<KeyRange>> {
+pub(super) fn ranges(access: &IndexAccess, cx: &EvalCx<'_>) -> SqlResult<Vec<KeyRange>> {
     let mut prefixes: Vec<Vec<u8>> = vec![Vec::with_capacity(16)];
     for (alternatives, part) in access.fixed.iter().zip(&access.index.columns) {
         let mut longer = Vec::with_capacity(alternatives.len());
         for value in alternatives {
             let value = value.eval(&[], cx)?;
-            let Key::Exact(value) = to_key(&value, table.columns[part.column].ty) else { continue };
+            let Key::Exact(value) = to_key(&value, part.ty) else { continue };
             for prefix in &prefixes {
                 let mut prefix = prefix.clone();
-                key::encode(&value, table.columns[part.column].ty, part.order, &mut prefix);
+                key::encode(&value, part.ty, part.order, &mut prefix);
                 longer.push(prefix);
             }
         }
@@ -72,7 +72,7 @@ pub(super) fn ranges(access: &IndexAccess, table: &TableInfo, cx: &EvalCx<'_>) -
     for prefix in prefixes {
         match next {
             Some(part) if access.bounds.lower.is_some() || access.bounds.upper.is_some() => {
-                ranges.extend(bounded(access, *part, table, &prefix, cx)?);
+                ranges.extend(bounded(access, part, &prefix, cx)?);
             }
             _ if prefix.is_empty() => ranges.push((Bound::Unbounded, Bound::Unbounded)),
             _ => ranges.push((Bound::Included(prefix.clone()), Bound::Included(prefix))),
@@ -83,12 +83,11 @@ pub(super) fn ranges(access: &IndexAccess, table: &TableInfo, cx: &EvalCx<'_>) -
 
 fn bounded(
     access: &IndexAccess,
-    part: IndexColumn,
-    table: &TableInfo,
+    part: &IndexColumn,
     prefix: &[u8],
     cx: &EvalCx<'_>,
 ) -> SqlResult<Option<KeyRange>> {
-    let ty = table.columns[part.column].ty;
+    let ty = part.ty;
     // Everything that is not NULL.
     let mut all = prefix.to_vec();
     all.push(VALUE);

@@ -120,7 +120,7 @@ fn start(scan: &Scan, cx: &Cx<'_>) -> SqlResult<State> {
             State::Table(table, table::RowBatch::new())
         }
         Access::Index(access) => {
-            let ranges = ranges(access, &scan.table, &cx.eval())?;
+            let ranges = ranges(access, &cx.eval())?;
             State::Index(Box::new(IndexState {
                 ranges: ranges.into_iter(),
                 current: None,
@@ -225,7 +225,7 @@ impl IndexState {
                 if !scan.decode(id, bytes, cx, out)? {
                     continue;
                 }
-                if !has_key(access, scan, out.row(start), entry_key, &mut row_key)? {
+                if !has_key(access, out.row(start), entry_key, &mut row_key)? {
                     out.pop();
                     continue;
                 }
@@ -267,14 +267,8 @@ impl IndexState {
 }
 
 /// Whether an entry is the one of this version of its row: others lead to it too while they are not cleaned up.
-fn has_key(
-    access: &IndexAccess,
-    scan: &Scan,
-    row: &[Datum],
-    entry_key: &[u8],
-    row_key: &mut Vec<u8>,
-) -> SqlResult<bool> {
+fn has_key(access: &IndexAccess, row: &[Datum], entry_key: &[u8], row_key: &mut Vec<u8>) -> SqlResult<bool> {
     row_key.clear();
-    access.index.key(&scan.table.columns, |n| Ok(row[n].clone()), row_key)?;
-    Ok(row_key == entry_key)
+    let is_in = access.index.key(row, row_key)?.is_some();
+    Ok(is_in && row_key == entry_key)
 }

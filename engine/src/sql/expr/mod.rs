@@ -3,6 +3,7 @@
 
 pub(crate) mod arith;
 pub(crate) mod cast;
+mod deparse;
 pub(crate) mod functions;
 mod like;
 mod show;
@@ -13,6 +14,7 @@ use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+pub(crate) use deparse::{deparse, is_call};
 pub(crate) use like::like;
 
 use super::{Database, SessionContext};
@@ -137,7 +139,7 @@ pub(crate) struct Cast {
 
 /// What evaluation may look at besides the row.
 pub(crate) struct EvalCx<'a> {
-    pub(crate) db: &'a Database,
+    pub(crate) db: Option<&'a Database>,
     pub(crate) ctx: &'a SessionContext,
     pub(crate) params: &'a [Datum],
     /// Rows of one column, by subquery.
@@ -157,7 +159,16 @@ pub(crate) enum Wanted {
 
 impl<'a> EvalCx<'a> {
     pub(crate) fn new(db: &'a Database, ctx: &'a SessionContext, params: &'a [Datum]) -> EvalCx<'a> {
-        EvalCx { db, ctx, params, subqueries: &[], wanted: RefCell::new(None) }
+        EvalCx { db: Some(db), params, ..EvalCx::detached(ctx) }
+    }
+
+    /// For expressions that look at nothing but their row.
+    pub(crate) fn detached(ctx: &'a SessionContext) -> EvalCx<'a> {
+        EvalCx { db: None, ctx, params: &[], subqueries: &[], wanted: RefCell::new(None) }
+    }
+
+    pub(crate) fn db(&self) -> SqlResult<&'a Database> {
+        self.db.ok_or_else(|| SqlError::internal("an expression of a row looks at the database"))
     }
 }
 
@@ -266,7 +277,7 @@ impl Expr {
                 }
                 owned((f.run)(cx, &values)?)
             }
-            Expr::NextVal(sequence) => match cx.db.catalog.sequences.take(sequence) {
+            Expr::NextVal(sequence) => match cx.db()?.catalog.sequences.take(sequence) {
                 Some(value) => {
                     cx.ctx.remember_value(sequence.oid, value);
                     owned(Datum::Int8(value))

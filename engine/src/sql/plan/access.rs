@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::Ordering;
-use crate::catalog::{IndexInfo, TableInfo};
+use super::implies::implies;
+use crate::catalog::{IndexColumn, IndexInfo, KeySource, TableInfo};
 use crate::sql::expr::{Comparison, Expr};
 use crate::types::SqlType;
 use crate::types::key::KeyOrder;
@@ -55,14 +56,16 @@ impl IndexAccess {
             nulls_first: o.nulls_first != self.backward,
         };
         let parts = self.index.columns.iter().skip(self.fixed.len());
-        parts.map(|part| (part.column, order(part.order))).collect()
+        parts.map_while(|part| Some((part.column()?, order(part.order)))).collect()
     }
 }
 
 /// A condition that an index can answer.
 struct Term<'a> {
-    column: usize,
+    /// A column, or another expression over the row.
+    of: &'a Expr,
     kind: TermKind<'a>,
+    compared: SqlType,
 }
 
 enum TermKind<'a> {
@@ -70,26 +73,33 @@ enum TermKind<'a> {
     In(&'a [Expr]),
 }
 
-fn term<'a>(filter: &'a Expr, table: &TableInfo) -> Option<Term<'a>> {
+fn term(filter: &Expr) -> Option<Term<'_>> {
     match filter {
         Expr::Compare(op, ty, pair) if *op != Comparison::Ne => {
-            let (column, op, value) = match (&pair.0, &pair.1) {
-                (Expr::Column(n), value) if value.is_stable() => (*n, *op, value),
-                (value, Expr::Column(n)) if value.is_stable() => (*n, op.mirrored(), value),
+            let (of, op, value) = match (pair.0.is_stable(), pair.1.is_stable()) {
+                (false, true) => (&pair.0, *op, &pair.1),
+                (true, false) => (&pair.1, op.mirrored(), &pair.0),
                 _ => return None,
             };
-            comparable_as(table.columns[column].ty, *ty)
-                .then_some(Term { column, kind: TermKind::Compare(op, value) })
+            Some(Term { of, kind: TermKind::Compare(op, value), compared: *ty })
         }
-        Expr::In(needle, list, ty, false) => match **needle {
-            Expr::Column(n)
-                if comparable_as(table.columns[n].ty, *ty) && list.iter().all(Expr::is_stable) =>
-            {
-                Some(Term { column: n, kind: TermKind::In(list) })
-            }
-            _ => None,
-        },
+        Expr::In(needle, list, ty, false) => {
+            let answerable = !needle.is_stable() && list.iter().all(Expr::is_stable);
+            answerable.then_some(Term { of: needle, kind: TermKind::In(list), compared: *ty })
+        }
         _ => None,
+    }
+}
+
+impl Term<'_> {
+    /// Whether the values of a column of an index decide it.
+    fn is_of(&self, part: &IndexColumn) -> bool {
+        let same = match (&part.source, self.of) {
+            (KeySource::Column(n), Expr::Column(m)) => n == m,
+            (KeySource::Expr(formula), of) => formula.expr() == of,
+            (KeySource::Column(_), _) => false,
+        };
+        same && comparable_as(part.ty, self.compared)
     }
 }
 
@@ -108,12 +118,18 @@ fn comparable_as(column: SqlType, compared: SqlType) -> bool {
 
 /// Chooses the access path for conditions, and an order that would be welcome.
 pub(super) fn choose(table: &TableInfo, filters: &[Expr], order: &[(usize, KeyOrder)]) -> Access {
-    let terms: Vec<Term<'_>> = filters.iter().filter_map(|f| term(f, table)).collect();
+    let terms: Vec<Term<'_>> = filters.iter().filter_map(term).collect();
     let mut best: Option<(u32, IndexAccess)> = None;
     for index in &table.indexes {
+        let has_all = match &index.predicate {
+            None => true,
+            Some(predicate) if implies(filters, predicate.expr()) => false,
+            Some(_) => continue,
+        };
         let mut access = fit(index, &terms);
         let gives_order = give_order(&mut access, order);
-        let score = score(&access) + u32::from(gives_order);
+        // A partial index is smaller than the table.
+        let score = score(&access) + if has_all { 0 } else { 10 } + u32::from(gives_order);
         if score > 0 && best.as_ref().is_none_or(|(other, _)| score > *other) {
             best = Some((score, access));
         }
@@ -125,7 +141,7 @@ fn fit(index: &Arc<IndexInfo>, terms: &[Term<'_>]) -> IndexAccess {
     let mut access =
         IndexAccess { index: index.clone(), fixed: Vec::new(), bounds: Bounds::default(), backward: false };
     for part in &index.columns {
-        let mut of_column = terms.iter().filter(|t| t.column == part.column);
+        let mut of_column = terms.iter().filter(|t| t.is_of(part));
         let fixed = of_column.clone().find_map(|t| match t.kind {
             TermKind::Compare(Comparison::Eq, value) => Some(std::slice::from_ref(value)),
             _ => None,

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{Access, IndexAccess, Plan, Scan};
+use crate::catalog::KeySource;
 use crate::sql::bind::{JoinKind, SetOperation};
 use crate::sql::expr::Expr;
 
@@ -49,7 +50,10 @@ fn explain_scan(scan: &Scan, depth: usize, lines: &mut Vec<String>) {
 }
 
 fn condition(access: &IndexAccess, names: &dyn Fn(usize) -> String) -> String {
-    let column = |n: usize| names(access.index.columns[n].column);
+    let column = |n: usize| match &access.index.columns[n].source {
+        KeySource::Column(column) => names(*column),
+        KeySource::Expr(formula) => formula.expr().show(names),
+    };
     let mut parts: Vec<String> = Vec::new();
     for (n, alternatives) in access.fixed.iter().enumerate() {
         let values: Vec<String> = alternatives.iter().map(|v| v.show(names)).collect();

@@ -6,6 +6,7 @@
 
 mod access;
 mod explain;
+mod implies;
 mod join;
 
 use std::sync::Arc;
@@ -204,8 +205,8 @@ fn scan(
     let access = access::choose(&table, &request.filters, &request.order);
     // An entry is checked against its row's key.
     if let Access::Index(index) = &access {
-        for part in &index.index.columns {
-            wanted[part.column] = true;
+        for n in &index.index.inputs {
+            wanted[*n] = true;
         }
     }
     let filter = Expr::and(request.filters);

@@ -100,7 +100,7 @@ impl Ddl<'_> {
                 self.forbid_nulls(table, std::iter::once(column.as_str())).await?;
             }
             AlterColumnOperation::DropNotNull => {
-                let in_key = table.primary_key().is_some_and(|key| key.columns.iter().any(|c| c.column == n));
+                let in_key = table.primary_key().is_some_and(|key| key.has_column(n));
                 if in_key || info.identity.is_some() {
                     let why = if in_key {
                         format!("column \"{column}\" is in a primary key")

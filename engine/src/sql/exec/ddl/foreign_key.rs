@@ -217,7 +217,7 @@ fn referred(parent: &TableInfo, named: &[ast::Ident]) -> SqlResult<(Arc<IndexInf
             let message = format!("there is no primary key for referenced table \"{}\"", parent.name);
             SqlError::new(sqlstate::UNDEFINED_OBJECT, message)
         })?;
-        return Ok((key.clone(), key.columns.iter().map(|part| part.column).collect()));
+        return Ok((key.clone(), key.plain_columns().unwrap_or_default()));
     }
     let columns = columns_of(parent, &named.iter().map(names::fold).collect::<Vec<_>>())?;
     if columns.iter().enumerate().any(|(n, column)| columns[..n].contains(column)) {
@@ -225,9 +225,9 @@ fn referred(parent: &TableInfo, named: &[ast::Ident]) -> SqlResult<(Arc<IndexInf
         return Err(SqlError::new(sqlstate::INVALID_FOREIGN_KEY, message));
     }
     let fits = |index: &&Arc<IndexInfo>| {
-        index.unique
+        index.is_key()
             && index.columns.len() == columns.len()
-            && index.columns.iter().all(|part| columns.contains(&part.column))
+            && columns.iter().all(|column| index.has_column(*column))
     };
     let index = parent.indexes.iter().find(fits).ok_or_else(|| {
         let message = format!(

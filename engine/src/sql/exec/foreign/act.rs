@@ -23,12 +23,9 @@ pub(super) async fn act(
     let child = &linked.table;
     let newest = cx.txn.newest();
     let deletes = action == ForeignAction::Cascade && new.is_none();
-    let of_key = child.indexes.iter().filter(|index| index.unique).flat_map(|index| &index.columns);
-    let lock = if deletes || of_key.clone().any(|part| link.key.columns.contains(&part.column)) {
-        RowLock::Update
-    } else {
-        RowLock::NoKeyUpdate
-    };
+    let of_key = |n: &usize| child.indexes.iter().any(|index| index.is_key() && index.has_column(*n));
+    let lock =
+        if deletes || link.key.columns.iter().any(of_key) { RowLock::Update } else { RowLock::NoKeyUpdate };
     let db = cx.db.clone();
     let mut bytes = Vec::new();
     for (id, _) in child_rows(link, old, &newest, usize::MAX, cx).await? {

@@ -1,6 +1,6 @@
 //! The rows at both ends of a foreign key, and how keys are compared.
 
-use crate::catalog::{IndexInfo, TableInfo, relation};
+use crate::catalog::{IndexInfo, relation};
 use crate::sql::bind::Link;
 use crate::sql::exec::Cx;
 use crate::table::{RowBatch, RowId, TableScan};
@@ -14,7 +14,7 @@ pub(super) async fn parent_rows(
     snapshot: &Snapshot,
     cx: &Cx<'_>,
 ) -> SqlResult<Vec<(RowId, Vec<Datum>)>> {
-    let Some(values) = in_order(&link.parent, &link.index, &link.key.parent_columns, key) else {
+    let Some(values) = in_order(&link.index, &link.key.parent_columns, key) else {
         return Ok(Vec::new());
     };
     relation::find(&cx.db.txns, snapshot, &link.parent, &link.index, &values).await
@@ -30,7 +30,7 @@ pub(super) async fn child_rows(
 ) -> SqlResult<Vec<(RowId, Vec<Datum>)>> {
     let child = &link.child;
     if let Some(index) = &link.child_index {
-        let Some(values) = in_order(child, index, &link.key.columns, key) else { return Ok(Vec::new()) };
+        let Some(values) = in_order(index, &link.key.columns, key) else { return Ok(Vec::new()) };
         return relation::find_some(&cx.db.txns, snapshot, child, index, &values, limit).await;
     }
     let mut scan = TableScan::new(&child.store, snapshot.clone());
@@ -51,12 +51,12 @@ pub(super) async fn child_rows(
 }
 
 /// A key's values as the leading columns of an index want them; `None` when one of them fits no value of its column.
-fn in_order(table: &TableInfo, index: &IndexInfo, columns: &[usize], key: &[Datum]) -> Option<Vec<Datum>> {
+fn in_order(index: &IndexInfo, columns: &[usize], key: &[Datum]) -> Option<Vec<Datum>> {
     let leading = index.columns.iter().take(columns.len());
     leading
         .map(|part| {
-            let at = columns.iter().position(|n| *n == part.column)?;
-            as_integer(key.get(at)?, table.columns[part.column].ty)
+            let at = columns.iter().position(|n| part.column() == Some(*n))?;
+            as_integer(key.get(at)?, part.ty)
         })
         .collect()
 }

@@ -2,6 +2,7 @@
 //! first, then the fewest conversions, preferring the preferred types.
 
 mod advisory;
+mod definitions;
 mod math;
 mod strings;
 mod system;
@@ -43,6 +44,7 @@ pub(crate) use function;
 
 fn all() -> impl Iterator<Item = &'static Declared> {
     let plain = math::ALL.iter().chain(strings::ALL).chain(system::ALL).chain(time::ALL);
+    let plain = plain.chain(definitions::ALL);
     plain.chain(advisory::ALL.iter().flatten()).chain(advisory::UNLOCK_ALL)
 }
 
@@ -60,7 +62,12 @@ pub(crate) fn is_immutable(function: &Function) -> bool {
     if let Some(of_time) = declared(time::ALL) {
         return !of_time.args.is_empty() && !of_time.args.contains(&SqlType::TIMESTAMPTZ);
     }
-    !is_volatile(function) && (declared(math::ALL).is_some() || declared(strings::ALL).is_some())
+    let is_like = matches!(function.name, "like" | "ilike");
+    // These take values of every type, some of which are written as the session likes them.
+    let takes_any = matches!(function.name, "concat" | "concat_ws");
+    !is_volatile(function)
+        && !takes_any
+        && (is_like || declared(math::ALL).is_some() || declared(strings::ALL).is_some())
 }
 
 impl Declared {
@@ -121,6 +128,11 @@ pub(crate) fn find(name: &str, given: &[SqlType]) -> SqlResult<&'static Declared
 /// True if there is any function of this name.
 pub(crate) fn exists(name: &str) -> bool {
     all().any(|d| d.function.name == name)
+}
+
+/// The types of a function's arguments; `None` for one that has no declaration.
+pub(crate) fn declaration(function: &Function) -> Option<&'static Declared> {
+    all().find(|d| std::ptr::eq(&d.function, function))
 }
 
 /// `42883`.

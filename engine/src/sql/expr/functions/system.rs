@@ -17,8 +17,8 @@ fn oid(d: &Datum) -> u32 {
     d.as_i64().and_then(|n| u32::try_from(n).ok()).unwrap_or_default()
 }
 
-fn view(cx: &EvalCx<'_>) -> Arc<CatalogView> {
-    cx.db.catalog.view(None)
+fn view(cx: &EvalCx<'_>) -> SqlResult<Arc<CatalogView>> {
+    Ok(cx.db()?.catalog.view(None))
 }
 
 fn setting(cx: &EvalCx<'_>, name: &str, missing_ok: bool) -> SqlResult<Datum> {
@@ -34,20 +34,20 @@ fn setting(cx: &EvalCx<'_>, name: &str, missing_ok: bool) -> SqlResult<Datum> {
 }
 
 /// The first schema of the search path that exists.
-fn current_schema(cx: &EvalCx<'_>) -> Datum {
-    let view = view(cx);
+fn current_schema(cx: &EvalCx<'_>) -> SqlResult<Datum> {
+    let view = view(cx)?;
     let path = &cx.ctx.session().search_path;
     let first = path.iter().find(|name| view.namespace(name).is_some());
-    first.map_or(Datum::Null, |name| Datum::text(name.as_str()))
+    Ok(first.map_or(Datum::Null, |name| Datum::text(name.as_str())))
 }
 
 /// True if the relation is found by its name alone.
-fn is_visible(cx: &EvalCx<'_>, oid: u32) -> Datum {
-    let view = view(cx);
-    let Some((namespace, name)) = view.relation(oid).map(Relation::name) else { return Datum::Null };
+fn is_visible(cx: &EvalCx<'_>, oid: u32) -> SqlResult<Datum> {
+    let view = view(cx)?;
+    let Some((namespace, name)) = view.relation(oid).map(Relation::name) else { return Ok(Datum::Null) };
     let path = std::iter::once("pg_catalog").chain(cx.ctx.session().search_path.iter().map(String::as_str));
     let first = path.filter_map(|schema| view.namespace(schema)).find(|n| view.find(*n, name).is_some());
-    Datum::Bool(first == Some(namespace))
+    Ok(Datum::Bool(first == Some(namespace)))
 }
 
 fn user(cx: &EvalCx<'_>) -> SqlResult<Datum> {
@@ -63,7 +63,8 @@ fn format_type(ty: &Datum, typmod: &Datum) -> Datum {
 }
 
 fn last_value(cx: &EvalCx<'_>, sequence: Option<u32>) -> SqlResult<Datum> {
-    let name = |oid| view(cx).relation(oid).map_or_else(|| oid.to_string(), |r| r.name().1.to_owned());
+    let view = view(cx)?;
+    let name = |oid| view.relation(oid).map_or_else(|| oid.to_string(), |r| r.name().1.to_owned());
     cx.ctx.last_value(sequence).map(Datum::Int8).ok_or_else(|| {
         let message = match sequence {
             Some(oid) => format!("currval of sequence \"{}\" is not yet defined in this session", name(oid)),
@@ -75,7 +76,7 @@ fn last_value(cx: &EvalCx<'_>, sequence: Option<u32>) -> SqlResult<Datum> {
 
 pub(super) static ALL: &[Declared] = &[
     function!("version", [] -> TEXT, |_, _| Ok(Datum::text(VERSION))),
-    function!("current_schema", [] -> NAME, |cx, _| Ok(current_schema(cx))),
+    function!("current_schema", [] -> NAME, |cx, _| current_schema(cx)),
     function!("current_database", [] -> NAME, |cx, _| Ok(Datum::text(cx.ctx.session().database.as_str()))),
     function!("current_catalog", [] -> NAME, |cx, _| Ok(Datum::text(cx.ctx.session().database.as_str()))),
     function!("current_user", [] -> NAME, |cx, _| user(cx)),
@@ -87,7 +88,7 @@ pub(super) static ALL: &[Declared] = &[
     function!("pg_is_in_recovery", [] -> BOOL, |_, _| Ok(Datum::Bool(false))),
     function!("current_setting", [TEXT] -> TEXT, |cx, a| setting(cx, text(&a[0]), false)),
     function!("current_setting", [TEXT, BOOL] -> TEXT, |cx, a| setting(cx, text(&a[0]), a[1].is_true())),
-    function!("pg_table_is_visible", [OID] -> BOOL, |cx, a| Ok(is_visible(cx, oid(&a[0])))),
+    function!("pg_table_is_visible", [OID] -> BOOL, |cx, a| is_visible(cx, oid(&a[0]))),
     function!("pg_get_userbyid", [OID] -> NAME, |cx, _| user(cx)),
     function!("pg_encoding_to_char", [INT4] -> NAME, |_, a| {
         Ok(Datum::text(if a[0].as_i64() == Some(6) { "UTF8" } else { "" }))
