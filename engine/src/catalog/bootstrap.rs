@@ -10,7 +10,7 @@ use sextant_redo::PageId;
 
 use super::change::rows;
 use super::index::{self, IndexColumn, IndexInfo};
-use super::model::TableInfo;
+use super::model::{ConstraintTiming, TableInfo};
 use super::system::{self, SystemTable};
 use super::{load, relation};
 use crate::space::Roots;
@@ -53,6 +53,7 @@ async fn create(system: &Arc<TransactionSystem>) -> SqlResult<PageId> {
                 unique: true,
                 primary: false,
                 constraint: false,
+                timing: ConstraintTiming::Fixed,
                 store: index::store(def_index.oid, root, true, &columns, None, &table.columns),
                 predicate: None,
                 inputs: index::inputs(&columns, None),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use sextant_redo::PageId;
 
-use super::model::{ColumnInfo, TableInfo};
+use super::model::{ColumnInfo, ConstraintTiming, TableInfo};
 use crate::btree::Tree;
 use crate::sql::{Formula, is_call, quoted};
 use crate::table::{Index, IndexKey, KeyOf};
@@ -51,6 +51,8 @@ pub struct IndexInfo {
     pub primary: bool,
     /// It belongs to a PRIMARY KEY or UNIQUE constraint of its name.
     pub constraint: bool,
+    /// When its constraint is asked.
+    pub timing: ConstraintTiming,
     /// Its columns.
     pub columns: Vec<IndexColumn>,
     /// Rows for which this is not true are not in it.
@@ -137,6 +139,12 @@ impl IndexInfo {
             return None;
         }
         self.columns.iter().map(IndexColumn::column).collect()
+    }
+
+    /// Whether no two rows have the same key at any moment, not even in the midst of a transaction.
+    #[must_use]
+    pub fn is_always_unique(&self) -> bool {
+        self.unique && !self.timing.is_deferrable()
     }
 
     /// Whether foreign keys can refer to it: unique, of columns, over all rows. The columns of such a key are what FOR NO KEY

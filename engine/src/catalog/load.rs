@@ -7,8 +7,8 @@ use sextant_redo::PageId;
 
 use super::index::{self, IndexColumn, IndexInfo, KeySource};
 use super::model::{
-    CatalogView, Change, CheckInfo, ColumnInfo, ForeignAction, ForeignKeyInfo, Relation, SequenceInfo,
-    TableInfo,
+    CatalogView, Change, CheckInfo, ColumnInfo, ConstraintTiming, ForeignAction, ForeignKeyInfo, Relation,
+    SequenceInfo, TableInfo,
 };
 use super::relation;
 use super::system::{self, SystemRow, SystemTable};
@@ -236,12 +236,17 @@ fn foreign_keys(loader: &Loader<'_>) -> SqlResult<HashMap<u32, Vec<Arc<ForeignKe
             on_delete: action("confdeltype")?,
             on_update: action("confupdtype")?,
             full: row.text("confmatchtype") == "f",
+            timing: timing(&row),
             name,
         };
         by_table.entry(row.oid("conrelid")).or_default().push(Arc::new(key));
     }
     by_table.values_mut().for_each(|keys| keys.sort_by_key(|key| key.oid));
     Ok(by_table)
+}
+
+fn timing(constraint: &SystemRow<'_>) -> ConstraintTiming {
+    ConstraintTiming::of_flags(constraint.flag("condeferrable"), constraint.flag("condeferred"))
 }
 
 /// Indexes by table.
@@ -251,10 +256,10 @@ fn indexes(
 ) -> SqlResult<HashMap<u32, Vec<Arc<IndexInfo>>>> {
     let classes: HashMap<u32, SystemRow<'_>> =
         loader.rows(&system::PG_CLASS).map(|row| (row.oid("oid"), row)).collect();
-    let constraints: std::collections::HashSet<u32> = loader
+    let constraints: HashMap<u32, ConstraintTiming> = loader
         .rows(&system::PG_CONSTRAINT)
         .filter(|row| row.text("contype") != "f")
-        .map(|row| row.oid("conindid"))
+        .map(|row| (row.oid("conindid"), timing(&row)))
         .collect();
     let mut by_table: HashMap<u32, Vec<Arc<IndexInfo>>> = HashMap::new();
     for row in loader.rows(&system::PG_INDEX) {
@@ -276,7 +281,8 @@ fn indexes(
             table,
             unique,
             primary: row.flag("indisprimary"),
-            constraint: constraints.contains(&oid),
+            constraint: constraints.contains_key(&oid),
+            timing: constraints.get(&oid).copied().unwrap_or_default(),
             store: index::store(oid, loader.roots[&oid], unique, &parts, predicate.as_ref(), of_table),
             inputs: index::inputs(&parts, predicate.as_deref()),
             columns: parts,

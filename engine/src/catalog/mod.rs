@@ -28,8 +28,8 @@ pub use change::{NewColumn, NewForeignKey, NewIndex, NewSequence, NewTable};
 pub use index::{IndexColumn, IndexInfo, KeySource};
 use model::Change;
 pub use model::{
-    CatalogView, CheckInfo, ColumnInfo, FIRST_USER_OID, ForeignAction, ForeignKeyInfo, PG_CATALOG, PUBLIC,
-    Relation, SequenceInfo, TableInfo,
+    CatalogView, CheckInfo, ColumnInfo, ConstraintTiming, FIRST_USER_OID, ForeignAction, ForeignKeyInfo,
+    PG_CATALOG, PUBLIC, Relation, SequenceInfo, TableInfo,
 };
 pub(crate) use sequence::Sequences;
 
@@ -161,7 +161,7 @@ impl Catalog {
     }
 
     fn change(&self, txn: &mut Transaction, change: Change) {
-        if !txn.has_attached() {
+        if txn.attached::<Overlay>().is_none() {
             let committed = self.state.committed.read().clone();
             txn.attach(Box::new(Overlay {
                 state: self.state.clone(),

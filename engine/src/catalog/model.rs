@@ -91,6 +91,42 @@ impl ForeignAction {
     }
 }
 
+/// When a constraint is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ConstraintTiming {
+    /// NOT DEFERRABLE: a unique key row by row, a foreign key at the end of each statement.
+    #[default]
+    Fixed,
+    /// DEFERRABLE INITIALLY IMMEDIATE: at the end of each statement, unless SET CONSTRAINTS says at COMMIT.
+    Immediate,
+    /// DEFERRABLE INITIALLY DEFERRED: at COMMIT, unless SET CONSTRAINTS says otherwise.
+    Deferred,
+}
+
+impl ConstraintTiming {
+    /// Of pg_constraint's condeferrable and condeferred.
+    #[must_use]
+    pub fn of_flags(deferrable: bool, deferred: bool) -> ConstraintTiming {
+        match (deferrable, deferred) {
+            (false, _) => ConstraintTiming::Fixed,
+            (true, false) => ConstraintTiming::Immediate,
+            (true, true) => ConstraintTiming::Deferred,
+        }
+    }
+
+    /// DEFERRABLE.
+    #[must_use]
+    pub fn is_deferrable(self) -> bool {
+        self != ConstraintTiming::Fixed
+    }
+
+    /// INITIALLY DEFERRED.
+    #[must_use]
+    pub fn is_deferred(self) -> bool {
+        self == ConstraintTiming::Deferred
+    }
+}
+
 /// A FOREIGN KEY constraint, listed with the table that refers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForeignKeyInfo {
@@ -112,6 +148,8 @@ pub struct ForeignKeyInfo {
     pub on_update: ForeignAction,
     /// MATCH FULL: NULL in all columns or in none.
     pub full: bool,
+    /// When it is asked.
+    pub timing: ConstraintTiming,
 }
 
 /// A table.

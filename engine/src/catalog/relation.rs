@@ -5,6 +5,7 @@ use std::ops::Bound;
 use super::index::{IndexColumn, IndexInfo};
 use super::model::TableInfo;
 use crate::btree::Direction;
+use crate::sql::deferred::{Check, Deferred};
 use crate::table::{IndexScan, RowBatch, RowId, TableScan};
 use crate::txn::{LockWait, RowLock, Snapshot, Transaction, TransactionSystem, TxnError};
 use crate::types::{Datum, SqlError, SqlResult, TimeZone, key, sqlstate, text_of};
@@ -95,10 +96,43 @@ async fn enter(
     id: RowId,
     row: &[Datum],
 ) -> SqlResult<()> {
+    if index.timing.is_deferrable() && !has_null {
+        let entered = system.index_insert_unasked(txn, &index.store, &table.store, key, id).await;
+        if entered.map_err(|error| too_big(error, table))? {
+            let check = Check::Unique { table: table.oid, index: index.oid, row: id };
+            Deferred::of(txn).ask(check, index.timing);
+        }
+        return Ok(());
+    }
     let entered = system.index_insert(txn, &index.store, &table.store, key, id, !has_null).await;
     entered.map_err(|error| match error {
         TxnError::UniqueViolation { .. } => duplicate(table, index, row),
         other => too_big(other, table),
+    })
+}
+
+/// Asks a deferrable unique index of a row, in its newest version: 23505 when another has its key.
+pub(crate) async fn ask_unique(
+    system: &TransactionSystem,
+    txn: &mut Transaction,
+    table: &TableInfo,
+    index: &IndexInfo,
+    id: RowId,
+) -> SqlResult<()> {
+    let newest = txn.newest();
+    let mut bytes = Vec::new();
+    if !system.get(&newest, &table.store, id, &mut bytes).await? {
+        return Ok(());
+    }
+    let row = table.layout.decode(&bytes)?;
+    let mut key = Vec::with_capacity(16);
+    if index.key(&row, &mut key)? != Some(false) {
+        return Ok(());
+    }
+    let asked = system.unique_ask(txn, &index.store, &table.store, &key, id).await;
+    asked.map_err(|error| match error {
+        TxnError::UniqueViolation { .. } => duplicate(table, index, &row),
+        other => other.into(),
     })
 }
 

@@ -43,6 +43,7 @@ fn new_index(name: &str) -> NewIndex {
         unique: true,
         primary: true,
         constraint: true,
+        timing: ConstraintTiming::Fixed,
         columns: vec![IndexColumn {
             source: KeySource::Column(0),
             ty: SqlType::INT4,

@@ -10,9 +10,10 @@
 use std::time::Instant;
 
 use super::interrupt::End;
+use super::run::guarded;
 use super::savepoint::Savepoint;
 use super::{Failure, Session, codes, metrics};
-use crate::sql::{IsolationLevel, TransactionModes};
+use crate::sql::{self, IsolationLevel, TransactionModes};
 use crate::txn::{Isolation, Transaction};
 use crate::types::{SqlError, SqlResult, sqlstate};
 use crate::wire::Wire;
@@ -246,7 +247,11 @@ impl Session {
         result
     }
 
-    async fn commit_below(&mut self, txn: Transaction) -> SqlResult<()> {
+    async fn commit_below(&mut self, mut txn: Transaction) -> SqlResult<()> {
+        {
+            let mut asked = Box::pin(sql::settle(&self.db, &self.context, &mut txn));
+            guarded(&self.interrupt, &self.clock, asked.as_mut()).await?;
+        }
         let wrote = txn.id().is_some();
         let started = Instant::now();
         let result = tokio::select! {

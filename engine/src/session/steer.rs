@@ -64,6 +64,7 @@ impl Session {
             K::Release(name) => Ok(self.release_savepoint(name).map(|()| "RELEASE".into())?),
             K::RollbackTo(name) => Ok(self.rollback_to_savepoint(name).map(|()| "ROLLBACK".into())?),
             K::Set { name, value, local } => Ok(self.set(name, value.as_deref(), *local, wire)?),
+            K::SetConstraints(settings) => self.set_constraints(settings, wire).await,
             K::Reset(name) => Ok(self.reset(name.as_deref())?),
             K::Show(name) => Ok(self.show(name, portal, describe, wire)?),
             K::Discard(what) => Ok(self.discard(what)?),
@@ -119,6 +120,21 @@ impl Session {
             self.settings.set("default_transaction_read_only", Some(value), false)?;
         }
         Ok(())
+    }
+
+    async fn set_constraints(
+        &mut self,
+        settings: &sql::ConstraintSettings,
+        wire: &mut Wire,
+    ) -> Result<Tag, Failure> {
+        if !self.block.is_explicit() {
+            self.warn_no_block("SET CONSTRAINTS", wire);
+        }
+        self.ensure_transaction()?;
+        let Some(txn) = self.block.txn.as_mut() else { return Ok("SET CONSTRAINTS".into()) };
+        let work = pin!(sql::set_constraints(&self.db, &self.context, txn, settings));
+        guarded(&self.interrupt, &self.clock, work).await?;
+        Ok("SET CONSTRAINTS".into())
     }
 
     fn set(&mut self, name: &str, value: Option<&str>, local: bool, wire: &mut Wire) -> SqlResult<Tag> {

@@ -13,6 +13,7 @@
 mod bind;
 mod context;
 mod database;
+pub(crate) mod deferred;
 mod exec;
 mod expr;
 mod formula;
@@ -26,7 +27,7 @@ mod tests;
 
 pub use context::{SessionContext, SessionInfo};
 pub use database::Database;
-pub use exec::{CopyIn, vacuum};
+pub use exec::{CopyIn, set_constraints, settle, vacuum};
 pub(crate) use expr::is_call;
 pub use formula::Formula;
 pub(crate) use names::quoted;
@@ -34,6 +35,6 @@ pub(crate) use parse::locking::Locking;
 pub use parse::parse;
 pub use prepare::{Execution, Prepared, execute, prepare};
 pub use statement::{
-    Column, CopyFormat, CopySpec, IsolationLevel, Notice, ParsedStatement, RowBatch, StatementKind,
-    TransactionModes, VacuumSpec,
+    Column, ConstraintSettings, CopyFormat, CopySpec, IsolationLevel, Notice, ParsedStatement, RowBatch,
+    StatementKind, TransactionModes, VacuumSpec,
 };

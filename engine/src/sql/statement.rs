@@ -76,6 +76,8 @@ pub enum StatementKind {
         /// The modes.
         modes: TransactionModes,
     },
+    /// SET CONSTRAINTS: run by [`super::set_constraints`].
+    SetConstraints(ConstraintSettings),
     /// SET name = value (session). Names are in lower case; `SET TIME ZONE` is `timezone`.
     Set {
         /// The setting.
@@ -161,6 +163,15 @@ impl StatementKind {
     }
 }
 
+/// SET CONSTRAINTS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConstraintSettings {
+    /// (schema, name); all when empty.
+    pub names: Vec<(Option<String>, String)>,
+    /// DEFERRED or IMMEDIATE.
+    pub deferred: bool,
+}
+
 /// Transaction modes that were named; `None` where not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TransactionModes {
@@ -179,7 +190,7 @@ pub enum IsolationLevel {
     ReadCommitted,
     /// One snapshot for the transaction.
     RepeatableRead,
-    /// Not implemented: refused.
+    /// Serializable snapshots.
     Serializable,
 }
 

@@ -107,6 +107,51 @@ impl TransactionSystem {
         }
     }
 
+    /// As [`TransactionSystem::index_insert`] with a key that is asked later ([`TransactionSystem::unique_ask`]): whether it has
+    /// to be, because another row has it, or may come to have it. Who enters the key second always hears so.
+    pub async fn index_insert_unasked(
+        &self,
+        txn: &mut Transaction,
+        index: &Index,
+        table: &Table,
+        key: &[u8],
+        row: RowId,
+    ) -> Result<bool, TxnError> {
+        let entry = entry_key(key, row);
+        if !txn.is_fresh(&table.tree, row.0) {
+            self.note_obsolete(txn, index, table, key, row).await?;
+        }
+        let _gate = self.unique_gate(index.oid, key).await;
+        let conflict = self.unique_conflict(txn, index, table, key, row).await?;
+        self.put_entry(index, &entry).await?;
+        txn.wrote(index.oid, || KeyRange::key(&entry))?;
+        Ok(conflict.is_some())
+    }
+
+    /// Makes sure that no other row has the key of a row that was entered before, waiting for who may come to have it.
+    pub async fn unique_ask(
+        &self,
+        txn: &mut Transaction,
+        index: &Index,
+        table: &Table,
+        key: &[u8],
+        row: RowId,
+    ) -> Result<(), TxnError> {
+        loop {
+            let gate = self.unique_gate(index.oid, key).await;
+            match self.unique_conflict(txn, index, table, key, row).await? {
+                None => return Ok(()),
+                Some(Conflict::Live(other)) => {
+                    return Err(TxnError::UniqueViolation { index: index.oid, row: other.0 });
+                }
+                Some(Conflict::Undecided(by)) => {
+                    drop(gate);
+                    self.wait_for(txn, by, LockWait::Block).await?;
+                }
+            }
+        }
+    }
+
     /// An update took the row out of a partial index: the entry of the key that it had is garbage some day.
     pub async fn index_leave(
         &self,

@@ -24,8 +24,8 @@ pub(super) struct Savepoint {
     advisory: usize,
     free_on_commit: usize,
     free_on_rollback: usize,
-    /// `None` when nothing was attached yet.
-    attached: Option<usize>,
+    /// Of each thing that was attached then.
+    attached: Vec<usize>,
 }
 
 impl Transaction {
@@ -38,7 +38,7 @@ impl Transaction {
             advisory: self.session.as_ref().map_or(0, |session| session.mark()),
             free_on_commit: self.free_on_commit.len(),
             free_on_rollback: self.free_on_rollback.len(),
-            attached: self.attached.as_ref().map(|attached| attached.mark()),
+            attached: self.attached.iter().map(|attached| attached.mark()).collect(),
         });
         self.savepoints.len() - 1
     }
@@ -61,9 +61,9 @@ impl Transaction {
         self.own.truncate(to.subs);
         void.iter().rev().for_each(|active| self.system.commits.end(active));
         METRICS.savepoint_rollbacks.inc();
-        match (&mut self.attached, to.attached) {
-            (Some(attached), Some(mark)) => attached.rollback_to(mark),
-            (attached, _) => *attached = None,
+        self.attached.truncate(to.attached.len());
+        for (attached, mark) in self.attached.iter_mut().zip(&to.attached) {
+            attached.rollback_to(*mark);
         }
         self.free_on_commit.truncate(to.free_on_commit);
         let created = self.free_on_rollback.split_off(to.free_on_rollback);

@@ -46,7 +46,8 @@ pub struct Transaction {
     pub(super) free_on_rollback: Vec<Tree>,
     /// Rows inserted lately, all in one table.
     pub(super) fresh: Option<(Tree, Range<u64>)>,
-    pub(super) attached: Option<Box<dyn Attached>>,
+    /// At most one of each type, in the order in which they came.
+    pub(super) attached: Vec<Box<dyn Attached>>,
 }
 
 impl Transaction {
@@ -71,7 +72,7 @@ impl Transaction {
             free_on_commit: Vec::new(),
             free_on_rollback: Vec::new(),
             fresh: None,
-            attached: None,
+            attached: Vec::new(),
         }
     }
 
@@ -311,28 +312,26 @@ impl Transaction {
         matches!(&self.fresh, Some((fresh, rows)) if fresh == tree && rows.contains(&row))
     }
 
-    /// Keeps something with the transaction until it ends, in place of what was kept before.
+    /// Keeps something with the transaction until it ends.
     pub fn attach(&mut self, attached: Box<dyn Attached>) {
-        self.attached = Some(attached);
+        self.attached.push(attached);
     }
 
     /// What is kept, if it is a `T`.
     #[must_use]
     pub fn attached<T: Attached>(&self) -> Option<&T> {
-        let any: &dyn Any = &**self.attached.as_ref()?;
-        any.downcast_ref()
+        self.attached.iter().find_map(|one| {
+            let any: &dyn Any = &**one;
+            any.downcast_ref()
+        })
     }
 
     /// What is kept, to change it, if it is a `T`.
     pub fn attached_mut<T: Attached>(&mut self) -> Option<&mut T> {
-        let any: &mut dyn Any = &mut **self.attached.as_mut()?;
-        any.downcast_mut()
-    }
-
-    /// True when something is kept.
-    #[must_use]
-    pub fn has_attached(&self) -> bool {
-        self.attached.is_some()
+        self.attached.iter_mut().find_map(|one| {
+            let any: &mut dyn Any = &mut **one;
+            any.downcast_mut()
+        })
     }
 
     /// Frees the tree's pages once this transaction has committed and no snapshot needs them (DROP, TRUNCATE).
@@ -406,8 +405,10 @@ impl Transaction {
             (None, _) => {}
         }
         self.pin = None;
-        if let (Some(mut attached), Some(lsn)) = (self.attached.take(), commit) {
-            attached.committed(lsn);
+        for mut attached in self.attached.drain(..) {
+            if let Some(lsn) = commit {
+                attached.committed(lsn);
+            }
         }
         system.locks.release(self.owner, self.locks.drain(..).map(|taken| taken.key));
         if let Some(session) = self.session.take() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Catalog, rows};
-use crate::catalog::model::{ForeignAction, ForeignKeyInfo, Relation, TableInfo};
+use crate::catalog::model::{ConstraintTiming, ForeignAction, ForeignKeyInfo, Relation, TableInfo};
 use crate::catalog::system;
 use crate::txn::Transaction;
 use crate::types::{Datum, SqlResult};
@@ -27,6 +27,8 @@ pub struct NewForeignKey {
     pub on_update: ForeignAction,
     /// MATCH FULL.
     pub full: bool,
+    /// When it is asked.
+    pub timing: ConstraintTiming,
 }
 
 impl Catalog {
@@ -47,6 +49,7 @@ impl Catalog {
             on_delete: new.on_delete,
             on_update: new.on_update,
             full: new.full,
+            timing: new.timing,
         });
         self.add(txn, vec![rows::of_foreign_key(table, &key)]).await?;
         let mut changed = table.clone();

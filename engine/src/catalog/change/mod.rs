@@ -9,7 +9,7 @@ pub(super) mod rows;
 use std::sync::Arc;
 
 use super::index::{self, IndexColumn, IndexInfo};
-use super::model::{Change, ColumnInfo, Relation, SequenceInfo, TableInfo};
+use super::model::{Change, ColumnInfo, ConstraintTiming, Relation, SequenceInfo, TableInfo};
 use super::system::{self, SystemTable};
 use super::{Catalog, relation};
 use crate::sql::Formula;
@@ -58,6 +58,8 @@ pub struct NewIndex {
     pub primary: bool,
     /// It comes with a constraint.
     pub constraint: bool,
+    /// When that is asked.
+    pub timing: ConstraintTiming,
     /// Its columns.
     pub columns: Vec<IndexColumn>,
     /// WHERE.
@@ -197,6 +199,7 @@ impl Catalog {
             unique: new.unique,
             primary: new.primary,
             constraint: new.constraint,
+            timing: new.timing,
             inputs: index::inputs(&new.columns, new.predicate.as_deref()),
             columns: new.columns,
             predicate: new.predicate,

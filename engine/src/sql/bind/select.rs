@@ -277,6 +277,9 @@ impl Binder<'_> {
         for n in columns {
             let column = &scope.columns[n];
             let Some(key) = self.view.table(column.table_oid).and_then(|t| t.primary_key()) else { continue };
+            if !key.is_always_unique() {
+                continue;
+            }
             let grouped = |part: &crate::catalog::IndexColumn| {
                 keys.iter().any(|(key, _)| match key {
                     Expr::Column(k) => {

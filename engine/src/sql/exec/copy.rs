@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Cx;
+use super::dml::end_statement;
 use super::foreign::Changes;
 use crate::catalog::{TableInfo, relation};
 use crate::sql::bind::{Binder, Referential, Rules, columns_named};
@@ -152,11 +153,9 @@ impl CopyIn {
         if !self.rows.is_empty() {
             self.write(txn).await?;
         }
-        if !self.keys.is_empty() {
-            let snapshot = txn.snapshot();
-            let mut cx = Cx::plain(&self.db, &self.ctx, txn, &snapshot);
-            self.keys.settle(&self.referential, &mut cx).await?;
-        }
+        let snapshot = txn.snapshot();
+        let mut cx = Cx::plain(&self.db, &self.ctx, txn, &snapshot);
+        end_statement(self.keys, &self.referential, &mut cx).await?;
         Ok(self.count)
     }
 }

@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use super::Cx;
 use super::foreign::Changes;
 use super::node::{Node, project};
 use super::scan::Scanner;
+use super::{Cx, deferred};
 use crate::catalog::{TableInfo, relation};
 use crate::sql::RowBatch;
 use crate::sql::bind::{BoundDelete, BoundInsert, BoundUpdate, Referential, Rules, Source};
@@ -115,10 +115,7 @@ impl Change {
         let returned = RowBatch::new(self.returning.len());
         let mut changed = Changed { count: 0, returned, keys: Changes::default() };
         self.change_rows(cx, &mut changed).await?;
-        let keys = std::mem::take(&mut changed.keys);
-        if !keys.is_empty() {
-            Box::pin(keys.settle(&self.referential, cx)).await?;
-        }
+        Box::pin(end_statement(std::mem::take(&mut changed.keys), &self.referential, cx)).await?;
         Ok(changed)
     }
 
@@ -209,6 +206,21 @@ impl Change {
         returned.into_rows().for_each(|row| changed.returned.push(row));
         Ok(())
     }
+}
+
+/// What constraints want at the end of a statement: unique keys first, for foreign keys look them up.
+pub(super) async fn end_statement(
+    keys: Changes,
+    referential: &Referential,
+    cx: &mut Cx<'_>,
+) -> SqlResult<()> {
+    deferred::end_statement(cx).await?;
+    if !keys.is_empty() {
+        keys.settle(referential, cx).await?;
+        // What actions changed has keys, too.
+        deferred::end_statement(cx).await?;
+    }
+    Ok(())
 }
 
 /// A row that is about to be changed.

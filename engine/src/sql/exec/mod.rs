@@ -8,12 +8,13 @@
 //! | `lock` | rows above joins and sorts |
 //! | `join`, `aggregate`, `sort`, `set` | what has to remember rows |
 //! | `dml`, `copy` | changes of rows |
-//! | `rules`, `foreign` | what a table's constraints want of them |
+//! | `rules`, `foreign`, `deferred` | what a table's constraints want of them |
 //! | `ddl`, `vacuum` | changes of the catalog, and cleaning up |
 
 mod aggregate;
 mod copy;
 mod ddl;
+mod deferred;
 mod dml;
 mod foreign;
 mod join;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 pub use copy::CopyIn;
 pub(crate) use ddl::run as run_ddl;
+pub use deferred::{set_constraints, settle};
 pub(crate) use dml::Change;
 pub(crate) use foreign::{is_there, key_to_ask};
 pub(crate) use node::Node;

@@ -6,7 +6,9 @@ use sqlparser::tokenizer::Token;
 
 use super::cursor::Cursor;
 use super::{names, parse_one};
-use crate::sql::statement::{IsolationLevel, ParsedStatement, StatementKind, TransactionModes, VacuumSpec};
+use crate::sql::statement::{
+    ConstraintSettings, IsolationLevel, ParsedStatement, StatementKind, TransactionModes, VacuumSpec,
+};
 use crate::types::{SqlError, SqlResult};
 
 /// The kind of a session statement; `None` when the SQL grammar must read it.
@@ -138,6 +140,9 @@ fn set(c: &mut Cursor<'_>) -> SqlResult<StatementKind> {
         let modes = modes(c)?;
         return Ok(StatementKind::SetTransaction { session: true, modes });
     }
+    if c.eat("CONSTRAINTS") {
+        return constraints(c);
+    }
     let local = c.eat("LOCAL");
     if c.eat("TRANSACTION") {
         let modes = modes(c)?;
@@ -172,6 +177,21 @@ fn set(c: &mut Cursor<'_>) -> SqlResult<StatementKind> {
         Ok(value)
     })?;
     Ok(set(&name, value))
+}
+
+fn constraints(c: &mut Cursor<'_>) -> SqlResult<StatementKind> {
+    let mut names = Vec::new();
+    if !c.eat("ALL") {
+        names.push(c.qualified()?);
+        while c.eat_token(&Token::Comma) {
+            names.push(c.qualified()?);
+        }
+    }
+    let deferred = c.eat("DEFERRED");
+    if !deferred {
+        c.expect("IMMEDIATE")?;
+    }
+    Ok(StatementKind::SetConstraints(ConstraintSettings { names, deferred }))
 }
 
 fn default_or(

@@ -42,7 +42,7 @@ pub(crate) struct IndexAccess {
 impl IndexAccess {
     /// True when every column of a unique index is fixed: a key leads to one row at most.
     pub(crate) fn is_point(&self) -> bool {
-        self.index.unique && self.fixed.len() == self.index.columns.len()
+        self.index.is_always_unique() && self.fixed.len() == self.index.columns.len()
     }
 
     /// The order of the rows.

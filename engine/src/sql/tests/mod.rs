@@ -50,7 +50,14 @@ impl Client {
     }
 
     pub(super) async fn commit(&mut self) {
-        self.txn.take().unwrap().commit().await.unwrap();
+        self.try_commit().await.unwrap();
+    }
+
+    async fn try_commit(&mut self) -> SqlResult<()> {
+        let mut txn = self.txn.take().unwrap();
+        settle(&self.db, &self.ctx, &mut txn).await?;
+        txn.commit().await?;
+        Ok(())
     }
 
     pub(super) fn rollback(&mut self) {
@@ -75,7 +82,7 @@ impl Client {
         let result = self.pull(prepared, params).await;
         if implicit {
             match &result {
-                Ok(_) => self.commit().await,
+                Ok(_) => self.try_commit().await?,
                 Err(_) => self.rollback(),
             }
         }

@@ -116,3 +116,102 @@ async fn every_access_path_gives_the_same_rows() {
         assert_eq!(c.sql(&count("i")).await, c.sql(&count("s")).await, "{condition}");
     }
 }
+
+#[tokio::test]
+async fn partial_and_expression_indexes_are_used_where_they_have_every_row() {
+    let mut c = fresh().await;
+    c.run(&[
+        "create table t (a int, b int, word varchar(9), gone bool)",
+        "create index t_word on t (lower(word)) where b > 10 and gone is null",
+        "create index t_sum on t ((a + b))",
+        "create index t_gone on t (a) where gone",
+    ])
+    .await;
+    for (condition, wanted) in [
+        ("lower(word) = 'x' and b > 10 and gone is null", "Index Scan using t_word on t"),
+        ("gone is null and b = 12 and lower(word) > 'x'", "Index Scan using t_word on t"),
+        ("lower(word) = 'x' and b in (11, 12) and gone is null", "Index Scan using t_word on t"),
+        ("lower(word) = 'x' and b > $1 and gone is null", "Seq Scan on t"),
+        ("lower(word) = 'x' and b > 10", "Seq Scan on t"),
+        ("lower(word) = 'x' and b >= 10 and gone is null", "Seq Scan on t"),
+        ("a + b = 5", "Index Scan using t_sum on t"),
+        ("7 > a + b", "Index Scan using t_sum on t"),
+        ("b + a = 5", "Seq Scan on t"),
+        ("gone", "Index Scan using t_gone on t"),
+        ("gone is true and a = 1", "Index Scan using t_gone on t"),
+        ("not gone and a = 1", "Seq Scan on t"),
+    ] {
+        let shown = explain(&mut c, &format!("select * from t where {condition}")).await;
+        assert!(shown.starts_with(wanted), "{condition}: {shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_partial_index_gives_the_rows_of_the_table() {
+    let store = MemoryStore::new();
+    let mut c = open(&store).await;
+    c.run(&[
+        "create table i (id int primary key, n int, w text)",
+        "create index on i ((n % 7), w desc) where n > 20",
+        "create unique index on i ((id * 2)) where w <> 'x1'",
+        "insert into i select g, (g * 13) % 100, 'x' || g % 5 from generate_series(1, 300) g",
+        "update i set n = n + 15 where id % 3 = 0",
+        "update i set w = 'x1' where id % 10 = 1",
+        "delete from i where id % 11 = 0",
+        "create table s (id int primary key, n int, w text)",
+        "insert into s select * from i",
+    ])
+    .await;
+    let mut next = open(&store.crash()).await;
+    next.run(&["update i set n = 21 - n where id < 50", "update s set n = 21 - n where id < 50"]).await;
+    for c in [&mut c, &mut next] {
+        for condition in
+            ["n % 7 = 3 and n > 20", "n > 25", "n % 7 > 2 and n = 40", "id * 2 = 24 and w <> 'x1'"]
+        {
+            let of = |t: &str| format!("select id from {t} where {condition} order by id");
+            assert_eq!(c.sql(&of("i")).await, c.sql(&of("s")).await, "{condition}");
+        }
+    }
+    next.sql("insert into i values (1000, 1, 'x1'), (1001, 1, 'x1')").await;
+    let error = next.err("insert into i values (1002, 1, 'a'), (1002, 2, 'b')").await;
+    assert_eq!(error.constraint.as_deref(), Some("i_pkey"));
+    next.sql("alter table i drop constraint i_pkey").await;
+    let error = next.err("insert into i values (2000, 1, 'a'), (2000, 2, 'b')").await;
+    assert_eq!(error.constraint.as_deref(), Some("i_expr_idx1"));
+    assert_eq!(error.detail.as_deref(), Some("Key ((id * 2))=(4000) already exists."));
+}
+
+#[tokio::test]
+async fn entries_of_rows_that_left_a_partial_index_are_cleaned_up() {
+    let mut c = fresh().await;
+    c.run(&[
+        "create table t (id int primary key, n int)",
+        "create index t_n on t (n) where n > 0",
+        "insert into t select g, g from generate_series(1, 200) g",
+        "update t set n = -n where id <= 150",
+    ])
+    .await;
+    let cleaned = async || {
+        let view = c.db.catalog.view(None);
+        let Some(crate::catalog::Relation::Index(index)) = view.find(crate::catalog::PUBLIC, "t_n") else {
+            panic!("t_n is gone")
+        };
+        let snapshot = c.db.txns.begin(Isolation::ReadCommitted).snapshot();
+        let unbounded = std::ops::Bound::Unbounded;
+        let forward = crate::btree::Direction::Forward;
+        let mut scan =
+            crate::table::IndexScan::new(&snapshot, &index.store, unbounded.clone(), unbounded, forward);
+        let (mut batch, mut count) = (crate::table::RowBatch::new(), 0);
+        while scan.next_batch(&c.db.txns, &mut batch).await.unwrap() {
+            count += batch.len();
+        }
+        count
+    };
+    for _ in 0..200 {
+        if cleaned().await == 50 {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("{} entries are left", cleaned().await);
+}

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use sqlparser::ast::{self, AlterTableOperation, TableConstraint};
 
-use super::Ddl;
 use super::create_table::{no_key_column, several_primary_keys, table_key};
 use super::foreign_key::ForeignSpec;
-use crate::catalog::TableInfo;
+use super::{Ddl, refuse_pending};
+use crate::catalog::{Relation, TableInfo};
 use crate::sql::bind::undefined_table;
 use crate::sql::{Notice, names};
 use crate::table::{RowBatch, TableScan};
@@ -20,6 +20,9 @@ impl Ddl<'_> {
             let message = format!("relation \"{}\" does not exist, skipping", alter.name);
             self.notices.push(Notice::note(message));
             return Ok(());
+        }
+        if let Some(Relation::Table(table)) = self.find(&alter.name)? {
+            refuse_pending("ALTER TABLE", &table, self.txn)?;
         }
         for operation in &alter.operations {
             match operation {
@@ -121,6 +124,7 @@ impl Ddl<'_> {
                 return Err(undefined_table(&target.name));
             }
             let table = self.lock(&target.name, TableLock::AccessExclusive).await?;
+            refuse_pending("TRUNCATE", &table, self.txn)?;
             if !tables.iter().any(|other| other.oid == table.oid) {
                 tables.push(table);
             }

@@ -5,7 +5,7 @@ use sqlparser::ast::{self, ColumnOption, DataType, GeneratedAs, TableConstraint}
 use super::Ddl;
 use super::foreign_key::ForeignSpec;
 use super::index::KeySpec;
-use crate::catalog::{ColumnInfo, NewColumn, NewTable, SequenceInfo};
+use crate::catalog::{ColumnInfo, ConstraintTiming, NewColumn, NewTable, SequenceInfo};
 use crate::sql::names;
 use crate::types::{Datum, SqlError, SqlResult, SqlType, sqlstate};
 
@@ -139,8 +139,14 @@ impl Ddl<'_> {
                     self.check_default(&definition.column, expr)?;
                     definition.column.default = Some(expr.to_string());
                 }
-                ColumnOption::PrimaryKey(_) => definition.keys.push(KeySpec::column(&name, constraint, true)),
-                ColumnOption::Unique(_) => definition.keys.push(KeySpec::column(&name, constraint, false)),
+                ColumnOption::PrimaryKey(key) => {
+                    let timing = timing(key.characteristics.as_ref())?;
+                    definition.keys.push(KeySpec::column(&name, constraint, true, timing));
+                }
+                ColumnOption::Unique(key) => {
+                    let timing = timing(key.characteristics.as_ref())?;
+                    definition.keys.push(KeySpec::column(&name, constraint, false, timing));
+                }
                 ColumnOption::Generated {
                     generated_as: kind @ (GeneratedAs::Always | GeneratedAs::ByDefault),
                     sequence_options,
@@ -218,23 +224,34 @@ fn serial(ty: &DataType) -> Option<SqlType> {
 
 /// A constraint that an index keeps; others are not implemented.
 pub(super) fn table_key(constraint: &TableConstraint) -> SqlResult<KeySpec> {
-    let (name, columns, primary, rare) = match constraint {
+    let (name, columns, primary, rare, characteristics) = match constraint {
         TableConstraint::PrimaryKey(key) => {
-            let rare = key.characteristics.is_some() || !key.include.is_empty();
-            (&key.name, &key.columns, true, rare)
+            (&key.name, &key.columns, true, !key.include.is_empty(), &key.characteristics)
         }
         TableConstraint::Unique(key) => {
-            let rare = key.characteristics.is_some()
-                || !key.include.is_empty()
-                || key.nulls_distinct == ast::NullsDistinctOption::NotDistinct;
-            (&key.name, &key.columns, false, rare)
+            let rare = !key.include.is_empty() || key.nulls_distinct == ast::NullsDistinctOption::NotDistinct;
+            (&key.name, &key.columns, false, rare, &key.characteristics)
         }
         other => return Err(SqlError::unsupported(format!("the constraint {other}"))),
     };
     if rare {
-        return Err(SqlError::unsupported("DEFERRABLE, INCLUDE or NULLS NOT DISTINCT"));
+        return Err(SqlError::unsupported("INCLUDE or NULLS NOT DISTINCT"));
     }
-    KeySpec::new(name.as_ref().map(names::fold), columns, primary, true)
+    let timing = timing(characteristics.as_ref())?;
+    KeySpec::new(name.as_ref().map(names::fold), columns, primary, true, timing)
+}
+
+/// DEFERRABLE and INITIALLY.
+pub(super) fn timing(given: Option<&ast::ConstraintCharacteristics>) -> SqlResult<ConstraintTiming> {
+    let Some(given) = given else { return Ok(ConstraintTiming::Fixed) };
+    if given.enforced == Some(false) {
+        return Err(SqlError::unsupported("NOT ENFORCED"));
+    }
+    let deferred = given.initially == Some(ast::DeferrableInitial::Deferred);
+    if deferred && given.deferrable == Some(false) {
+        return Err(SqlError::syntax("constraint declared INITIALLY DEFERRED must be DEFERRABLE"));
+    }
+    Ok(ConstraintTiming::of_flags(deferred || given.deferrable == Some(true), deferred))
 }
 
 pub(super) fn several_primary_keys(table: &str) -> SqlError {

@@ -2,7 +2,7 @@
 
 use sqlparser::ast::{self, ObjectType};
 
-use super::{Ddl, refuse_system};
+use super::{Ddl, refuse_pending, refuse_system};
 use crate::catalog::{PG_CATALOG, PUBLIC, Relation};
 use crate::sql::{Notice, names};
 use crate::txn::{LockWait, TableLock};
@@ -70,6 +70,7 @@ impl Ddl<'_> {
             // As it is now that the lock is had.
             match self.find(name)? {
                 Some(Relation::Table(table)) if table.oid == found.oid() => {
+                    refuse_pending("DROP TABLE", &table, self.txn)?;
                     let what = format!("table {}", table.name);
                     self.release_referrers(table.oid, None, along, (&what, &what), cascade).await?;
                     self.db.catalog.drop_table(self.txn, &table).await?;

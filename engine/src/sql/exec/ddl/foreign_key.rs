@@ -6,6 +6,7 @@ use sqlparser::ast::{self, ConstraintReferenceMatchKind as MatchKind, Referentia
 
 use super::Ddl;
 use super::check::name_of_constraint;
+use super::create_table::timing;
 use crate::catalog::{ForeignAction, IndexInfo, NewForeignKey, Relation, TableInfo};
 use crate::sql::bind::Link;
 use crate::sql::exec::{Cx, is_there, key_to_ask};
@@ -72,6 +73,7 @@ impl Ddl<'_> {
             on_delete: action(spec.constraint.on_delete),
             on_update: action(spec.constraint.on_update),
             full: spec.constraint.match_kind == Some(MatchKind::Full),
+            timing: timing(spec.constraint.characteristics.as_ref())?,
         };
         refuse_generated(&table, &new)?;
         let table = self.db.catalog.add_foreign_key(self.txn, &table, new).await?;
@@ -182,11 +184,6 @@ fn refuse_rare(constraint: &ast::ForeignKeyConstraint) -> SqlResult<()> {
     if constraint.match_kind == Some(MatchKind::Partial) {
         return Err(SqlError::new(sqlstate::FEATURE_NOT_SUPPORTED, "MATCH PARTIAL not yet implemented"));
     }
-    let Some(rest) = &constraint.characteristics else { return Ok(()) };
-    let deferred = rest.initially == Some(ast::DeferrableInitial::Deferred);
-    if rest.deferrable == Some(true) || deferred || rest.enforced == Some(false) {
-        return Err(SqlError::unsupported("a FOREIGN KEY constraint that is DEFERRABLE or NOT ENFORCED"));
-    }
     Ok(())
 }
 
@@ -217,6 +214,7 @@ fn referred(parent: &TableInfo, named: &[ast::Ident]) -> SqlResult<(Arc<IndexInf
             let message = format!("there is no primary key for referenced table \"{}\"", parent.name);
             SqlError::new(sqlstate::UNDEFINED_OBJECT, message)
         })?;
+        refuse_deferrable(key, "primary key", parent)?;
         return Ok((key.clone(), key.plain_columns().unwrap_or_default()));
     }
     let columns = columns_of(parent, &named.iter().map(names::fold).collect::<Vec<_>>())?;
@@ -229,14 +227,25 @@ fn referred(parent: &TableInfo, named: &[ast::Ident]) -> SqlResult<(Arc<IndexInf
             && index.columns.len() == columns.len()
             && columns.iter().all(|column| index.has_column(*column))
     };
-    let index = parent.indexes.iter().find(fits).ok_or_else(|| {
+    let always = parent.indexes.iter().filter(fits).find(|index| index.is_always_unique());
+    let index = always.or_else(|| parent.indexes.iter().find(fits)).ok_or_else(|| {
         let message = format!(
             "there is no unique constraint matching given keys for referenced table \"{}\"",
             parent.name
         );
         SqlError::new(sqlstate::INVALID_FOREIGN_KEY, message)
     })?;
+    refuse_deferrable(index, "unique constraint", parent)?;
     Ok((index.clone(), columns))
+}
+
+/// A key that may be there twice for a while is none to refer to.
+fn refuse_deferrable(index: &IndexInfo, what: &str, parent: &TableInfo) -> SqlResult<()> {
+    if index.is_always_unique() {
+        return Ok(());
+    }
+    let message = format!("cannot use a deferrable {what} for referenced table \"{}\"", parent.name);
+    Err(SqlError::new(sqlstate::OBJECT_NOT_IN_STATE, message))
 }
 
 /// The types of which values can be compared as they are.

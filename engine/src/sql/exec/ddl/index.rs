@@ -6,7 +6,7 @@ use sqlparser::ast;
 
 use super::Ddl;
 use super::create_table::no_key_column;
-use crate::catalog::{IndexColumn, KeySource, NewIndex, TableInfo};
+use crate::catalog::{ConstraintTiming, IndexColumn, KeySource, NewIndex, TableInfo};
 use crate::sql::bind::{figured_name, key_order};
 use crate::sql::names;
 use crate::txn::TableLock;
@@ -44,18 +44,25 @@ pub(super) struct KeySpec {
     pub(super) primary: bool,
     unique: bool,
     constraint: bool,
+    timing: ConstraintTiming,
     predicate: Option<ast::Expr>,
 }
 
 impl KeySpec {
     /// A constraint of one column.
-    pub(super) fn column(column: &str, name: Option<String>, primary: bool) -> KeySpec {
+    pub(super) fn column(
+        column: &str,
+        name: Option<String>,
+        primary: bool,
+        timing: ConstraintTiming,
+    ) -> KeySpec {
         KeySpec {
             name,
             columns: vec![KeyColumn { name: column.to_owned(), expr: None, order: KeyOrder::default() }],
             primary,
             unique: true,
             constraint: true,
+            timing,
             predicate: None,
         }
     }
@@ -65,6 +72,7 @@ impl KeySpec {
         columns: &[ast::IndexColumn],
         primary: bool,
         constraint: bool,
+        timing: ConstraintTiming,
     ) -> SqlResult<KeySpec> {
         let columns = columns
             .iter()
@@ -79,7 +87,7 @@ impl KeySpec {
             let message = format!("cannot use more than {COLUMNS_MAX} columns in an index");
             return Err(SqlError::new(sqlstate::TOO_MANY_COLUMNS, message));
         }
-        Ok(KeySpec { name, columns, primary, unique: constraint, constraint, predicate: None })
+        Ok(KeySpec { name, columns, primary, unique: constraint, constraint, timing, predicate: None })
     }
 }
 
@@ -123,6 +131,7 @@ impl Ddl<'_> {
             unique: key.unique,
             primary: key.primary,
             constraint: key.constraint,
+            timing: key.timing,
             columns,
             predicate,
         })
@@ -166,7 +175,7 @@ impl Ddl<'_> {
         {
             return Ok(());
         }
-        let mut key = KeySpec::new(name, &create.columns, false, false)?;
+        let mut key = KeySpec::new(name, &create.columns, false, false, ConstraintTiming::Fixed)?;
         key.unique = create.unique;
         key.predicate.clone_from(&create.predicate);
         let index = self.new_index(&table, key)?;

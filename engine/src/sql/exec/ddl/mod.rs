@@ -18,6 +18,7 @@ use sqlparser::ast::{self, Statement};
 
 use crate::catalog::{CatalogView, Relation, TableInfo};
 use crate::sql::bind::{Binder, find_relation, undefined_table};
+use crate::sql::deferred::Deferred;
 use crate::sql::{Database, Notice, SessionContext, names};
 use crate::txn::{LockWait, TableLock, Transaction};
 use crate::types::{SqlError, SqlResult, sqlstate};
@@ -157,6 +158,17 @@ impl Ddl<'_> {
             name = format!("{base}{n}");
         }
         name
+    }
+}
+
+/// A table of which something is still to be asked is not changed.
+fn refuse_pending(what: &str, table: &TableInfo, txn: &Transaction) -> SqlResult<()> {
+    match txn.attached::<Deferred>() {
+        Some(deferred) if deferred.concerns(table.oid) => {
+            let message = format!("cannot {what} \"{}\" because it has pending trigger events", table.name);
+            Err(SqlError::new(sqlstate::OBJECT_IN_USE, message))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -47,8 +47,25 @@ pub(super) async fn must_be_there(link: &Link, key: &[Datum], cx: &mut Cx<'_>) -
     Err(not_there(link, key))
 }
 
+/// As [`must_be_there`] for a key that was entered by a statement before: the rows that had it may be gone.
+pub(in crate::sql::exec) async fn must_be_there_if_needed(
+    link: &Link,
+    key: &[Datum],
+    cx: &mut Cx<'_>,
+) -> SqlResult<()> {
+    let Err(error) = must_be_there(link, key, cx).await else { return Ok(()) };
+    if error.sqlstate != sqlstate::FOREIGN_KEY_VIOLATION {
+        return Err(error);
+    }
+    let newest = cx.txn.newest();
+    match child_rows(link, key, &newest, 1, cx).await?.is_empty() {
+        true => Ok(()),
+        false => Err(error),
+    }
+}
+
 /// `23503` if a row refers to a key that went.
-pub(super) async fn must_not_be_needed(
+pub(in crate::sql::exec) async fn must_not_be_needed(
     link: &Link,
     key: &[Datum],
     action: ForeignAction,

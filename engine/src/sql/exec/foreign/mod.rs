@@ -24,10 +24,12 @@ use std::sync::Arc;
 use super::Cx;
 use crate::catalog::ForeignAction;
 use crate::sql::bind::{Link, Linked, Referential};
+use crate::sql::deferred::{Check, Deferred};
 use crate::types::{Datum, SqlResult};
 use act::act;
+use check::must_be_there;
 pub(crate) use check::{is_there, key_to_ask};
-use check::{must_be_there, must_not_be_needed};
+pub(super) use check::{must_be_there_if_needed, must_not_be_needed};
 use rows::{encoded, same_key};
 
 /// Something that is left to see to.
@@ -104,6 +106,10 @@ impl Changes {
             // What was changed so far is seen, and can be changed again.
             cx.txn.begin_statement();
             match todo {
+                Todo::Refers(link, key) if waits(&link, cx) => {
+                    let timing = link.key.timing;
+                    Deferred::of(cx.txn).ask(Check::Refers(link, key), timing);
+                }
                 Todo::Refers(link, key) => must_be_there(&link, &key, cx).await?,
                 Todo::Gone { link, old, new, action } if action.changes() => {
                     let mut made = Changes::default();
@@ -114,9 +120,23 @@ impl Changes {
                     }
                     stack.extend(made.todo.into_iter().rev());
                 }
+                // RESTRICT waits for nothing.
+                Todo::Gone { link, old, action: ForeignAction::NoAction, .. } if waits(&link, cx) => {
+                    let timing = link.key.timing;
+                    Deferred::of(cx.txn).ask(Check::Gone(link, old), timing);
+                }
                 Todo::Gone { link, old, action, .. } => must_not_be_needed(&link, &old, action, cx).await?,
             }
         }
         Ok(())
+    }
+}
+
+/// Whether a key is asked at COMMIT.
+fn waits(link: &Link, cx: &Cx<'_>) -> bool {
+    let timing = link.key.timing;
+    match cx.txn.attached::<Deferred>() {
+        Some(deferred) => deferred.waits(link.key.oid, timing),
+        None => timing.is_deferred(),
     }
 }

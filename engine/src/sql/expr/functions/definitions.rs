@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::Declared;
-use crate::catalog::{CatalogView, CheckInfo, ForeignAction, ForeignKeyInfo, IndexInfo, Relation, TableInfo};
+use crate::catalog::{
+    CatalogView, CheckInfo, ConstraintTiming, ForeignAction, ForeignKeyInfo, IndexInfo, Relation, TableInfo,
+};
 use crate::sql::bind::{Binder, Scope};
 use crate::sql::expr::{EvalCx, Function, deparse};
 use crate::sql::names::quoted;
@@ -93,7 +95,8 @@ fn of_constraint(cx: &EvalCx<'_>, constraint: u32, pretty: bool) -> SqlResult<Da
 
 fn key_definition(index: &IndexInfo, table: &TableInfo) -> String {
     let kind = if index.primary { "PRIMARY KEY" } else { "UNIQUE" };
-    format!("{kind} ({})", names(table, &index.plain_columns().unwrap_or_default()))
+    let columns = names(table, &index.plain_columns().unwrap_or_default());
+    format!("{kind} ({columns}){}", shown_timing(index.timing))
 }
 
 fn check_definition(
@@ -125,13 +128,22 @@ fn foreign_definition(
     let parent = view.table(key.parent);
     let parent = parent.map(|p| format!("{}({})", shown_table(cx, view, p), names(p, &key.parent_columns)));
     format!(
-        "FOREIGN KEY ({}) REFERENCES {}{}{}{}",
+        "FOREIGN KEY ({}) REFERENCES {}{}{}{}{}",
         names(table, &key.columns),
         parent.unwrap_or_default(),
         if key.full { " MATCH FULL" } else { "" },
         action("UPDATE", key.on_update),
         action("DELETE", key.on_delete),
+        shown_timing(key.timing),
     )
+}
+
+fn shown_timing(timing: ConstraintTiming) -> &'static str {
+    match timing {
+        ConstraintTiming::Fixed => "",
+        ConstraintTiming::Immediate => " DEFERRABLE",
+        ConstraintTiming::Deferred => " DEFERRABLE INITIALLY DEFERRED",
+    }
 }
 
 /// A stored expression over a table's row.
