@@ -89,6 +89,15 @@ impl IndexColumn {
         }
     }
 
+    /// The expression, if it is one.
+    #[must_use]
+    pub fn formula(&self) -> Option<&Arc<Formula>> {
+        match &self.source {
+            KeySource::Column(_) => None,
+            KeySource::Expr(formula) => Some(formula),
+        }
+    }
+
     fn inputs(&self) -> &[usize] {
         match &self.source {
             KeySource::Column(n) => std::slice::from_ref(n),
@@ -158,6 +167,29 @@ impl IndexInfo {
     #[must_use]
     pub fn has_column(&self, column: usize) -> bool {
         self.columns.iter().any(|part| part.column() == Some(column))
+    }
+
+    /// The same index over rows whose columns have changed their types, or names as `text` writes them.
+    pub(crate) fn rebound(
+        &self,
+        table: &str,
+        columns: &[ColumnInfo],
+        text: &dyn Fn(&str) -> SqlResult<String>,
+    ) -> SqlResult<Arc<IndexInfo>> {
+        let again =
+            |formula: &Formula| Formula::of_text(&text(formula.text())?, table, columns).map(Arc::new);
+        let mut new = self.clone();
+        for part in &mut new.columns {
+            match &mut part.source {
+                KeySource::Column(n) => part.ty = columns[*n].ty,
+                KeySource::Expr(formula) => {
+                    *formula = again(formula)?;
+                    part.ty = formula.ty();
+                }
+            }
+        }
+        new.predicate = self.predicate.as_deref().map(again).transpose()?;
+        Ok(new.over(self.store.tree.root, columns))
     }
 
     /// The same index over other pages, or over rows of more columns.

@@ -110,7 +110,7 @@ fn build(loader: &Loader<'_>) -> SqlResult<(CatalogView, u32)> {
     }
     for row in loader.rows(&system::PG_CLASS) {
         let oid = row.oid("oid");
-        last_oid = last_oid.max(oid);
+        last_oid = last_oid.max(oid).max(row.oid("relfilenode"));
         match row.text("relkind").as_str() {
             "r" => {
                 let columns = columns.remove(&oid).unwrap_or_default();
@@ -151,6 +151,7 @@ fn sequence(class: &SystemRow<'_>, row: &SystemRow<'_>) -> SequenceInfo {
     let owner = row.oid("seqowner");
     SequenceInfo {
         oid: class.oid("oid"),
+        file: class.oid("relfilenode"),
         namespace: class.oid("relnamespace"),
         name: class.text("relname"),
         ty: SqlType::from_oid(row.oid("seqtypid")).unwrap_or(SqlType::INT8),
@@ -208,8 +209,12 @@ fn columns(loader: &Loader<'_>) -> SqlResult<HashMap<u32, Vec<ColumnInfo>>> {
 fn checks(loader: &Loader<'_>) -> HashMap<u32, Vec<CheckInfo>> {
     let mut by_table: HashMap<u32, Vec<CheckInfo>> = HashMap::new();
     for row in loader.rows(&system::PG_CONSTRAINT).filter(|row| row.text("contype") == "c") {
-        let check =
-            CheckInfo { oid: row.oid("oid"), name: row.text("conname"), condition: row.text("conbin") };
+        let check = CheckInfo {
+            oid: row.oid("oid"),
+            name: row.text("conname"),
+            condition: row.text("conbin"),
+            valid: row.flag("convalidated"),
+        };
         by_table.entry(row.oid("conrelid")).or_default().push(check);
     }
     by_table.values_mut().for_each(|checks| checks.sort_by(|a, b| a.name.cmp(&b.name)));
@@ -237,6 +242,7 @@ fn foreign_keys(loader: &Loader<'_>) -> SqlResult<HashMap<u32, Vec<Arc<ForeignKe
             on_update: action("confupdtype")?,
             full: row.text("confmatchtype") == "f",
             timing: timing(&row),
+            valid: row.flag("convalidated"),
             name,
         };
         by_table.entry(row.oid("conrelid")).or_default().push(Arc::new(key));

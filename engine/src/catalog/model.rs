@@ -45,6 +45,8 @@ pub struct CheckInfo {
     pub name: String,
     /// Its condition, as SQL text.
     pub condition: String,
+    /// False while rows that are older than it may break it (NOT VALID).
+    pub valid: bool,
 }
 
 /// What a foreign key does to the rows that refer to a key which goes or changes.
@@ -150,6 +152,8 @@ pub struct ForeignKeyInfo {
     pub full: bool,
     /// When it is asked.
     pub timing: ConstraintTiming,
+    /// False while rows that are older than it may break it (NOT VALID).
+    pub valid: bool,
 }
 
 /// A table.
@@ -186,6 +190,8 @@ pub struct SequenceInfo {
     pub namespace: u32,
     /// Its name.
     pub name: String,
+    /// What its values are kept under: RESTART IDENTITY gives it a new one, which a rollback takes back.
+    pub file: u32,
     /// The type that bounds it.
     pub ty: SqlType,
     /// The first value.

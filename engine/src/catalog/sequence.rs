@@ -1,7 +1,7 @@
 //! The values of sequences. They are not transactional: a value is handed out once, whatever becomes of its
 //! transaction. A block is reserved on the volume at a time, so a crash skips at most the rest of a block.
 //!
-//! One tree holds all: key = OID (u32 BE), value = the next value that is not reserved (i64 LE), or empty when the
+//! One tree holds all: key = pg_class.relfilenode (u32 BE), value = the next value that is not reserved (i64 LE), or empty when the
 //! sequence is used up.
 
 use std::collections::HashMap;
@@ -57,7 +57,7 @@ impl Sequences {
     pub(crate) async fn refill(&self, sequence: &SequenceInfo) -> SqlResult<()> {
         let block = self.reserve(sequence).await?;
         let mut reserved = self.reserved.lock();
-        let ours = reserved.entry(sequence.oid).or_insert(block);
+        let ours = reserved.entry(sequence.file).or_insert(block);
         if ours.left == 0 {
             // Two that reserve at once: the second block is skipped if the first is not used up.
             *ours = block;
@@ -68,7 +68,7 @@ impl Sequences {
     /// `nextval`, if a value is in hand.
     pub(crate) fn take(&self, sequence: &SequenceInfo) -> Option<i64> {
         let mut reserved = self.reserved.lock();
-        let r = reserved.get_mut(&sequence.oid)?;
+        let r = reserved.get_mut(&sequence.file)?;
         if r.left == 0 {
             return None;
         }
@@ -79,7 +79,7 @@ impl Sequences {
     }
 
     async fn reserve(&self, sequence: &SequenceInfo) -> SqlResult<Reserved> {
-        let key = sequence.oid.to_be_bytes();
+        let key = sequence.file.to_be_bytes();
         let step = |mtr: &mut MiniTxn<'_>| {
             self.tree.edit(mtr, &key, |found, _| {
                 let start = match found {
@@ -106,9 +106,9 @@ impl Sequences {
 
     /// `setval` and RESTART: the next value is `next`.
     pub(crate) async fn set(&self, sequence: &SequenceInfo, next: Option<i64>) -> SqlResult<()> {
-        let key = sequence.oid.to_be_bytes();
+        let key = sequence.file.to_be_bytes();
         self.pool.write(|mtr| self.tree.edit(mtr, &key, |_, _| Ok((Edit::Put(encode(next)), ())))).await?;
-        self.reserved.lock().remove(&sequence.oid);
+        self.reserved.lock().remove(&sequence.file);
         Ok(())
     }
 }
@@ -158,6 +158,7 @@ mod tests {
     fn blocks_end_at_the_bounds() {
         let sequence = SequenceInfo {
             oid: 1,
+            file: 1,
             namespace: 1,
             name: "s".into(),
             ty: SqlType::INT4,

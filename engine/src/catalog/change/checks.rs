@@ -9,15 +9,16 @@ use crate::txn::Transaction;
 use crate::types::{Datum, SqlResult};
 
 impl Catalog {
-    /// A new constraint; the rows were checked. Returns the changed table.
+    /// A new constraint; the rows were checked if it is valid. Returns the changed table.
     pub async fn add_check(
         &self,
         txn: &mut Transaction,
         table: &TableInfo,
         name: String,
         condition: String,
+        valid: bool,
     ) -> SqlResult<Arc<TableInfo>> {
-        let check = CheckInfo { oid: self.fresh_oid(), name, condition };
+        let check = CheckInfo { oid: self.fresh_oid(), name, condition, valid };
         self.add(txn, vec![rows::of_check(table, &check)]).await?;
         let mut changed = table.clone();
         changed.checks.push(check);

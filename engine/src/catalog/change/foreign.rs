@@ -29,6 +29,8 @@ pub struct NewForeignKey {
     pub full: bool,
     /// When it is asked.
     pub timing: ConstraintTiming,
+    /// The rows that are there keep it.
+    pub valid: bool,
 }
 
 impl Catalog {
@@ -50,6 +52,7 @@ impl Catalog {
             on_update: new.on_update,
             full: new.full,
             timing: new.timing,
+            valid: new.valid,
         });
         self.add(txn, vec![rows::of_foreign_key(table, &key)]).await?;
         let mut changed = table.clone();

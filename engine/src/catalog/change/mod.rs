@@ -1,6 +1,7 @@
 //! DDL: changes of the catalog's tables, together with the changes of the state in memory. Names are resolved and
 //! locks taken by the caller.
 
+mod alter;
 mod checks;
 mod columns;
 mod foreign;
@@ -205,14 +206,7 @@ impl Catalog {
             predicate: new.predicate,
             store,
         });
-        self.try_keys(txn, table, &index).await?;
-        match self.system.build_index(txn, &index.store, &table.store).await {
-            Ok(_) => {}
-            Err(TxnError::UniqueViolation { row, .. }) => {
-                return Err(self.not_unique(txn, table, &index, row).await);
-            }
-            Err(other) => return Err(other.into()),
-        }
+        self.build_index(txn, table, &index).await?;
         let added = self.add(txn, rows::of_index(&index)).await;
         added.map_err(|e| name_taken(e, &index.name))?;
         let mut changed = table.clone();
@@ -225,6 +219,21 @@ impl Catalog {
         self.put(txn, Relation::Index(index));
         self.put(txn, Relation::Table(changed.clone()));
         Ok(changed)
+    }
+
+    /// Fills an index that has no entries yet. 23505 when there are duplicates.
+    async fn build_index(
+        &self,
+        txn: &mut Transaction,
+        table: &TableInfo,
+        index: &IndexInfo,
+    ) -> SqlResult<()> {
+        self.try_keys(txn, table, index).await?;
+        match self.system.build_index(txn, &index.store, &table.store).await {
+            Ok(_) => Ok(()),
+            Err(TxnError::UniqueViolation { row, .. }) => Err(self.not_unique(txn, table, index, row).await),
+            Err(other) => Err(other.into()),
+        }
     }
 
     /// Computes the expressions of an index once for every row, for their errors.
@@ -364,8 +373,10 @@ impl Catalog {
         txn: &mut Transaction,
         new: NewSequence,
     ) -> SqlResult<Arc<SequenceInfo>> {
+        let oid = self.fresh_oid();
         let sequence = Arc::new(SequenceInfo {
-            oid: self.fresh_oid(),
+            oid,
+            file: oid,
             namespace: new.namespace,
             name: new.name,
             ty: new.ty,
@@ -399,6 +410,17 @@ impl Catalog {
             }
         }
         self.put(txn, Relation::Sequence(owned));
+        Ok(())
+    }
+
+    /// Starts a sequence over.
+    pub async fn restart_sequence(&self, txn: &mut Transaction, sequence: &SequenceInfo) -> SqlResult<()> {
+        let again = Arc::new(SequenceInfo { file: self.fresh_oid(), ..sequence.clone() });
+        self.sequences.set(&again, Some(again.start)).await?;
+        for row in rows::of_sequence(&again) {
+            self.replace(txn, 0, &[Datum::Oid(again.oid)], row).await?;
+        }
+        self.put(txn, Relation::Sequence(again));
         Ok(())
     }
 

@@ -60,6 +60,15 @@ pub(crate) fn class_of_index(index: &IndexInfo) -> Row {
     (&system::PG_CLASS, system::PG_CLASS.row(&set))
 }
 
+/// A table with all that is its own.
+pub(crate) fn of_whole_table(table: &TableInfo) -> Vec<Row> {
+    let mut rows = of_table(table);
+    rows.extend(table.indexes.iter().flat_map(|index| of_index(index)));
+    rows.extend(table.checks.iter().map(|check| of_check(table, check)));
+    rows.extend(table.foreign_keys.iter().map(|key| of_foreign_key(table, key)));
+    rows
+}
+
 /// A table with its columns and their defaults; indexes apart.
 pub(crate) fn of_table(table: &TableInfo) -> Vec<Row> {
     let mut rows = vec![class_of_table(table)];
@@ -195,7 +204,7 @@ pub(crate) fn of_check(table: &TableInfo, check: &CheckInfo) -> Row {
         ("conname", Datum::text(check.name.as_str())),
         ("connamespace", Datum::Oid(table.namespace)),
         ("contype", Datum::text("c")),
-        ("convalidated", Datum::Bool(true)),
+        ("convalidated", Datum::Bool(check.valid)),
         ("conrelid", Datum::Oid(table.oid)),
         ("confupdtype", Datum::text(" ")),
         ("confdeltype", Datum::text(" ")),
@@ -216,7 +225,7 @@ pub(crate) fn of_foreign_key(table: &TableInfo, key: &ForeignKeyInfo) -> Row {
         ("contype", Datum::text("f")),
         ("condeferrable", Datum::Bool(key.timing.is_deferrable())),
         ("condeferred", Datum::Bool(key.timing.is_deferred())),
-        ("convalidated", Datum::Bool(true)),
+        ("convalidated", Datum::Bool(key.valid)),
         ("conrelid", Datum::Oid(table.oid)),
         ("conindid", Datum::Oid(key.index)),
         ("confrelid", Datum::Oid(key.parent)),
@@ -256,6 +265,7 @@ pub(crate) fn of_sequence(s: &SequenceInfo) -> Vec<Row> {
         ("seqowner", Datum::Oid(owner)),
         ("seqownatt", Datum::Int2(column)),
     ]);
-    let set = class(s.oid, &s.name, s.namespace, "S", 3, 0);
+    let mut set = class(s.oid, &s.name, s.namespace, "S", 3, 0);
+    set.push(("relfilenode", Datum::Oid(s.file)));
     vec![(&system::PG_CLASS, system::PG_CLASS.row(&set)), (&system::PG_SEQUENCE, row)]
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use super::{Binder, Rules};
 use crate::catalog::{ForeignAction, ForeignKeyInfo, IndexInfo, TableInfo};
 use crate::sql::expr::Expr;
+use crate::sql::expr::cast::cast;
 use crate::txn::TableLock;
-use crate::types::{Datum, SqlError, SqlResult};
+use crate::types::{Datum, SqlError, SqlResult, SqlType, TimeZone, oids};
 
 /// Every table that a change may reach, by OID; without foreign keys there is none.
 #[derive(Debug, Default)]
@@ -43,9 +44,19 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// A key as the parent's index has it; `row` is the child's.
-    pub(crate) fn parent_key(&self, row: &[Datum]) -> Vec<Datum> {
-        self.key.columns.iter().map(|n| row[*n].clone()).collect()
+    /// A key as the parent has it; `row` is the child's.
+    pub(crate) fn parent_key(&self, row: &[Datum]) -> SqlResult<Vec<Datum>> {
+        let pairs = self.key.columns.iter().zip(&self.key.parent_columns);
+        let value = |(own, other): (&usize, &usize)| {
+            let (from, to) = (self.child.columns[*own].ty, self.parent.columns[*other].ty);
+            let plain = SqlType { typmod: -1, ..to };
+            match &row[*own] {
+                Datum::Null => Ok(Datum::Null),
+                value if same_keys(from, to) => Ok(value.clone()),
+                value => cast(value, from, plain, false, &TimeZone::default()),
+            }
+        };
+        pairs.map(value).collect()
     }
 
     /// The key of a row of the parent's.
@@ -56,6 +67,13 @@ impl Link {
     fn actions(&self) -> [ForeignAction; 2] {
         [self.key.on_delete, self.key.on_update]
     }
+}
+
+/// Whether values of two types are compared as they are, so that an index of one finds the other.
+pub(crate) fn same_keys(a: SqlType, b: SqlType) -> bool {
+    let integer = |ty: SqlType| matches!(ty.oid, oids::INT2 | oids::INT4 | oids::INT8);
+    let string = |ty: SqlType| ty.is_string() && ty.oid != oids::BPCHAR;
+    a.oid == b.oid || (integer(a) && integer(b)) || (string(a) && string(b))
 }
 
 /// One of the table's indexes that leads to all rows with the same values in `columns`.
@@ -115,7 +133,10 @@ impl Binder<'_> {
             .iter()
             .map(|n| self.default_of(child.columns.get(*n).ok_or_else(missing)?))
             .collect::<SqlResult<Vec<_>>>()?;
-        let child_index = index_over(&child, &key.columns);
+        let pairs = key.columns.iter().zip(&key.parent_columns);
+        let mut types = pairs.map(|(own, other)| (child.columns[*own].ty, parent.columns[*other].ty));
+        let comparable = types.all(|(own, other)| same_keys(own, other));
+        let child_index = comparable.then(|| index_over(&child, &key.columns)).flatten();
         Ok(Arc::new(Link { key: key.clone(), child, parent, index, child_index, defaults }))
     }
 }

@@ -8,10 +8,12 @@
 //! | `from`, `select`, `query`, `aggregate` | queries |
 //! | `locking` | FOR UPDATE and its kin |
 //! | `dml` | INSERT, UPDATE, DELETE |
-//! | `rules` | generated columns and CHECK constraints |
+//! | `rules` | generated columns and CHECK constraints, expressions of indexes |
+//! | `alter` | what ALTER TABLE makes of rows that are there |
 //! | `foreign` | what foreign keys want of a change |
 
 mod aggregate;
+mod alter;
 mod call;
 mod coerce;
 mod dml;
@@ -39,7 +41,7 @@ use crate::types::{SqlError, SqlResult, SqlType, sqlstate};
 pub(crate) use aggregate::{AggregateCall, AggregateKind};
 pub(crate) use call::figured_name;
 pub(crate) use dml::{BoundDelete, BoundInsert, BoundUpdate, Source, columns_named};
-pub(crate) use foreign::{Link, Linked, Referential};
+pub(crate) use foreign::{Link, Linked, Referential, same_keys};
 pub(crate) use rel::{JoinKind, LockMark, Rel, RowLocking, SetOperation, SortKey};
 pub(crate) use rules::{Check, Rules};
 pub(crate) use select::key_order;

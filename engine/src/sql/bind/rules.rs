@@ -107,7 +107,7 @@ impl Binder<'_> {
     }
 
     /// A row's rules look at nothing but the row.
-    fn refuse_outside(&self, subqueries: usize, expr: &Expr, place: &str) -> SqlResult<()> {
+    pub(super) fn refuse_outside(&self, subqueries: usize, expr: &Expr, place: &str) -> SqlResult<()> {
         if self.subqueries.len() > subqueries {
             let message = format!("cannot use subquery in {place}");
             return Err(SqlError::new(sqlstate::FEATURE_NOT_SUPPORTED, message));

@@ -7,6 +7,7 @@ mod copy;
 mod cursor;
 mod depth;
 pub(crate) mod locking;
+mod rename;
 mod session;
 mod split;
 
@@ -16,6 +17,8 @@ use sqlparser::ast::Statement;
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
+
+pub(crate) use rename::{Renaming, rename};
 
 use super::names;
 use super::statement::{Body, ParsedStatement, StatementKind};

@@ -123,12 +123,11 @@ async fn what_cannot_be() {
             "column \"gone\" of relation \"t\" does not exist",
         ),
         ("alter table t alter id drop not null", "42P16", "column \"id\" is in a primary key"),
-        ("alter table t add n serial", "0A000", "ADD COLUMN with values from a sequence is not supported"),
+        ("alter table t add n int default 1 / 0", "22012", "division by zero"),
     ] {
         let error = c.err(sql).await;
         assert_eq!((error.sqlstate, error.message.as_str()), (code, says), "{sql}");
     }
-    assert_eq!(c.err("alter table t add n float8 default random()").await.sqlstate, "0A000");
     c.sql("alter table t add if not exists word int").await;
     assert_eq!(c.notices, ["column \"word\" of relation \"t\" already exists, skipping"]);
     c.run(&["create table e (a int)", "alter table e add b int not null"]).await;

@@ -14,12 +14,13 @@ use crate::txn::TableLock;
 use crate::types::{SqlError, SqlResult, sqlstate};
 
 impl Ddl<'_> {
-    /// Adds a CHECK constraint; 23514 when a row breaks it. The table is locked, or new.
+    /// Adds a CHECK constraint; if it is to be valid, 23514 when a row breaks it. The table is locked, or new.
     pub(super) async fn add_check(
         &mut self,
         table: Arc<TableInfo>,
         name: Option<String>,
         condition: &ast::Expr,
+        valid: bool,
     ) -> SqlResult<Arc<TableInfo>> {
         let bound = self.binder()?.check(&table, condition)?;
         let name = name_of_constraint(&table, name, || {
@@ -28,8 +29,19 @@ impl Ddl<'_> {
             usual_name(&table, &columns)
         })?;
         let check = Check { name, condition: bound };
-        self.ask_rows(&table, &check).await?;
-        self.db.catalog.add_check(self.txn, &table, check.name, condition.to_string()).await
+        if valid {
+            self.ask_rows(&table, &check).await?;
+        }
+        self.db.catalog.add_check(self.txn, &table, check.name, condition.to_string(), valid).await
+    }
+
+    /// Asks the rows that are there for a constraint that the table has.
+    pub(super) async fn ask_stored_check(&mut self, table: &TableInfo, name: &str) -> SqlResult<()> {
+        let rules = self.binder()?.rules(table)?;
+        match rules.checks.iter().find(|check| check.name == name) {
+            Some(check) => self.ask_rows(table, check).await,
+            None => Ok(()),
+        }
     }
 
     async fn ask_rows(&mut self, table: &TableInfo, check: &Check) -> SqlResult<()> {
@@ -78,7 +90,7 @@ impl Ddl<'_> {
 }
 
 /// What PostgreSQL says of a row that was there before the constraint.
-fn broken(error: SqlError, table: &TableInfo, check: &Check) -> SqlError {
+pub(super) fn broken(error: SqlError, table: &TableInfo, check: &Check) -> SqlError {
     if error.sqlstate != sqlstate::CHECK_VIOLATION {
         return error;
     }

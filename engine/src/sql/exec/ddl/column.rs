@@ -1,13 +1,14 @@
 //! ALTER TABLE ADD COLUMN and ALTER COLUMN.
 //!
-//! No row is touched: a row says how many columns it has, and the catalog what older rows have in a newer column. That is
-//! DEFAULT, evaluated once, as in PostgreSQL; a default that differs from row to row would need them rewritten and is refused.
+//! Mostly no row is touched: a row says how many columns it has, and the catalog what older rows have in a newer column. That
+//! is DEFAULT, evaluated once, as in PostgreSQL. For what differs from row to row the rows are copied (`rewrite`).
 
 use std::sync::Arc;
 
 use sqlparser::ast::{self, AlterColumnOperation};
 
 use super::Ddl;
+use super::alter::contains_nulls;
 use super::create_table::{COLUMNS_MAX, several_primary_keys};
 use crate::catalog::{ColumnInfo, NewColumn, TableInfo};
 use crate::sql::exec::Cx;
@@ -25,7 +26,7 @@ impl Ddl<'_> {
     ) -> SqlResult<()> {
         let mut table = self.lock(name, TableLock::AccessExclusive).await?;
         let definition = self.definition(column)?;
-        let new = definition.column;
+        let mut new = definition.column;
         if table.column(&new.name).is_some() {
             let message = format!("column \"{}\" of relation \"{}\" already exists", new.name, table.name);
             if if_not_exists {
@@ -38,46 +39,44 @@ impl Ddl<'_> {
             let message = format!("tables can have at most {COLUMNS_MAX} columns");
             return Err(SqlError::new(sqlstate::TOO_MANY_COLUMNS, message));
         }
-        if definition.sequence.is_some() {
-            return Err(SqlError::unsupported("ADD COLUMN with values from a sequence"));
-        }
         let primary = definition.keys.iter().any(|key| key.primary);
         if primary && table.primary_key().is_some() {
             return Err(several_primary_keys(&table.name));
         }
-        let mut column = ColumnInfo {
+        let sequence = match definition.sequence {
+            Some(options) => {
+                let (default, sequence) =
+                    self.column_sequence(table.namespace, &table.name, &new, options).await?;
+                new.default = Some(default);
+                Some(sequence)
+            }
+            None => None,
+        };
+        let column = ColumnInfo {
             name: new.name,
             ty: new.ty,
             not_null: new.not_null || primary,
             default: new.default,
             generated: new.generated,
-            identity: None,
+            identity: new.identity,
             missing: Datum::Null,
             dropped: false,
         };
-        if column.generated && self.has_rows(&table).await? {
-            return Err(SqlError::unsupported("ADD COLUMN of a generated column to a table with rows"));
-        }
-        column.missing = self.value_of_default(&column).await?;
-        if column.not_null && column.missing.is_null() && self.has_rows(&table).await? {
-            let message =
-                format!("column \"{}\" of relation \"{}\" contains null values", column.name, table.name);
-            return Err(SqlError::new(sqlstate::NOT_NULL_VIOLATION, message)
-                .schema(table.schema.clone())
-                .table(table.name.clone())
-                .column(column.name.clone()));
-        }
-        table = self.db.catalog.add_column(self.txn, &table, column).await?;
+        table = self.with_column(table, column).await?;
         self.binder()?.rules(&table)?;
+        if let Some(sequence) = sequence {
+            let last = table.columns.len() - 1;
+            self.db.catalog.own_sequence(self.txn, &sequence, table.oid, last).await?;
+        }
         for key in definition.keys {
             let index = self.new_index(&table, key)?;
             table = self.db.catalog.create_index(self.txn, &table, index).await?;
         }
         for (name, condition) in definition.checks {
-            table = self.add_check(table, name, condition).await?;
+            table = self.add_check(table, name, condition, true).await?;
         }
         for key in definition.foreign_keys {
-            table = self.add_foreign_key(table, key).await?;
+            table = self.add_foreign_key(table, key, true).await?;
         }
         Ok(())
     }
@@ -135,23 +134,42 @@ impl Ddl<'_> {
             AlterColumnOperation::DropDefault => {
                 self.db.catalog.set_default(self.txn, &table, n, None).await?;
             }
-            AlterColumnOperation::SetDataType { .. } | AlterColumnOperation::AddGenerated { .. } => {
-                return Err(SqlError::unsupported("ALTER COLUMN TYPE and ADD GENERATED"));
+            AlterColumnOperation::SetDataType { data_type, using, .. } => {
+                self.alter_type(table.clone(), n, data_type, using.as_ref()).await?;
+            }
+            AlterColumnOperation::AddGenerated { .. } => {
+                return Err(SqlError::unsupported("ALTER COLUMN ADD GENERATED"));
             }
         }
         Ok(())
     }
 
-    /// What DEFAULT is for all rows that are there.
-    async fn value_of_default(&mut self, column: &ColumnInfo) -> SqlResult<Datum> {
-        let expr = self.binder()?.default_of(column)?;
-        if !expr.is_stable() {
-            return Err(SqlError::unsupported("ADD COLUMN with a default that differs from row to row")
-                .hint("Add the column without it, update the rows, then set it."));
+    /// The table with a new last column, which has its value in every row.
+    async fn with_column(
+        &mut self,
+        table: Arc<TableInfo>,
+        mut column: ColumnInfo,
+    ) -> SqlResult<Arc<TableInfo>> {
+        let n = table.columns.len();
+        let value = self.binder()?.default_of(&column)?;
+        let has_rows = self.has_rows(&table).await?;
+        if has_rows && (column.generated || !value.is_stable()) {
+            let values = if column.generated { Vec::new() } else { vec![(n, value)] };
+            let mut changed = (*table).clone();
+            changed.columns.push(column);
+            return self.rewrite(&table, changed, &values).await;
         }
-        let snapshot = self.txn.snapshot();
-        let cx = Cx::plain(self.db, self.ctx, self.txn, &snapshot);
-        cx.evaluate(&mut |eval| Ok(expr.eval(&[], eval)?.into_owned())).await
+        if value.is_stable() {
+            let snapshot = self.txn.snapshot();
+            let cx = Cx::plain(self.db, self.ctx, self.txn, &snapshot);
+            column.missing = cx.evaluate(&mut |eval| Ok(value.eval(&[], eval)?.into_owned())).await?;
+        }
+        if column.not_null && column.missing.is_null() && has_rows {
+            let mut changed = (*table).clone();
+            changed.columns.push(column);
+            return Err(contains_nulls(&changed, n));
+        }
+        self.db.catalog.add_column(self.txn, &table, column).await
     }
 
     async fn has_rows(&mut self, table: &Arc<TableInfo>) -> SqlResult<bool> {

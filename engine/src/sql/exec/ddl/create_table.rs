@@ -48,14 +48,9 @@ impl Ddl<'_> {
                 ));
             }
             if let Some(options) = definition.sequence {
-                let sequence = self.column_sequence(namespace, &name, &definition.column, options).await?;
-                let shown = self.view().namespace_name(namespace).unwrap_or_default().to_owned();
-                let quoted = |s: &str| s.replace('"', "\"\"").replace('\'', "''");
-                definition.column.default = Some(format!(
-                    "nextval('\"{}\".\"{}\"'::regclass)",
-                    quoted(&shown),
-                    quoted(&sequence.name)
-                ));
+                let (default, sequence) =
+                    self.column_sequence(namespace, &name, &definition.column, options).await?;
+                definition.column.default = Some(default);
                 owned.push((n, sequence));
             }
             keys.append(&mut definition.keys);
@@ -97,10 +92,10 @@ impl Ddl<'_> {
         // Those with names first, so that no name is made up that is given below.
         checks.sort_by_key(|(name, _)| name.is_none());
         for (name, condition) in checks {
-            table = self.add_check(table, name, condition).await?;
+            table = self.add_check(table, name, condition, true).await?;
         }
         for key in foreign_keys {
-            table = self.add_foreign_key(table, key).await?;
+            table = self.add_foreign_key(table, key, true).await?;
         }
         for (n, sequence) in owned {
             self.db.catalog.own_sequence(self.txn, &sequence, table.oid, n).await?;

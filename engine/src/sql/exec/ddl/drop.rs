@@ -3,8 +3,8 @@
 use sqlparser::ast::{self, ObjectType};
 
 use super::{Ddl, refuse_pending, refuse_system};
-use crate::catalog::{PG_CATALOG, PUBLIC, Relation};
-use crate::sql::{Notice, names};
+use crate::catalog::{CatalogView, PG_CATALOG, PUBLIC, Relation};
+use crate::sql::{Notice, names, quoted};
 use crate::txn::{LockWait, TableLock};
 use crate::types::{SqlError, SqlResult, sqlstate};
 
@@ -99,6 +99,36 @@ impl Ddl<'_> {
         }
     }
 
+    /// Drops what is in a schema, and the foreign keys of others that refer to it.
+    async fn drop_objects(&mut self, objects: Vec<(Relation, String)>) -> SqlResult<()> {
+        let along: Vec<u32> = objects.iter().map(|(relation, _)| relation.oid()).collect();
+        let mut told: Vec<String> = objects.iter().map(|(_, one)| one.clone()).collect();
+        for (relation, shown) in &objects {
+            let oid = relation.oid();
+            self.txn.lock_table(oid, TableLock::AccessExclusive, LockWait::Block).await?;
+            self.txn.begin_statement();
+            // As it is now that the lock is had.
+            match self.view().relation(oid) {
+                Some(Relation::Table(table)) => {
+                    refuse_pending("DROP TABLE", table, self.txn)?;
+                    let before = self.notices.len();
+                    let concerned = (shown.as_str(), shown.as_str());
+                    self.release_referrers(oid, None, &along, concerned, true).await?;
+                    told.extend(self.notices.drain(before..).flat_map(cascades));
+                    if let Some(table) = self.view().table(oid).cloned() {
+                        self.db.catalog.drop_table(self.txn, &table).await?;
+                    }
+                }
+                Some(Relation::Sequence(sequence)) => {
+                    self.db.catalog.drop_sequence(self.txn, sequence).await?
+                }
+                _ => {}
+            }
+        }
+        self.note_cascade(&told);
+        Ok(())
+    }
+
     fn table_name(&mut self, oid: u32) -> String {
         self.view().table(oid).map_or_else(String::new, |t| t.name.clone())
     }
@@ -111,18 +141,37 @@ impl Ddl<'_> {
             let message = format!("cannot drop schema {name} because it is required by the database system");
             return Err(SqlError::new(sqlstate::DEPENDENT_OBJECTS, message));
         }
-        if cascade {
-            return Err(SqlError::unsupported("DROP SCHEMA CASCADE"));
-        }
-        if view.relations().any(|relation| relation.name().0 == oid) {
+        let objects = objects_in(&view, oid, &name);
+        if !cascade && !objects.is_empty() {
+            let depend = objects.iter().map(|(_, one)| format!("{one} depends on schema {name}"));
             let message = format!("cannot drop schema {name} because other objects depend on it");
-            return Err(
-                SqlError::new(sqlstate::DEPENDENT_OBJECTS, message).hint("Drop the objects in it first.")
-            );
+            return Err(SqlError::new(sqlstate::DEPENDENT_OBJECTS, message)
+                .detail(depend.collect::<Vec<_>>().join("\n"))
+                .hint("Use DROP ... CASCADE to drop the dependent objects too."));
         }
+        self.drop_objects(objects).await?;
         self.db.catalog.drop_namespace(self.txn, &name).await?;
         Ok(true)
     }
+}
+
+/// What a schema has of its own, the oldest first, each as it is called: tables and the sequences that go with no column.
+fn objects_in(view: &CatalogView, namespace: u32, schema: &str) -> Vec<(Relation, String)> {
+    let inside = view.relations().filter(|relation| relation.name().0 == namespace);
+    let mut objects: Vec<(Relation, String)> = inside
+        .filter_map(|relation| {
+            let shown = format!("{}.{}", quoted(schema), quoted(relation.name().1));
+            match relation {
+                Relation::Table(_) => Some((relation.clone(), format!("table {shown}"))),
+                Relation::Sequence(s) if s.owner.is_none() => {
+                    Some((relation.clone(), format!("sequence {shown}")))
+                }
+                Relation::Sequence(_) | Relation::Index(_) => None,
+            }
+        })
+        .collect();
+    objects.sort_by_key(|(relation, _)| relation.oid());
+    objects
 }
 
 fn wrong_kind(relation: &Relation, wanted: ObjectType) -> SqlError {
@@ -135,6 +184,12 @@ fn wrong_kind(relation: &Relation, wanted: ObjectType) -> SqlError {
         Relation::Sequence(_) => "Use DROP SEQUENCE to remove a sequence.",
     };
     SqlError::new(sqlstate::WRONG_OBJECT_TYPE, message).hint(hint)
+}
+
+/// What a notice says that something cascades to.
+fn cascades(notice: Notice) -> Vec<String> {
+    let lines = notice.fields.detail.as_deref().unwrap_or(&notice.fields.message);
+    lines.lines().filter_map(|line| line.strip_prefix("drop cascades to ")).map(str::to_owned).collect()
 }
 
 fn needed_by_constraint(index: &str, table: &str) -> SqlError {

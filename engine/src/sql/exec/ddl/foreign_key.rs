@@ -7,13 +7,14 @@ use sqlparser::ast::{self, ConstraintReferenceMatchKind as MatchKind, Referentia
 use super::Ddl;
 use super::check::name_of_constraint;
 use super::create_table::timing;
-use crate::catalog::{ForeignAction, IndexInfo, NewForeignKey, Relation, TableInfo};
-use crate::sql::bind::Link;
+use crate::catalog::{ForeignAction, ForeignKeyInfo, IndexInfo, NewForeignKey, Relation, TableInfo};
+use crate::sql::bind::{Link, same_keys};
 use crate::sql::exec::{Cx, is_there, key_to_ask};
+use crate::sql::expr::cast::{Context, context};
 use crate::sql::{Notice, names};
 use crate::table::{RowBatch, TableScan};
 use crate::txn::{LockWait, TableLock};
-use crate::types::{Datum, SqlError, SqlResult, SqlType, oids, sqlstate};
+use crate::types::{Datum, SqlError, SqlResult, sqlstate};
 
 /// A constraint to be made.
 pub(super) struct ForeignSpec<'a> {
@@ -40,11 +41,12 @@ impl<'a> ForeignSpec<'a> {
 }
 
 impl Ddl<'_> {
-    /// Adds a constraint; 23503 when a row breaks it. The table is locked, or new.
+    /// Adds a constraint; if it is to be valid, 23503 when a row breaks it. The table is locked, or new.
     pub(super) async fn add_foreign_key(
         &mut self,
         table: Arc<TableInfo>,
         spec: ForeignSpec<'_>,
+        valid: bool,
     ) -> SqlResult<Arc<TableInfo>> {
         refuse_rare(spec.constraint)?;
         let parent = match self.find(&spec.constraint.foreign_table)? {
@@ -74,16 +76,22 @@ impl Ddl<'_> {
             on_update: action(spec.constraint.on_update),
             full: spec.constraint.match_kind == Some(MatchKind::Full),
             timing: timing(spec.constraint.characteristics.as_ref())?,
+            valid,
         };
         refuse_generated(&table, &new)?;
         let table = self.db.catalog.add_foreign_key(self.txn, &table, new).await?;
-        self.ask_keys(&table).await?;
+        if let Some(key) = table.foreign_keys.last().filter(|key| key.valid) {
+            self.ask_keys(&table, key).await?;
+        }
         Ok(table)
     }
 
-    /// Checks the rows that are there against the table's last foreign key. Its parent is locked: no row of it need be.
-    async fn ask_keys(&mut self, table: &Arc<TableInfo>) -> SqlResult<()> {
-        let Some(key) = table.foreign_keys.last() else { return Ok(()) };
+    /// Checks the rows that are there against a foreign key. Its parent is locked: no row of it need be.
+    pub(super) async fn ask_keys(
+        &mut self,
+        table: &Arc<TableInfo>,
+        key: &Arc<ForeignKeyInfo>,
+    ) -> SqlResult<()> {
         let link = self.binder()?.link(table.clone(), key)?;
         let newest = self.txn.newest();
         let mut scan = TableScan::new(&table.store, newest.clone());
@@ -137,17 +145,7 @@ impl Ddl<'_> {
                 .detail(detail.join("\n"))
                 .hint("Use DROP ... CASCADE to drop the dependent objects too."));
         }
-        match &depend[..] {
-            [] => {}
-            [one] => self.notices.push(Notice::note(format!("drop cascades to {one}"))),
-            several => {
-                let mut notice = Notice::note(format!("drop cascades to {} other objects", several.len()));
-                let lines: Vec<String> =
-                    several.iter().map(|one| format!("drop cascades to {one}")).collect();
-                notice.fields = notice.fields.detail(lines.join("\n"));
-                self.notices.push(notice);
-            }
-        }
+        self.note_cascade(&depend);
         for (child, key) in others {
             self.txn.lock_table(child.oid, TableLock::AccessExclusive, LockWait::Block).await?;
             self.txn.begin_statement();
@@ -158,6 +156,21 @@ impl Ddl<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Says what else goes.
+    pub(super) fn note_cascade(&mut self, objects: &[String]) {
+        match objects {
+            [] => {}
+            [one] => self.notices.push(Notice::note(format!("drop cascades to {one}"))),
+            several => {
+                let mut notice = Notice::note(format!("drop cascades to {} other objects", several.len()));
+                let lines: Vec<String> =
+                    several.iter().map(|one| format!("drop cascades to {one}")).collect();
+                notice.fields = notice.fields.detail(lines.join("\n"));
+                self.notices.push(notice);
+            }
+        }
     }
 
     /// 0A000 when rows of tables that are not truncated could refer to those that are.
@@ -248,8 +261,8 @@ fn refuse_deferrable(index: &IndexInfo, what: &str, parent: &TableInfo) -> SqlRe
     Err(SqlError::new(sqlstate::OBJECT_NOT_IN_STATE, message))
 }
 
-/// The types of which values can be compared as they are.
-fn refuse_types(
+/// The types of which values can be compared: as they are, or because the own becomes the other's by itself.
+pub(super) fn refuse_types(
     name: &str,
     table: &TableInfo,
     own: usize,
@@ -257,10 +270,8 @@ fn refuse_types(
     other: usize,
 ) -> SqlResult<()> {
     let (own, other) = (&table.columns[own], &parent.columns[other]);
-    let integer = |ty: SqlType| matches!(ty.oid, oids::INT2 | oids::INT4 | oids::INT8);
-    let string = |ty: SqlType| ty.is_string() && ty.oid != oids::BPCHAR;
     let (a, b) = (own.ty, other.ty);
-    if a.oid == b.oid || (integer(a) && integer(b)) || (string(a) && string(b)) {
+    if same_keys(a, b) || context(a, b) == Some(Context::Implicit) {
         return Ok(());
     }
     let message = format!("foreign key constraint \"{name}\" cannot be implemented");

@@ -6,10 +6,14 @@
 mod alter;
 mod check;
 mod column;
+mod column_type;
 mod create_table;
 mod drop;
+mod drop_column;
 mod foreign_key;
 mod index;
+mod rename;
+mod rewrite;
 mod sequence;
 
 use std::sync::Arc;

@@ -37,17 +37,21 @@ impl Ddl<'_> {
         Ok(())
     }
 
-    /// The sequence of a serial or identity column.
+    /// The sequence of a serial or identity column, and the DEFAULT that draws from it.
     pub(super) async fn column_sequence(
         &mut self,
         namespace: u32,
         table: &str,
         column: &NewColumn,
         options: &[SequenceOptions],
-    ) -> SqlResult<Arc<SequenceInfo>> {
+    ) -> SqlResult<(String, Arc<SequenceInfo>)> {
         let name = self.free_name(namespace, &[table, &column.name], "seq");
         let new = self.new_sequence(namespace, name, column.ty, options)?;
-        self.db.catalog.create_sequence(self.txn, new).await
+        let sequence = self.db.catalog.create_sequence(self.txn, new).await?;
+        let schema = self.view().namespace_name(namespace).unwrap_or_default().to_owned();
+        let quoted = |s: &str| s.replace('"', "\"\"").replace('\'', "''");
+        let default = format!("nextval('\"{}\".\"{}\"'::regclass)", quoted(&schema), quoted(&sequence.name));
+        Ok((default, sequence))
     }
 
     fn new_sequence(

@@ -3,11 +3,12 @@
 use super::Changes;
 use super::rows::{as_integer, child_rows, same_key};
 use crate::catalog::{ForeignAction, relation};
-use crate::sql::bind::{Link, Referential};
+use crate::sql::bind::{Link, Referential, same_keys};
 use crate::sql::exec::Cx;
+use crate::sql::expr::cast::cast;
 use crate::table::LockOutcome;
 use crate::txn::{LockWait, RowLock};
-use crate::types::{Datum, SqlError, SqlResult, coerce_length, sqlstate};
+use crate::types::{Datum, SqlError, SqlResult, TimeZone, coerce_length, sqlstate};
 
 /// Changes the rows that refer to a key that went or became another.
 pub(super) async fn act(
@@ -34,7 +35,7 @@ pub(super) async fn act(
             continue;
         }
         let row = child.layout.decode(&bytes)?;
-        if !same_key(link, &link.parent_key(&row), old) {
+        if !same_key(link, &link.parent_key(&row)?, old) {
             continue;
         }
         if deletes {
@@ -70,8 +71,13 @@ async fn follow(
         (ForeignAction::Cascade, Some(new)) => new.to_vec(),
         _ => vec![Datum::Null; link.key.columns.len()],
     };
-    for (n, value) in link.key.columns.iter().zip(key) {
+    for (at, (n, value)) in link.key.columns.iter().zip(key).enumerate() {
         let ty = link.child.columns[*n].ty;
+        let from = link.parent.columns[link.key.parent_columns[at]].ty;
+        if action == ForeignAction::Cascade && !same_keys(from, ty) && !value.is_null() {
+            row[*n] = cast(&value, from, ty, false, &TimeZone::default())?;
+            continue;
+        }
         let fitting = as_integer(&value, ty).ok_or_else(|| {
             SqlError::new(sqlstate::NUMERIC_OUT_OF_RANGE, format!("{} out of range", ty.name()))
         })?;

@@ -10,7 +10,7 @@ use crate::types::{Datum, SqlError, SqlResult, TimeZone, sqlstate, text_of};
 
 /// The key that must be there for a row of the child's; NULLs refer to nothing.
 pub(crate) fn key_to_ask(link: &Link, row: &[Datum]) -> SqlResult<Option<Vec<Datum>>> {
-    let key = link.parent_key(row);
+    let key = link.parent_key(row)?;
     let nulls = key.iter().filter(|value| value.is_null()).count();
     if link.key.full && nulls > 0 && nulls < key.len() {
         let mixed = "MATCH FULL does not allow mixing of null and nonnull key values.";
@@ -84,7 +84,7 @@ pub(in crate::sql::exec) async fn must_not_be_needed(
         let mark = cx.txn.locks_taken();
         cx.txn.lock_row_key(child.oid, id.0, RowLock::KeyShare, LockWait::Block).await?;
         let refers = cx.db.txns.get(&newest, &child.store, id, &mut bytes).await?
-            && same_key(link, &link.parent_key(&child.layout.decode(&bytes)?), key);
+            && same_key(link, &link.parent_key(&child.layout.decode(&bytes)?)?, key);
         if refers {
             return Err(still_needed(link, key));
         }

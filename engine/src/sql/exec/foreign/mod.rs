@@ -82,7 +82,9 @@ impl Changes {
     fn note_new(&mut self, linked: &Linked, old: Option<&[Datum]>, new: &[Datum]) -> SqlResult<()> {
         for link in &linked.refers {
             let Some(key) = key_to_ask(link, new)? else { continue };
-            if old.is_some_and(|old| same_key(link, &link.parent_key(old), &key)) {
+            if let Some(old) = old
+                && same_key(link, &link.parent_key(old)?, &key)
+            {
                 continue;
             }
             if self.asked.insert((link.key.oid, encoded(link, &key))) {

@@ -39,7 +39,7 @@ pub(super) async fn child_rows(
         tokio::task::consume_budget().await;
         for (id, bytes) in batch.iter() {
             let row = child.layout.decode(bytes)?;
-            if same_key(link, &link.parent_key(&row), key) {
+            if same_key(link, &link.parent_key(&row)?, key) {
                 found.push((id, row));
                 if found.len() >= limit {
                     return Ok(found);

@@ -106,7 +106,8 @@ fn check_definition(
     check: &CheckInfo,
     pretty: bool,
 ) -> SqlResult<String> {
-    Ok(format!("CHECK ({})", over_table(cx, view, table, &check.condition, pretty)?))
+    let condition = over_table(cx, view, table, &check.condition, pretty)?;
+    Ok(format!("CHECK ({condition}){}", if check.valid { "" } else { " NOT VALID" }))
 }
 
 fn foreign_definition(
@@ -128,13 +129,14 @@ fn foreign_definition(
     let parent = view.table(key.parent);
     let parent = parent.map(|p| format!("{}({})", shown_table(cx, view, p), names(p, &key.parent_columns)));
     format!(
-        "FOREIGN KEY ({}) REFERENCES {}{}{}{}{}",
+        "FOREIGN KEY ({}) REFERENCES {}{}{}{}{}{}",
         names(table, &key.columns),
         parent.unwrap_or_default(),
         if key.full { " MATCH FULL" } else { "" },
         action("UPDATE", key.on_update),
         action("DELETE", key.on_delete),
         shown_timing(key.timing),
+        if key.valid { "" } else { " NOT VALID" },
     )
 }
 
