@@ -177,7 +177,7 @@ async fn a_partial_index_gives_the_rows_of_the_table() {
     assert_eq!(error.constraint.as_deref(), Some("i_pkey"));
     next.sql("alter table i drop constraint i_pkey").await;
     let error = next.err("insert into i values (2000, 1, 'a'), (2000, 2, 'b')").await;
-    assert_eq!(error.constraint.as_deref(), Some("i_expr_idx1"));
+    assert_eq!(error.constraint.as_deref(), Some("i_expr_idx"));
     assert_eq!(error.detail.as_deref(), Some("Key ((id * 2))=(4000) already exists."));
 }
 
