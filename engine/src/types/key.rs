@@ -59,12 +59,14 @@ fn encode_value(datum: &Datum, ty: SqlType, out: &mut Vec<u8>) {
 
 /// A zero byte becomes 0 255, the end is 0 0: shorter sorts before longer.
 fn encode_bytes(bytes: &[u8], out: &mut Vec<u8>) {
-    for b in bytes {
-        out.push(*b);
-        if *b == 0 {
-            out.push(0xff);
-        }
+    out.reserve(bytes.len() + 2);
+    let mut rest = bytes;
+    while let Some(zero) = memchr::memchr(0, rest) {
+        out.extend_from_slice(&rest[..zero]);
+        out.extend_from_slice(&[0, 0xff]);
+        rest = &rest[zero + 1..];
     }
+    out.extend_from_slice(rest);
     out.extend_from_slice(&[0, 0]);
 }
 

@@ -9,12 +9,10 @@
 //! data    the variable columns' bytes; char(n) without its trailing blanks
 //! ```
 
-use std::sync::Arc;
-
 use bytes::BytesMut;
 
 use super::{
-    Datum, SqlError, SqlResult, SqlType, coerce_length, decode_binary, encode_binary, oids, trim_blanks,
+    Datum, SqlError, SqlResult, SqlType, decode_binary, encode_binary, oids, text::pad_stored, trim_blanks,
 };
 
 const WIDE: u16 = 0x8000;
@@ -253,12 +251,8 @@ fn get_var(bytes: &[u8], ty: SqlType) -> SqlResult<Datum> {
         oids::BYTEA => Ok(Datum::Bytea(bytes.into())),
         oids::NUMERIC => decode_binary(bytes, SqlType::NUMERIC).map_err(|_| damaged()),
         _ => {
-            let text: Arc<str> = std::str::from_utf8(bytes).map_err(|_| damaged())?.into();
-            if ty.oid == oids::BPCHAR {
-                coerce_length(Datum::Text(text), ty, true)
-            } else {
-                Ok(Datum::Text(text))
-            }
+            let text = std::str::from_utf8(bytes).map_err(|_| damaged())?;
+            Ok(if ty.oid == oids::BPCHAR { pad_stored(text, ty) } else { Datum::text(text) })
         }
     }
 }

@@ -151,7 +151,7 @@ pub fn coerce_length(datum: Datum, ty: SqlType, explicit: bool) -> SqlResult<Dat
     if s.len() <= limit && (ty.oid == oids::VARCHAR || (s.len() == limit && s.is_ascii())) {
         return Ok(datum);
     }
-    let count = s.chars().count();
+    let count = characters(s);
     if count > limit {
         let end = s.char_indices().nth(limit).map_or(s.len(), |(at, _)| at);
         if !explicit && s[end..].bytes().any(|b| b != b' ') {
@@ -163,12 +163,34 @@ pub fn coerce_length(datum: Datum, ty: SqlType, explicit: bool) -> SqlResult<Dat
         return Ok(Datum::text(&s[..end]));
     }
     if ty.oid == oids::BPCHAR && count < limit {
-        let mut padded = String::with_capacity(s.len() + limit - count);
-        padded.push_str(s);
-        padded.extend(std::iter::repeat_n(' ', limit - count));
-        return Ok(Datum::text(padded));
+        return Ok(Datum::text(padded(s, limit - count)));
     }
     Ok(datum)
+}
+
+/// The number of characters; most strings need no counting.
+fn characters(s: &str) -> usize {
+    if s.is_ascii() { s.len() } else { s.chars().count() }
+}
+
+/// A string with so many blanks behind it.
+fn padded(s: &str, blanks: usize) -> String {
+    const BLANKS: &str = "                                ";
+    let mut padded = String::with_capacity(s.len() + blanks);
+    padded.push_str(s);
+    for at in (0..blanks).step_by(BLANKS.len()) {
+        padded.push_str(&BLANKS[..BLANKS.len().min(blanks - at)]);
+    }
+    padded
+}
+
+/// A string as char(n) is stored, without its trailing blanks, as it is shown: with them.
+pub(crate) fn pad_stored(stored: &str, ty: SqlType) -> Datum {
+    let count = characters(stored);
+    match ty.max_characters() {
+        Some(limit) if count < limit => Datum::text(padded(stored, limit - count)),
+        _ => Datum::text(stored),
+    }
 }
 
 fn parse_bool(text: &str) -> SqlResult<bool> {
