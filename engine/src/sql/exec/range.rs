@@ -4,7 +4,7 @@ use std::ops::Bound;
 
 use crate::catalog::IndexColumn;
 use crate::sql::expr::{EvalCx, Expr};
-use crate::sql::plan::IndexAccess;
+use crate::sql::plan::{Bounds, IndexAccess};
 use crate::types::{Datum, SqlResult, SqlType, key, oids};
 
 /// A range of encoded keys; bounds are prefixes ([`crate::table::IndexScan`]).
@@ -71,8 +71,18 @@ pub(super) fn ranges(access: &IndexAccess, cx: &EvalCx<'_>) -> SqlResult<Vec<Key
     let mut ranges = Vec::with_capacity(prefixes.len());
     for prefix in prefixes {
         match next {
-            Some(part) if access.bounds.lower.is_some() || access.bounds.upper.is_some() => {
-                ranges.extend(bounded(access, part, &prefix, cx)?);
+            Some(part) if !access.bounds.is_empty() => {
+                let mut of_prefix = Vec::with_capacity(access.bounds.len());
+                for bounds in &access.bounds {
+                    of_prefix.extend(bounded(bounds, part, &prefix, cx)?);
+                }
+                if of_prefix.len() > 1 {
+                    of_prefix = union(of_prefix);
+                }
+                if access.backward {
+                    of_prefix.reverse();
+                }
+                ranges.append(&mut of_prefix);
             }
             _ if prefix.is_empty() => ranges.push((Bound::Unbounded, Bound::Unbounded)),
             _ => ranges.push((Bound::Included(prefix.clone()), Bound::Included(prefix))),
@@ -81,8 +91,42 @@ pub(super) fn ranges(access: &IndexAccess, cx: &EvalCx<'_>) -> SqlResult<Vec<Key
     Ok(ranges)
 }
 
+/// The same entries in ranges that do not meet, in the order of the index: no row comes twice.
+fn union(ranges: Vec<KeyRange>) -> Vec<KeyRange> {
+    let mut spans: Vec<Span> = ranges.into_iter().filter_map(span).collect();
+    spans.sort_unstable();
+    let mut apart: Vec<Span> = Vec::with_capacity(spans.len());
+    for (start, end) in spans {
+        match apart.last_mut() {
+            Some((_, last)) if last.as_ref().is_none_or(|last| start <= *last) => {
+                *last = last.take().zip(end).map(|(last, end)| last.max(end));
+            }
+            _ => apart.push((start, end)),
+        }
+    }
+    let bounds = |(start, end): Span| (Bound::Included(start), end.map_or(Bound::Unbounded, Bound::Excluded));
+    apart.into_iter().map(bounds).collect()
+}
+
+/// The first key of a range, and the first one behind it unless there is none.
+type Span = (Vec<u8>, Option<Vec<u8>>);
+
+fn span((lower, upper): KeyRange) -> Option<Span> {
+    let start = match lower {
+        Bound::Included(prefix) => prefix,
+        Bound::Excluded(prefix) => key::after_prefix(&prefix)?,
+        Bound::Unbounded => Vec::new(),
+    };
+    let end = match upper {
+        Bound::Included(prefix) => key::after_prefix(&prefix),
+        Bound::Excluded(prefix) => Some(prefix),
+        Bound::Unbounded => None,
+    };
+    end.as_ref().is_none_or(|end| start < *end).then_some((start, end))
+}
+
 fn bounded(
-    access: &IndexAccess,
+    bounds: &Bounds,
     part: &IndexColumn,
     prefix: &[u8],
     cx: &EvalCx<'_>,
@@ -106,8 +150,38 @@ fn bounded(
             _ => None,
         })
     };
-    let lower = end(&access.bounds.lower, |key| matches!(key, Key::Below))?;
-    let upper = end(&access.bounds.upper, |key| matches!(key, Key::Above))?;
+    let lower = end(&bounds.lower, |key| matches!(key, Key::Below))?;
+    let upper = end(&bounds.upper, |key| matches!(key, Key::Above))?;
     let (Some(lower), Some(upper)) = (lower, upper) else { return Ok(None) };
     Ok(Some(if part.order.descending { (upper, lower) } else { (lower, upper) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_that_meet_are_one() {
+        use Bound::{Excluded, Included, Unbounded};
+        let range =
+            |lower: Bound<&[u8]>, upper: Bound<&[u8]>| (lower.map(<[u8]>::to_vec), upper.map(<[u8]>::to_vec));
+        let joined = union(vec![
+            range(Included(&[5]), Included(&[6])),
+            range(Included(&[1]), Included(&[2])),
+            range(Included(&[2, 7]), Excluded(&[3])),
+            // Behind 6 is 7.
+            range(Included(&[7]), Excluded(&[8])),
+            // Nothing.
+            range(Excluded(&[20]), Included(&[20])),
+            range(Included(&[31]), Included(&[30])),
+        ]);
+        let wanted = [range(Included(&[1]), Excluded(&[3])), range(Included(&[5]), Excluded(&[8]))];
+        assert_eq!(joined, wanted);
+        let all = union(vec![
+            range(Included(&[4]), Unbounded),
+            range(Included(&[5]), Included(&[6])),
+            range(Unbounded, Excluded(&[1])),
+        ]);
+        assert_eq!(all, [range(Included(&[]), Excluded(&[1])), range(Included(&[4]), Unbounded)]);
+    }
 }

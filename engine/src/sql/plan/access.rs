@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::Ordering;
 use super::implies::implies;
-use crate::catalog::{IndexColumn, IndexInfo, KeySource, TableInfo};
+use super::term::{Term, TermKind, terms};
+use crate::catalog::{IndexInfo, TableInfo};
 use crate::sql::expr::{Comparison, Expr};
-use crate::types::SqlType;
 use crate::types::key::KeyOrder;
 
 /// An access path.
@@ -21,11 +21,29 @@ pub(crate) enum Access {
 /// One end of a range: the value, and whether it is part of the range.
 pub(crate) type Bound = Option<(Expr, bool)>;
 
-/// A range of the column behind those that are fixed.
-#[derive(Debug, Default)]
+/// A range of a column.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Bounds {
     pub(crate) lower: Bound,
     pub(crate) upper: Bound,
+}
+
+impl Bounds {
+    /// Narrows the range by a comparison. Of several bounds the first counts; the filter knows the others.
+    pub(super) fn narrow(&mut self, op: Comparison, value: &Expr) {
+        let included = matches!(op, Comparison::Eq | Comparison::Le | Comparison::Ge);
+        if matches!(op, Comparison::Eq | Comparison::Gt | Comparison::Ge) {
+            self.lower.get_or_insert_with(|| (value.clone(), included));
+        }
+        if matches!(op, Comparison::Eq | Comparison::Lt | Comparison::Le) {
+            self.upper.get_or_insert_with(|| (value.clone(), included));
+        }
+    }
+
+    /// How many ends it has.
+    pub(super) fn ends(&self) -> u32 {
+        u32::from(self.lower.is_some()) + u32::from(self.upper.is_some())
+    }
 }
 
 /// Reading an index.
@@ -34,7 +52,8 @@ pub(crate) struct IndexAccess {
     pub(crate) index: Arc<IndexInfo>,
     /// Values of the leading columns: `fixed[n]` are the alternatives for column n; only the last may have several.
     pub(crate) fixed: Vec<Vec<Expr>>,
-    pub(crate) bounds: Bounds,
+    /// Ranges of the column behind those, which may overlap; none for all of it.
+    pub(crate) bounds: Vec<Bounds>,
     /// From the greatest entry down.
     pub(crate) backward: bool,
 }
@@ -60,65 +79,9 @@ impl IndexAccess {
     }
 }
 
-/// A condition that an index can answer.
-struct Term<'a> {
-    /// A column, or another expression over the row.
-    of: &'a Expr,
-    kind: TermKind<'a>,
-    compared: SqlType,
-}
-
-enum TermKind<'a> {
-    Compare(Comparison, &'a Expr),
-    In(&'a [Expr]),
-}
-
-fn term(filter: &Expr) -> Option<Term<'_>> {
-    match filter {
-        Expr::Compare(op, ty, pair) if *op != Comparison::Ne => {
-            let (of, op, value) = match (pair.0.is_stable(), pair.1.is_stable()) {
-                (false, true) => (&pair.0, *op, &pair.1),
-                (true, false) => (&pair.1, op.mirrored(), &pair.0),
-                _ => return None,
-            };
-            Some(Term { of, kind: TermKind::Compare(op, value), compared: *ty })
-        }
-        Expr::In(needle, list, ty, false) => {
-            let answerable = !needle.is_stable() && list.iter().all(Expr::is_stable);
-            answerable.then_some(Term { of: needle, kind: TermKind::In(list), compared: *ty })
-        }
-        _ => None,
-    }
-}
-
-impl Term<'_> {
-    /// Whether the values of a column of an index decide it.
-    fn is_of(&self, part: &IndexColumn) -> bool {
-        let same = match (&part.source, self.of) {
-            (KeySource::Column(n), Expr::Column(m)) => n == m,
-            (KeySource::Expr(formula), of) => formula.expr() == of,
-            (KeySource::Column(_), _) => false,
-        };
-        same && comparable_as(part.ty, self.compared)
-    }
-}
-
-/// True when the column's keys are ordered as the comparison orders its values.
-fn comparable_as(column: SqlType, compared: SqlType) -> bool {
-    use crate::types::oids::{BPCHAR, INT2, INT4, INT8};
-    let integer = |ty: SqlType| matches!(ty.oid, INT2 | INT4 | INT8);
-    column.oid == compared.oid
-        || (integer(column) && integer(compared))
-        || (column.is_string() && compared.is_string() && column.oid != BPCHAR && compared.oid != BPCHAR)
-        || (compared == SqlType::OID
-            && column.class() == compared.class()
-            && column.len() == 4
-            && !integer(column))
-}
-
 /// Chooses the access path for conditions, and an order that would be welcome.
 pub(super) fn choose(table: &TableInfo, filters: &[Expr], order: &[(usize, KeyOrder)]) -> Access {
-    let terms: Vec<Term<'_>> = filters.iter().filter_map(term).collect();
+    let terms: Vec<Term<'_>> = filters.iter().flat_map(terms).collect();
     let mut best: Option<(u32, IndexAccess)> = None;
     for index in &table.indexes {
         let has_all = match &index.predicate {
@@ -139,9 +102,9 @@ pub(super) fn choose(table: &TableInfo, filters: &[Expr], order: &[(usize, KeyOr
 
 fn fit(index: &Arc<IndexInfo>, terms: &[Term<'_>]) -> IndexAccess {
     let mut access =
-        IndexAccess { index: index.clone(), fixed: Vec::new(), bounds: Bounds::default(), backward: false };
+        IndexAccess { index: index.clone(), fixed: Vec::new(), bounds: Vec::new(), backward: false };
     for part in &index.columns {
-        let mut of_column = terms.iter().filter(|t| t.is_of(part));
+        let of_column = terms.iter().filter(|t| t.is_of(part));
         let fixed = of_column.clone().find_map(|t| match t.kind {
             TermKind::Compare(Comparison::Eq, value) => Some(std::slice::from_ref(value)),
             _ => None,
@@ -149,7 +112,7 @@ fn fit(index: &Arc<IndexInfo>, terms: &[Term<'_>]) -> IndexAccess {
         let alternatives = fixed.or_else(|| {
             of_column.clone().find_map(|t| match t.kind {
                 TermKind::In(list) => Some(list),
-                TermKind::Compare(..) => None,
+                _ => None,
             })
         });
         if let Some(values) = alternatives {
@@ -159,19 +122,23 @@ fn fit(index: &Arc<IndexInfo>, terms: &[Term<'_>]) -> IndexAccess {
             }
             continue;
         }
-        of_column.by_ref().for_each(|t| {
-            if let TermKind::Compare(op, value) = t.kind {
-                let (end, included) = match op {
-                    Comparison::Lt | Comparison::Le => (&mut access.bounds.upper, op == Comparison::Le),
-                    _ => (&mut access.bounds.lower, op == Comparison::Ge),
-                };
-                // Of several bounds the first counts; the filter knows the others.
-                end.get_or_insert_with(|| (value.clone(), included));
-            }
-        });
+        access.bounds = bounds(of_column);
         break;
     }
     access
+}
+
+/// The ranges that the conditions on one column leave; none when they leave all of it.
+fn bounds<'t>(of_column: impl Iterator<Item = &'t Term<'t>>) -> Vec<Bounds> {
+    let mut one = Bounds::default();
+    for term in of_column {
+        match &term.kind {
+            TermKind::Ranges(several) => return several.clone(),
+            TermKind::Compare(op, value) => one.narrow(*op, value),
+            TermKind::In(_) => {}
+        }
+    }
+    if one.ends() > 0 { vec![one] } else { Vec::new() }
 }
 
 /// Turns the scan round if that gives the order asked for.
@@ -195,6 +162,6 @@ fn score(access: &IndexAccess) -> u32 {
         return 10_000;
     }
     let fixed = access.fixed.len() as u32 * 100;
-    let ends = u32::from(access.bounds.lower.is_some()) + u32::from(access.bounds.upper.is_some());
+    let ends = access.bounds.iter().map(Bounds::ends).min().unwrap_or(0);
     fixed + ends * 20
 }

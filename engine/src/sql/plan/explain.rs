@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Access, IndexAccess, Plan, Scan};
+use super::{Access, Bounds, IndexAccess, Plan, Scan};
 use crate::catalog::KeySource;
 use crate::sql::bind::{JoinKind, SetOperation};
 use crate::sql::expr::Expr;
@@ -62,11 +62,22 @@ fn condition(access: &IndexAccess, names: &dyn Fn(usize) -> String) -> String {
             many => format!("{} IN ({})", column(n), many.join(", ")),
         });
     }
-    let ends = [(&access.bounds.lower, ">"), (&access.bounds.upper, "<")];
-    for (end, symbol) in ends {
-        if let Some((value, included)) = end {
+    let behind = |bounds: &Bounds| {
+        let ends = [(&bounds.lower, ">"), (&bounds.upper, "<")].into_iter();
+        let shown = ends.filter_map(|(end, symbol)| {
+            let (value, included) = end.as_ref()?;
             let equal = if *included { "=" } else { "" };
-            parts.push(format!("{} {symbol}{equal} {}", column(access.fixed.len()), value.show(names)));
+            Some(format!("{} {symbol}{equal} {}", column(access.fixed.len()), value.show(names)))
+        });
+        shown.collect::<Vec<_>>().join(" AND ")
+    };
+    match &access.bounds[..] {
+        [] => {}
+        [one] => parts.push(behind(one)),
+        several => {
+            let ways: Vec<String> = several.iter().map(|way| format!("({})", behind(way))).collect();
+            let any = ways.join(" OR ");
+            parts.push(if parts.is_empty() { any } else { format!("({any})") });
         }
     }
     parts.join(" AND ")

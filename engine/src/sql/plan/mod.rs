@@ -8,10 +8,11 @@ mod access;
 mod explain;
 mod implies;
 mod join;
+mod term;
 
 use std::sync::Arc;
 
-pub(crate) use access::{Access, IndexAccess};
+pub(crate) use access::{Access, Bounds, IndexAccess};
 pub(crate) use explain::explain;
 
 use super::bind::{AggregateCall, JoinKind, LockMark, Rel, RowLocking, SetOperation, SortKey};

@@ -33,6 +33,11 @@ async fn access_paths() {
             "select * from t where k = 1 and id > 2",
             "Index Scan using t_k on t\n  Index Cond: (k = 1 AND id > 2)\n  Filter: ((k = 1) AND (id > 2))",
         ),
+        (
+            "select count(*) from t where k between 1 and 2 or k >= 5 and id < 3",
+            "Aggregate\n  ->  Index Scan using t_k on t\n        Index Cond: ((k >= 1 AND k <= 2) OR (k >= 5))\n        Filter: (((k >= 1) AND (k <= 2)) OR ((k >= 5) AND (id < 3)))",
+        ),
+        ("select * from t where k = 1 or id = 2", "Seq Scan on t\n  Filter: ((k = 1) OR (id = 2))"),
         ("select * from t where k + 1 = 2", "Seq Scan on t\n  Filter: ((k + 1) = 2)"),
         ("select * from t where id <> 1", "Seq Scan on t\n  Filter: (id <> 1)"),
         ("select id from t order by id limit 1", "Limit\n  ->  Index Scan using t_pkey on t"),
@@ -107,6 +112,15 @@ async fn every_access_path_gives_the_same_rows() {
         "a = 4 and b in (1, 2, 3)",
         "a >= 16 and a < 16",
         "a > 5 and a < 4",
+        "a between 2 and 5 or a between 4 and 7 or a = 12",
+        "b between 2 and 3 or b > 11 or b < 1",
+        "a = 4 and (b < 3 or b = 7 or b between 6 and 8)",
+        "a in (1, 4) and (b < 3 or 5 < b)",
+        "a < 3 or a is null",
+        "a = null or a = 2",
+        "a > 15 or a < 3000000000",
+        "a > 5 and a < 4 or a = 9 and b = 1",
+        "c < 'x1' or c > 'x3' and a > 2",
     ] {
         for order in ["a, b, c", "b desc nulls last, a, c", "c, a, b", "a desc, b, c"] {
             let of = |t: &str| format!("select a, b, c from {t} where {condition} order by {order}");
