@@ -60,9 +60,9 @@ pub struct BenchArgs {
     /// Tables of sysbench.
     #[arg(long, default_value_t = 4)]
     pub tables: u32,
-    /// Rows of each.
-    #[arg(long, default_value_t = 100_000)]
-    pub rows: u32,
+    /// Rows of each. Default 100,000; `all --quick` 25,000.
+    #[arg(long)]
+    pub rows: Option<u32>,
     /// Warehouses of tpcc.
     #[arg(long, default_value_t = 1)]
     pub warehouses: u32,
@@ -75,7 +75,7 @@ pub struct BenchArgs {
     /// Rounds of each load on each side. Default 5, with --quick 3.
     #[arg(long)]
     pub rounds: Option<u32>,
-    /// Seconds of each round of a load. Default 20, with --quick 5.
+    /// Seconds of each round of a load. Default 20, with --quick 5, `all --quick` 2.
     #[arg(long)]
     pub round_seconds: Option<u32>,
     /// Seconds of updates over which `pages` measures write and space amplification. Default 600, with --quick 20.
@@ -84,7 +84,7 @@ pub struct BenchArgs {
     /// GiB of pages with which `node_restart` starts a node. Default 10, with --quick 1.
     #[arg(long)]
     pub gib: Option<u32>,
-    /// Sizes in MiB, with commas between them. restart: log written before the kill (default 64,1024; --quick 16,64).
+    /// Sizes in MiB, with commas between them. restart: log written before the kill (default 64,1024; --quick 8,32).
     /// growth: data beside the working set (default 1024,4096; --quick 64,256).
     #[arg(long, value_delimiter = ',')]
     pub mib: Vec<u32>,
@@ -97,10 +97,16 @@ pub struct BenchArgs {
 }
 
 impl BenchArgs {
+    /// Rows of a table of sysbench: `all --quick` loads forty tables on each of three servers.
+    fn rows(&self) -> u32 {
+        let all = self.quick && self.name == BenchName::All;
+        self.rows.unwrap_or(if all { 25_000 } else { 100_000 })
+    }
+
     /// How many rounds of a load, and how many seconds each.
     fn rounds(&self) -> (u32, u32) {
         let (rounds, seconds) = match (self.quick, self.name) {
-            (true, BenchName::All) => (3, 3),
+            (true, BenchName::All) => (3, 2),
             (true, _) => (3, 5),
             (false, _) => (5, 20),
         };

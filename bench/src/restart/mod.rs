@@ -43,7 +43,7 @@ pub(crate) fn run(args: &BenchArgs, sextant: &Path) -> Result<Table, BenchError>
     let rounds = args.rounds.unwrap_or(if args.quick { 1 } else { 5 }).max(1);
     let mut sizes = args.mib.clone();
     if sizes.is_empty() {
-        sizes = if args.quick { vec![16, 64] } else { vec![64, 1024] };
+        sizes = if args.quick { vec![8, 32] } else { vec![64, 1024] };
     }
     let mut table = Table::new("Restart after a crash");
     let cluster = SextantCluster::start(sextant)?;

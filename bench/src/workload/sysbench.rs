@@ -26,7 +26,7 @@ impl Sysbench {
             .ok_or_else(|| BenchError::Peer(format!("{} is no script of sysbench", name.short())))?;
         // Those two know one table only.
         let tables = if script.starts_with("select_random") { 1 } else { args.tables };
-        Ok(Sysbench { program, script, tables, rows: args.rows, threads: args.clients })
+        Ok(Sysbench { program, script, tables, rows: args.rows(), threads: args.clients })
     }
 
     fn call(&self, target: &Target, verb: &str, options: &[String]) -> Result<Output, BenchError> {
