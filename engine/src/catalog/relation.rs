@@ -139,7 +139,7 @@ pub(crate) async fn ask_unique(
 /// `23505` for a row whose key exists.
 pub(crate) fn duplicate(table: &TableInfo, index: &IndexInfo, row: &[Datum]) -> SqlError {
     let zone = TimeZone::default();
-    let name = |part: &IndexColumn| part.shown(&table.columns, false);
+    let name = |part: &IndexColumn| part.shown(&table.columns, true);
     let names: Vec<String> = index.columns.iter().map(name).collect();
     // A row that could be entered has a value for each column.
     let value = |part: &IndexColumn| text_of(&part.value(row).unwrap_or_default(), part.ty, &zone);
