@@ -47,7 +47,7 @@ pub(crate) use verify::verify;
 pub const MAX_KEY: usize = 2000;
 
 /// Longest value beside a key of `key_len` bytes, in bytes: such that two entries like it and the fences that they need
-/// fit a page. Longer rows come with overflow pages.
+/// fit a page.
 ///
 /// In a tree whose entries are all near the limit in very different ways (2,000-byte keys with short values among
 /// 4,000-byte values with short keys) a value below the limit may still be refused.

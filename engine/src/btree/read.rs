@@ -85,10 +85,10 @@ impl Tree {
         })
     }
 
-    /// The greatest key.
-    pub fn last_key(&self, pool: &BufferPool) -> Step<Option<Vec<u8>>> {
+    /// The greatest key below `end`.
+    pub fn last_key_below(&self, pool: &BufferPool, end: &[u8]) -> Step<Option<Vec<u8>>> {
         let mut found = None;
-        let mut from = Bound::Unbounded;
+        let mut from = Bound::Excluded(end.to_vec());
         loop {
             let mut keep_first = |key: &[u8], _: &[u8]| {
                 found = Some(key.to_vec());

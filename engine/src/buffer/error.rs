@@ -45,6 +45,16 @@ pub enum StorageError {
         /// The limit beside this key.
         limit: usize,
     },
+    /// An index would have to make a key from a value that is too long for that.
+    #[error(
+        "a value of {len} bytes is too long to make index keys of, the limit is {limit} bytes; nothing was changed"
+    )]
+    KeySourceTooLarge {
+        /// Its length.
+        len: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// One mini-transaction changes one page by more than a redo record takes.
     #[error(
         "a mini-transaction logs {bytes} bytes for {page:?}, over the limit of a record; nothing was changed"

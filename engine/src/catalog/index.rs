@@ -242,7 +242,8 @@ pub(super) fn store(
         (Some(plain), None) => of_columns(parts.to_vec(), plain, columns),
         _ => of_expressions(parts.to_vec(), predicate.cloned(), columns),
     };
-    Index { oid, tree: Tree { root }, unique, key_of }
+    let reads = inputs(parts, predicate.map(|formula| &**formula)).into_iter().collect();
+    Index { oid, tree: Tree { root }, unique, key_of, reads }
 }
 
 fn of_columns(parts: Vec<IndexColumn>, plain: Vec<usize>, columns: &[ColumnInfo]) -> KeyOf {

@@ -14,6 +14,7 @@ mod load;
 mod model;
 pub(crate) mod relation;
 mod sequence;
+pub(crate) mod stored;
 mod system;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,9 @@ use std::ops::Bound;
 
 use super::index::{IndexColumn, IndexInfo};
 use super::model::TableInfo;
+use super::stored;
 use crate::btree::Direction;
+use crate::buffer::StorageError;
 use crate::sql::deferred::{Check, Deferred};
 use crate::table::{IndexScan, RowBatch, RowId, TableScan};
 use crate::txn::{LockWait, RowLock, Snapshot, Transaction, TransactionSystem, TxnError};
@@ -17,9 +19,10 @@ pub(crate) async fn insert(
     table: &TableInfo,
     row: &[Datum],
 ) -> SqlResult<RowId> {
-    let mut bytes = Vec::with_capacity(64);
-    table.layout.encode(row, &mut bytes)?;
-    let id = system.insert(txn, &table.store, &bytes).await.map_err(|e| too_big(e, table))?;
+    let id = system.row_ids(&table.store, 1).await?;
+    let bytes = stored::encode_new(system, txn, table, id, row).await?;
+    let inserted = system.insert_as(txn, &table.store, id, stored::row_bytes(&bytes)).await;
+    inserted.map_err(|e| too_big(e, table))?;
     for index in &table.indexes {
         let mut key = Vec::with_capacity(16);
         if let Some(has_null) = index.key(row, &mut key)? {
@@ -39,22 +42,36 @@ pub(crate) async fn insert_batch(
     if rows.len() == 1 {
         return insert(system, txn, table, rows.row(0)).await.map(|_| ());
     }
-    let mut encoded = Vec::with_capacity(rows.len());
-    for row in rows.rows() {
-        let mut bytes = Vec::with_capacity(64);
-        table.layout.encode(row, &mut bytes)?;
-        encoded.push(bytes);
-    }
-    let ids = system.insert_many(txn, &table.store, &encoded).await.map_err(|e| too_big(e, table))?;
+    let RowId(first) = insert_unindexed(system, txn, table, rows).await?;
+    let ids = (first..first + rows.len() as u64).map(RowId);
     for index in &table.indexes {
-        for (id, row) in ids.iter().zip(rows.rows()) {
+        for (id, row) in ids.clone().zip(rows.rows()) {
             let mut key = Vec::with_capacity(16);
             if let Some(has_null) = index.key(row, &mut key)? {
-                enter(system, txn, table, index, &key, has_null, *id, row).await?;
+                enter(system, txn, table, index, &key, has_null, id, row).await?;
             }
         }
     }
     Ok(())
+}
+
+/// Inserts rows without index entries; the id of the first, behind which the others' come.
+pub(crate) async fn insert_unindexed(
+    system: &TransactionSystem,
+    txn: &mut Transaction,
+    table: &TableInfo,
+    rows: &crate::sql::RowBatch,
+) -> SqlResult<RowId> {
+    let first = system.row_ids(&table.store, rows.len() as u64).await?;
+    let ids = (first.0..).map(RowId);
+    let mut encoded = Vec::with_capacity(rows.len());
+    for (id, row) in ids.zip(rows.rows()) {
+        encoded.push(stored::encode_new(system, txn, table, id, row).await?);
+    }
+    let encoded: Vec<_> = encoded.iter().map(|bytes| stored::row_bytes(bytes)).collect();
+    let inserted = system.insert_many(txn, &table.store, first, &encoded).await;
+    inserted.map_err(|e| too_big(e, table))?;
+    Ok(first)
 }
 
 /// Replaces a row that the transaction has locked; only indexes whose keys changed are touched.
@@ -66,9 +83,9 @@ pub(crate) async fn update(
     old: &[Datum],
     new: &[Datum],
 ) -> SqlResult<()> {
-    let mut bytes = Vec::with_capacity(64);
-    table.layout.encode(new, &mut bytes)?;
-    system.update(txn, &table.store, id, &bytes).await.map_err(|e| too_big(e, table))?;
+    let bytes = stored::encode_changed(system, txn, table, id, old, new).await?;
+    let updated = system.update(txn, &table.store, id, stored::row_bytes(&bytes)).await;
+    updated.map_err(|e| too_big(e, table))?;
     for index in &table.indexes {
         if index.same_inputs(old, new) {
             continue;
@@ -98,7 +115,7 @@ async fn enter(
 ) -> SqlResult<()> {
     if index.timing.is_deferrable() && !has_null {
         let entered = system.index_insert_unasked(txn, &index.store, &table.store, key, id).await;
-        if entered.map_err(|error| too_big(error, table))? {
+        if entered.map_err(|error| key_too_big(error, table, index))? {
             let check = Check::Unique { table: table.oid, index: index.oid, row: id };
             Deferred::of(txn).ask(check, index.timing);
         }
@@ -107,7 +124,7 @@ async fn enter(
     let entered = system.index_insert(txn, &index.store, &table.store, key, id, !has_null).await;
     entered.map_err(|error| match error {
         TxnError::UniqueViolation { .. } => duplicate(table, index, row),
-        other => too_big(other, table),
+        other => key_too_big(other, table, index),
     })
 }
 
@@ -124,7 +141,7 @@ pub(crate) async fn ask_unique(
     if !system.get(&newest, &table.store, id, &mut bytes).await? {
         return Ok(());
     }
-    let row = table.layout.decode(&bytes)?;
+    let row = stored::decode(system, table, id, &bytes, |n| index.store.reads.contains(&n)).await?;
     let mut key = Vec::with_capacity(16);
     if index.key(&row, &mut key)? != Some(false) {
         return Ok(());
@@ -155,14 +172,31 @@ pub(crate) fn duplicate(table: &TableInfo, index: &IndexInfo, row: &[Datum]) -> 
 }
 
 fn too_big(error: TxnError, table: &TableInfo) -> SqlError {
-    let mut error = SqlError::from(error);
-    if error.sqlstate == sqlstate::PROGRAM_LIMIT {
-        error = error.schema(table.schema.clone()).table(table.name.clone());
+    match error {
+        TxnError::Storage(StorageError::ValueTooLarge { len, limit }) => {
+            limit_of(format!("row is too big: size {len}, maximum size {limit}"), table)
+        }
+        other => other.into(),
     }
-    error
 }
 
-/// The rows whose leading index columns equal `values`, as the snapshot sees them, decoded.
+/// `54000` for a key that is longer than an index takes, and for whatever else kept a row from its index.
+pub(crate) fn key_too_big(error: TxnError, table: &TableInfo, index: &IndexInfo) -> SqlError {
+    let name = &index.name;
+    match error {
+        TxnError::Storage(
+            StorageError::KeyTooLarge { len, limit } | StorageError::KeySourceTooLarge { len, limit },
+        ) => limit_of(format!("index row size {len} exceeds maximum {limit} for index \"{name}\""), table)
+            .hint("Consider an index over a hash of the value, such as md5."),
+        other => other.into(),
+    }
+}
+
+fn limit_of(message: String, table: &TableInfo) -> SqlError {
+    SqlError::new(sqlstate::PROGRAM_LIMIT, message).schema(table.schema.clone()).table(table.name.clone())
+}
+
+/// The rows whose leading index columns equal `values`, as the snapshot sees them, decoded, large values too.
 pub(crate) async fn find(
     system: &TransactionSystem,
     snapshot: &Snapshot,
@@ -170,17 +204,30 @@ pub(crate) async fn find(
     index: &IndexInfo,
     values: &[Datum],
 ) -> SqlResult<Vec<(RowId, Vec<Datum>)>> {
-    find_some(system, snapshot, table, index, values, usize::MAX).await
+    find_with(system, snapshot, table, index, values, usize::MAX, |_| true).await
 }
 
-/// The first of them.
-pub(crate) async fn find_some(
+/// The first of them, with what the index has of them; other large values may be left out.
+pub(crate) async fn find_keys(
     system: &TransactionSystem,
     snapshot: &Snapshot,
     table: &TableInfo,
     index: &IndexInfo,
     values: &[Datum],
     limit: usize,
+) -> SqlResult<Vec<(RowId, Vec<Datum>)>> {
+    let wanted = |n| index.store.reads.contains(&n);
+    find_with(system, snapshot, table, index, values, limit, wanted).await
+}
+
+async fn find_with(
+    system: &TransactionSystem,
+    snapshot: &Snapshot,
+    table: &TableInfo,
+    index: &IndexInfo,
+    values: &[Datum],
+    limit: usize,
+    wanted: impl Fn(usize) -> bool,
 ) -> SqlResult<Vec<(RowId, Vec<Datum>)>> {
     let mut prefix = Vec::new();
     for (part, value) in index.columns.iter().zip(values) {
@@ -194,7 +241,7 @@ pub(crate) async fn find_some(
             if !system.get(snapshot, &table.store, id, &mut bytes).await? {
                 continue;
             }
-            let row = table.layout.decode(&bytes)?;
+            let row = stored::decode(system, table, id, &bytes, &wanted).await?;
             let mut key = Vec::new();
             let is_in = index.key(&row, &mut key)?.is_some();
             if is_in && key == entry_key {
@@ -217,8 +264,8 @@ pub(crate) async fn scan(
     let mut scan = TableScan::new(&table.store, snapshot);
     let (mut batch, mut rows) = (RowBatch::new(), Vec::new());
     while scan.next_batch(system, &mut batch).await? {
-        for (_, bytes) in batch.iter() {
-            rows.push(table.layout.decode(bytes)?);
+        for (id, bytes) in batch.iter() {
+            rows.push(stored::decode(system, table, id, bytes, |_| true).await?);
         }
     }
     Ok(rows)

@@ -4,6 +4,7 @@ use std::ops::{Bound, ControlFlow};
 
 use super::index::{entry_key, split_entry};
 use super::scan::row_of;
+use super::values::is_value;
 use super::{Index, RowId, Table};
 use crate::btree::{Direction, Resume, RunEntry, Tree};
 use crate::txn::{Outcome, Transaction, TransactionSystem, TxnError};
@@ -31,7 +32,7 @@ impl TransactionSystem {
         let mut entries = Vec::new();
         let mut from = Some(Bound::Unbounded);
         while let Some(start) = from {
-            let (rows, next) = self.copy_leaf(&table.tree, start).await?;
+            let (rows, next) = self.copy_rows(&table.tree, start).await?;
             for (key, value) in rows {
                 if let Some(row) = row_of(&key) {
                     self.keys_of(index, table, row, &value, &mut entries).await?;
@@ -65,18 +66,32 @@ impl TransactionSystem {
                 let mut found = Vec::new();
                 let mut newest = true;
                 self.each_version(&table.tree, row.0, value, |header, outcome, bytes| {
-                    let key = if header.deleted { None } else { (index.key_of)(bytes) };
+                    let key = match header.deleted {
+                        true => None,
+                        false => self.key(index, &table.tree, row, header, bytes)?,
+                    };
                     if let Some(key) = key {
                         found.push(Entry { key: entry_key(&key.bytes, row), claims: newest && key.distinct });
                     }
                     newest = false;
-                    !matches!(outcome, Outcome::Committed(lsn) if lsn <= horizon)
+                    Ok(!matches!(outcome, Outcome::Committed(lsn) if lsn <= horizon))
                 })?;
                 Ok(found)
             })
             .await?;
         out.extend(found);
         Ok(())
+    }
+
+    /// The rows of one leaf of a table's tree; large values lie behind the last of them.
+    pub(super) async fn copy_rows(&self, tree: &Tree, from: Bound<Vec<u8>>) -> Result<Copied, TxnError> {
+        let (mut rows, mut next) = self.copy_leaf(tree, from).await?;
+        let count = rows.partition_point(|(key, _)| !is_value(key));
+        if count < rows.len() || matches!(&next, Some(Bound::Included(key)) if is_value(key)) {
+            rows.truncate(count);
+            next = None;
+        }
+        Ok((rows, next))
     }
 
     /// The entries of one leaf of a tree.

@@ -5,7 +5,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::garbage::Candidate;
+use super::garbage::{Candidate, What};
 use super::sweep::{Sweep, Swept};
 use super::{Index, Table, VacuumReport};
 use crate::buffer::StorageError;
@@ -86,6 +86,7 @@ impl TransactionSystem {
             let report = sweep.candidates(&indexes).await?;
             total.rows_removed += report.rows_removed;
             total.entries_removed += report.entries_removed;
+            total.values_removed += report.values_removed;
         }
         total.count();
         Ok(total)
@@ -122,22 +123,27 @@ impl Sweep<'_> {
         indexes: &[Index],
         report: &mut VacuumReport,
     ) -> Result<bool, TxnError> {
-        match self.system.pool().run(|| self.system.outcome(candidate.by)).await? {
-            Outcome::Aborted => return Ok(true),
-            Outcome::Committed(lsn) if lsn <= self.horizon => {}
+        let row = candidate.row;
+        let by_rollback = match self.system.pool().run(|| self.system.outcome(candidate.by)).await? {
+            Outcome::Aborted if candidate.what != What::Values => return Ok(true),
+            Outcome::Aborted => true,
+            Outcome::Committed(lsn) if lsn <= self.horizon => false,
             Outcome::Committed(_) | Outcome::InProgress => return Ok(false),
-        }
-        let swept = match &candidate.entry {
-            None => self.row(candidate.row, indexes).await?,
-            Some((oid, key)) => match indexes.iter().find(|index| index.oid == *oid) {
-                Some(index) => self.entry(index, key, candidate.row).await?,
+        };
+        let swept = match &candidate.what {
+            What::Row => self.row(row, indexes).await?,
+            What::Entry(oid, key) => match indexes.iter().find(|index| index.oid == *oid) {
+                Some(index) => self.entry(index, key, row).await?,
                 None => Swept::Kept,
             },
+            // An insert that was rolled back leaves its row behind, too.
+            What::Values if by_rollback => match self.row(row, indexes).await? {
+                Swept::Kept => self.values(row).await?,
+                swept => swept,
+            },
+            What::Values => self.values(row).await?,
         };
-        if let Swept::Removed(entries) = swept {
-            report.entries_removed += entries;
-            report.rows_removed += u64::from(candidate.entry.is_none());
-        }
-        Ok(swept != Swept::Busy)
+        report.take(&swept);
+        Ok(!matches!(swept, Swept::Busy))
     }
 }

@@ -1,4 +1,5 @@
-//! What a table's writers leave for the cleaner: rows that they deleted, index entries that they made obsolete.
+//! What a table's writers leave for the cleaner: rows that they deleted, index entries and large values that they made
+//! obsolete, large values that their rollback would leave behind.
 //!
 //! In memory and bounded. What does not fit, and what was noted before a crash, is found by a whole vacuum.
 
@@ -13,15 +14,25 @@ use crate::txn::{METRICS, TxId};
 /// Most candidates of one table.
 const LIMIT: usize = 100_000;
 
-/// Something that is garbage once its writer is committed and everybody sees that.
+/// Something that is garbage once its writer is committed and everybody sees that; a value also if he rolls back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Candidate {
     /// Who made it garbage.
     pub(super) by: TxId,
-    /// The row that was deleted, or that has another key now.
+    /// The row that it is about.
     pub(super) row: RowId,
-    /// In the latter case, the index and the key that the row had.
-    pub(super) entry: Option<(u32, Vec<u8>)>,
+    pub(super) what: What,
+}
+
+/// What may be garbage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum What {
+    /// The row: it was deleted.
+    Row,
+    /// The entry in an index, by its oid, of a key that the row had.
+    Entry(u32, Vec<u8>),
+    /// Large values of the row: one was written, which a rollback leaves behind, or is no longer referred to.
+    Values,
 }
 
 /// See the module.

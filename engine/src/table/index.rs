@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::garbage::Candidate;
+use super::garbage::{Candidate, What};
 use super::unique::Conflict;
 use super::{RowId, Table};
 use crate::btree::{Edit, Tree};
+use crate::buffer::Step;
+use crate::txn::version::Header;
 use crate::txn::visibility::split;
 use crate::txn::{KeyRange, LockWait, Transaction, TransactionSystem, TxnError};
 
@@ -33,6 +35,8 @@ pub struct Index {
     pub unique: bool,
     /// What its keys are made from.
     pub key_of: KeyOf,
+    /// The columns that this reads.
+    pub reads: Arc<[usize]>,
 }
 
 impl fmt::Debug for Index {
@@ -42,13 +46,6 @@ impl fmt::Debug for Index {
             .field("tree", &self.tree)
             .field("unique", &self.unique)
             .finish_non_exhaustive()
-    }
-}
-
-impl Index {
-    /// Whether `row` has this key.
-    pub(super) fn has_key(&self, row: &[u8], key: &[u8]) -> bool {
-        (self.key_of)(row).is_some_and(|k| k.bytes == key)
     }
 }
 
@@ -67,6 +64,21 @@ pub(super) fn split_entry(entry: &[u8]) -> Option<(&[u8], RowId)> {
 }
 
 impl TransactionSystem {
+    /// The key of a version of a row.
+    pub(super) fn key(
+        &self,
+        index: &Index,
+        tree: &Tree,
+        row: RowId,
+        header: &Header,
+        bytes: &[u8],
+    ) -> Step<Option<IndexKey>> {
+        if !header.large {
+            return Ok((index.key_of)(bytes));
+        }
+        Ok((index.key_of)(&self.with_key_values(tree, row, bytes, &index.reads)?))
+    }
+
     /// Enters a row that was just inserted, or updated to this key. Without effect when the entry is there already.
     ///
     /// With `unique_check`, in a unique index: waits for the end of a transaction that is about to make, delete or
@@ -189,14 +201,17 @@ impl TransactionSystem {
                     true => self.older(&table.tree, row.0, &header, &mut before)?,
                     false => None,
                 };
-                Ok(older.and_then(|older| if older.deleted { None } else { (index.key_of)(&before) }))
+                match older {
+                    Some(older) if !older.deleted => self.key(index, &table.tree, row, &older, &before),
+                    _ => Ok(None),
+                }
             })
             .await?;
         if let Some(had) = had
             && had.bytes != key
         {
-            let entry = Some((index.oid, had.bytes));
-            table.shared.garbage.add(Candidate { by, row, entry });
+            let what = What::Entry(index.oid, had.bytes);
+            table.shared.garbage.add(Candidate { by, row, what });
         }
         Ok(())
     }

@@ -1,6 +1,8 @@
 //! FOR KEY SHARE: keeps a row's keys as they are, and is not kept from it by who changes the rest.
 
 use super::{Index, LockOutcome, RowId, Table};
+use crate::buffer::Step;
+use crate::txn::version::Header;
 use crate::txn::{LockWait, RowLock, Transaction, TransactionSystem, TxnError};
 
 impl TransactionSystem {
@@ -35,26 +37,35 @@ impl TransactionSystem {
     ) -> Result<bool, TxnError> {
         let snapshot = txn.snapshot();
         let Some(value) = self.stored(table, row).await? else { return Ok(false) };
-        let keys_of = |bytes: &[u8]| keys.iter().map(|index| (index.key_of)(bytes)).collect::<Vec<_>>();
+        let keys_of = |header: &Header, bytes: &[u8]| {
+            let key = |index: &&Index| self.key(index, &table.tree, row, header, bytes);
+            keys.iter().map(key).collect::<Step<Vec<_>>>()
+        };
         let stand = self
             .pool()
             .run(|| {
-                let mut newer = None;
+                let mut newer: Option<Vec<_>> = None;
                 let mut stand = false;
                 self.each_version(&table.tree, row.0, &value, |header, outcome, bytes| {
                     if header.deleted {
-                        return false;
+                        return Ok(false);
                     }
-                    if TransactionSystem::decide(&snapshot, header, outcome) {
-                        stand = newer.as_ref().is_none_or(|newer| *newer == keys_of(bytes));
-                        out.clear();
-                        out.extend_from_slice(bytes);
-                        return false;
+                    let is_seen = TransactionSystem::decide(&snapshot, header, outcome);
+                    if is_seen && newer.is_none() {
+                        stand = true;
+                    } else {
+                        let keys = keys_of(header, bytes)?;
+                        let has_them = newer.as_ref().is_none_or(|newer| *newer == keys);
+                        if !is_seen {
+                            newer.get_or_insert(keys);
+                            // One's own later change is for the caller to hear of.
+                            return Ok(has_them && !snapshot.own.contains(header.txid));
+                        }
+                        stand = has_them;
                     }
-                    // One's own later change is for the caller to hear of.
-                    let has_them = newer.as_ref().is_none_or(|newer| *newer == keys_of(bytes));
-                    newer.get_or_insert_with(|| keys_of(bytes));
-                    has_them && !snapshot.own.contains(header.txid)
+                    out.clear();
+                    out.extend_from_slice(bytes);
+                    Ok(false)
                 })?;
                 Ok(stand)
             })

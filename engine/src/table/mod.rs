@@ -1,6 +1,7 @@
 //! Tables and indexes: versioned rows in B+trees.
 //!
-//! A table is a tree: row id (u64 BE) -> version header and row bytes, opaque to this layer. An index, the one of the
+//! A table is a tree: row id (u64 BE) -> version header and row bytes, opaque to this layer, but for the list of the values
+//! that were too large for the row; these lie behind the rows (`values`). An index, the one of the
 //! primary key included, is a tree: memcmp-encoded columns ++ row id (u64 BE) -> nothing. Row ids are never used twice
 //! while anybody remembers them.
 //!
@@ -25,6 +26,7 @@ mod scan;
 mod sweep;
 mod unique;
 mod vacuum;
+mod values;
 
 #[cfg(test)]
 mod tests;
@@ -41,8 +43,31 @@ pub use row_id::RowId;
 pub(crate) use row_id::{RowIds, row_key};
 pub use scan::TableScan;
 pub use vacuum::VacuumReport;
+pub use values::MAX_KEY_SOURCE;
 
-use crate::btree::Tree;
+use crate::btree::{Tree, max_value};
+use crate::txn::version::HEADER;
+
+/// Longest row, in bytes: two fit a page. What is longer has to give its largest values away
+/// ([`TransactionSystem::put_value`]).
+///
+/// [`TransactionSystem::put_value`]: crate::txn::TransactionSystem::put_value
+pub const MAX_ROW: usize = max_value(8) - HEADER;
+
+/// A row to write.
+#[derive(Clone, Copy, Debug)]
+pub struct RowBytes<'a> {
+    /// Its bytes.
+    pub bytes: &'a [u8],
+    /// It ends with a list of values that lie elsewhere ([`crate::types::large`]).
+    pub large: bool,
+}
+
+impl<'a, B: AsRef<[u8]> + ?Sized> From<&'a B> for RowBytes<'a> {
+    fn from(bytes: &'a B) -> RowBytes<'a> {
+        RowBytes { bytes: bytes.as_ref(), large: false }
+    }
+}
 
 /// A table. Made by [`crate::txn::TransactionSystem::table`].
 #[derive(Clone, Debug)]

@@ -2,8 +2,8 @@
 
 use sextant_redo::Lsn;
 
-use super::garbage::Candidate;
-use super::{RowId, Table, row_key};
+use super::garbage::{Candidate, What};
+use super::{RowBytes, RowId, Table, row_key};
 use crate::btree::Edit;
 use crate::buffer::Step;
 use crate::mtr::MiniTxn;
@@ -35,7 +35,7 @@ enum Head {
 
 /// What became of a change.
 enum Changed {
-    Done,
+    Done { was_large: bool },
     PageFull,
     Busy(TxId),
     Gone,
@@ -45,7 +45,7 @@ struct Change<'a> {
     table: &'a Table,
     row: RowId,
     /// `None` deletes.
-    new: Option<&'a [u8]>,
+    new: Option<RowBytes<'a>>,
     by: TxId,
     own: Own,
     command: u32,
@@ -137,12 +137,12 @@ impl TransactionSystem {
                 let mut head = Head::None;
                 self.each_version(&table.tree, row.0, &value, |header, outcome, bytes| {
                     if outcome == Outcome::InProgress && passes_over(header.txid) {
-                        return true;
+                        return Ok(true);
                     }
                     out.clear();
                     out.extend_from_slice(bytes);
                     head = Head::of(header, outcome, own);
-                    false
+                    Ok(false)
                 })?;
                 Ok(head)
             })
@@ -163,14 +163,14 @@ impl TransactionSystem {
     }
 
     /// Replaces a row that this transaction has locked, in place. What it was goes to an undo page.
-    pub async fn update(
+    pub async fn update<'r>(
         &self,
         txn: &mut Transaction,
         table: &Table,
         row: RowId,
-        new: &[u8],
+        new: impl Into<RowBytes<'r>>,
     ) -> Result<(), TxnError> {
-        self.change(txn, table, row, Some(new)).await
+        self.change(txn, table, row, Some(new.into())).await
     }
 
     /// Deletes a row that this transaction has locked ([`RowLock::Update`]).
@@ -183,7 +183,7 @@ impl TransactionSystem {
         txn: &mut Transaction,
         table: &Table,
         row: RowId,
-        new: Option<&[u8]>,
+        new: Option<RowBytes<'_>>,
     ) -> Result<(), TxnError> {
         let by = txn.write_id().await?;
         let change = Change { table, row, new, by, own: txn.own().clone(), command: txn.command() };
@@ -197,10 +197,13 @@ impl TransactionSystem {
                 .write_with(|mtr| self.change_step(mtr, &change, slot, &mut undo), |_| slot.appended())
                 .await?;
             match changed {
-                Changed::Done => {
-                    if new.is_none() {
-                        let entry = None;
-                        table.shared.garbage.add(Candidate { by: change.by, row, entry });
+                Changed::Done { was_large } => {
+                    let what = match new {
+                        None => Some(What::Row),
+                        Some(_) => was_large.then_some(What::Values),
+                    };
+                    if let Some(what) = what {
+                        table.shared.garbage.add(Candidate { by: change.by, row, what });
                     }
                     return txn.wrote(table.oid, || KeyRange::numbers(row.0..row.0 + 1));
                 }
@@ -241,7 +244,7 @@ impl TransactionSystem {
                 writer: change.by,
                 root: tree.root,
                 row: change.row.0,
-                bytes: change.new.unwrap_or(&current.row),
+                bytes: change.new.map_or(&*current.row, |new| new.bytes),
             };
             undo.clear();
             encode(newer, &current.header, &current.row, undo);
@@ -250,11 +253,13 @@ impl TransactionSystem {
             };
             let header = Header {
                 deleted: change.new.is_none(),
+                large: change.new.map_or(current.header.large, |new| new.large),
                 command: change.command,
                 txid: change.by,
                 undo: Some(at),
             };
-            Ok((Edit::Put(header.join(newer.bytes)), Changed::Done))
+            let done = Changed::Done { was_large: current.header.large };
+            Ok((Edit::Put(header.join(newer.bytes)), done))
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Inserting rows and reading one.
 
-use super::{RowId, Table, row_key};
+use super::{RowBytes, RowId, Table, row_key};
 use crate::btree::{Edit, Near, RunEntry, Tree};
 use crate::mtr::MiniTxn;
 use crate::txn::version::{HEADER, Header};
@@ -10,34 +10,57 @@ use crate::txn::{KeyRange, Snapshot, Transaction, TransactionSystem, TxnError};
 impl TransactionSystem {
     /// Inserts a row. Its index entries come after it ([`TransactionSystem::index_insert`]).
     pub async fn insert(&self, txn: &mut Transaction, table: &Table, row: &[u8]) -> Result<RowId, TxnError> {
-        let header =
-            Header { deleted: false, command: txn.command(), txid: txn.write_id().await?, undo: None };
-        let id = table.shared.row_ids.next(self.pool(), &table.tree, 1).await?;
-        self.put_new(table, id, &header.join(row)).await?;
-        txn.wrote(table.oid, || KeyRange::numbers(id..id + 1))?;
-        txn.inserted(&table.tree, id..id + 1);
-        Ok(RowId(id))
+        let id = self.row_ids(table, 1).await?;
+        self.insert_as(txn, table, id, row.into()).await?;
+        Ok(id)
     }
 
-    /// Inserts rows in order: cheaper than one by one, in time and in log.
+    /// Ids for rows that will be inserted: the first of so many in a row. For rows with large values, which are written
+    /// before.
+    pub async fn row_ids(&self, table: &Table, count: u64) -> Result<RowId, TxnError> {
+        Ok(RowId(table.shared.row_ids.next(self.pool(), &table.tree, count).await?))
+    }
+
+    /// Inserts a row under an id of [`TransactionSystem::row_ids`].
+    pub async fn insert_as(
+        &self,
+        txn: &mut Transaction,
+        table: &Table,
+        RowId(id): RowId,
+        row: RowBytes<'_>,
+    ) -> Result<(), TxnError> {
+        let header = Self::first_version(txn, row).await?;
+        self.put_new(table, id, &header.join(row.bytes)).await?;
+        txn.wrote(table.oid, || KeyRange::numbers(id..id + 1))?;
+        txn.inserted(&table.tree, id..id + 1);
+        Ok(())
+    }
+
+    async fn first_version(txn: &mut Transaction, row: RowBytes<'_>) -> Result<Header, TxnError> {
+        let txid = txn.write_id().await?;
+        Ok(Header { deleted: false, large: row.large, command: txn.command(), txid, undo: None })
+    }
+
+    /// Inserts rows in order under ids of [`TransactionSystem::row_ids`]: cheaper than one by one, in time and in log.
     pub async fn insert_many(
         &self,
         txn: &mut Transaction,
         table: &Table,
-        rows: &[impl AsRef<[u8]> + Sync],
-    ) -> Result<Vec<RowId>, TxnError> {
-        let header =
-            Header { deleted: false, command: txn.command(), txid: txn.write_id().await?, undo: None };
+        RowId(first): RowId,
+        rows: &[RowBytes<'_>],
+    ) -> Result<(), TxnError> {
         let count = rows.len() as u64;
-        let first = table.shared.row_ids.next(self.pool(), &table.tree, count).await?;
         let keys: Vec<[u8; 8]> = (first..first + count).map(row_key).collect();
-        let values: Vec<Vec<u8>> = rows.iter().map(|row| header.join(row.as_ref())).collect();
+        let mut values = Vec::with_capacity(rows.len());
+        for row in rows {
+            values.push(Self::first_version(txn, *row).await?.join(row.bytes));
+        }
         let run: Vec<RunEntry<'_>> =
             keys.iter().zip(&values).map(|(key, value)| (&key[..], &value[..])).collect();
         self.put_run(&table.tree, &run).await?;
         txn.wrote(table.oid, || KeyRange::numbers(first..first + count))?;
         txn.inserted(&table.tree, first..first + count);
-        Ok((first..first + count).map(RowId).collect())
+        Ok(())
     }
 
     /// Inserts new entries in ascending order, as many at a time as fit a leaf.
@@ -109,7 +132,7 @@ impl TransactionSystem {
                         Some((true, header)) => {
                             out.clear();
                             out.extend_from_slice(&found[HEADER..]);
-                            Some(Some(!header.deleted))
+                            Some(Some((!header.deleted).then_some(header)))
                         }
                         _ => {
                             value.extend_from_slice(found);
@@ -118,7 +141,7 @@ impl TransactionSystem {
                     }
                 })?;
                 match at_once {
-                    None => Ok(Sight { seen: false, missed: None }),
+                    None => Ok(Sight { seen: None, missed: None }),
                     Some(Some(seen)) => Ok(Sight { seen, missed: None }),
                     Some(None) => self.visible(snapshot, &table.tree, row.0, &value, out),
                 }
@@ -127,7 +150,16 @@ impl TransactionSystem {
         if let (Some(tracked), Some(by)) = (&snapshot.tracked, sight.missed) {
             tracked.missed(table.oid, by)?;
         }
-        Ok(sight.seen)
+        Ok(sight.seen.is_some())
+    }
+
+    /// The bytes of a row's newest version that is not rolled back: for whoever has it locked.
+    pub async fn newest_bytes(&self, table: &Table, row: RowId) -> Result<Option<Vec<u8>>, TxnError> {
+        let Some(value) = self.stored(table, row).await? else {
+            return Ok(None);
+        };
+        let step = || Ok(self.current(&table.tree, row.0, &value)?.map(|current| current.row.into_owned()));
+        Ok(self.pool().run(step).await?)
     }
 
     /// A copy of a row's stored value, header and all.

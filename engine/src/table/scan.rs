@@ -2,6 +2,7 @@
 
 use std::ops::{Bound, ControlFlow};
 
+use super::values::is_value;
 use super::{RowBatch, RowId, Table};
 use crate::btree::{Direction, Resume, Tree};
 use crate::txn::version::Header;
@@ -57,6 +58,9 @@ impl TableScan {
                 unsettled.clear();
                 let from = from.as_ref().map(Vec::as_slice);
                 tree.scan_leaf(system.pool(), from, Direction::Forward, &mut |key, value| {
+                    if is_value(key) {
+                        return ControlFlow::Break(());
+                    }
                     let (Some(row), Some((header, bytes))) = (row_of(key), Header::split(value)) else {
                         return ControlFlow::Continue(());
                     };
@@ -76,8 +80,10 @@ impl TableScan {
         self.settle(system, out).await?;
         // A scan of resident pages never waits: let others have the thread now and then.
         tokio::task::coop::consume_budget().await;
-        if let Resume::Continue(next) = resume {
-            self.from = Some(next);
+        match resume {
+            Resume::Continue(Bound::Included(next)) if is_value(&next) => {}
+            Resume::Continue(next) => self.from = Some(next),
+            Resume::Done | Resume::Stopped => {}
         }
         Ok(true)
     }
@@ -95,7 +101,7 @@ impl TableScan {
             if let (Some(tracked), Some(by)) = (&self.snapshot.tracked, sight.missed) {
                 tracked.missed(self.oid, by)?;
             }
-            if sight.seen {
+            if sight.seen.is_some() {
                 out.replace(at, &version);
             } else {
                 gone.push(at);

@@ -1,21 +1,28 @@
-//! Removing one row or one index entry that nobody can see any more.
+//! Removing one row, one index entry or the large values of one row that nobody can see any more.
 //!
 //! While something is examined and removed its row lock is held, so no transaction can be in the middle of giving the row
 //! that key. A row that is locked by somebody is left alone. Every removal is a mini-transaction of its own.
 
+use std::collections::BTreeSet;
+
 use sextant_redo::Lsn;
 
-use super::index::entry_key;
-use super::{Index, RowId, Table, row_key};
+use super::index::{IndexKey, entry_key};
+use super::values::damaged_list;
+use super::{Index, RowId, Table, VacuumReport, row_key};
 use crate::btree::{Edit, Tree};
+use crate::buffer::{Step, Stop, StorageError};
 use crate::mtr::MiniTxn;
-use crate::txn::{LockKey, LockWait, Outcome, Owner, RowLock, TransactionSystem, TxnError};
+use crate::txn::version::Header;
+use crate::txn::visibility::split;
+use crate::txn::{LockKey, LockWait, Outcome, Owner, RowLock, TransactionSystem, TxId, TxnError};
+use crate::types::large;
 
 /// What became of a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Swept {
-    /// It is gone; index entries removed with it.
-    Removed(u64),
+    /// It is gone; what was removed with it.
+    Removed(VacuumReport),
     /// Somebody may see it, or it was gone before.
     Kept,
     /// Somebody has the row locked.
@@ -53,38 +60,129 @@ impl Sweep<'_> {
             return Ok(Swept::Kept);
         }
         let removed = self.remove(&index.tree, &entry_key(key, row), None).await?;
-        Ok(if removed { Swept::Removed(1) } else { Swept::Kept })
+        let report = VacuumReport { entries_removed: 1, ..VacuumReport::default() };
+        Ok(if removed { Swept::Removed(report) } else { Swept::Kept })
     }
 
-    /// Removes a row if no version of it can be seen, its index entries first.
+    /// Removes a row if no version of it can be seen, its index entries before it and its large values behind it.
     pub(super) async fn row(&self, row: RowId, indexes: &[Index]) -> Result<Swept, TxnError> {
         let Some(value) = self.system.stored(self.table, row).await? else {
             return Ok(Swept::Kept);
         };
-        if self.any_version(row, &value, |_| true).await? {
+        if self.any_version(row, &value, |_, _| Ok(true)).await? {
             return Ok(Swept::Kept);
         }
         let Some(_held) = self.lock(row).await else {
             return Ok(Swept::Busy);
         };
         // The entries of its last version; those of versions before were made obsolete by whoever changed the key.
-        let last = value.get(crate::txn::version::HEADER..).unwrap_or(&[]);
-        let mut entries = 0;
+        let last = |index| self.last_key(row, &value, index);
+        let mut report = VacuumReport::default();
         for index in indexes {
-            if let Some(key) = (index.key_of)(last) {
+            if let Some(key) = self.system.pool().run(|| last(index)).await? {
                 let entry = entry_key(&key.bytes, row);
-                entries += u64::from(self.remove(&index.tree, &entry, None).await?);
+                report.entries_removed += u64::from(self.remove(&index.tree, &entry, None).await?);
             }
         }
-        let removed = self.remove(&self.table.tree, &row_key(row.0), Some(&value)).await?;
-        Ok(if removed { Swept::Removed(entries) } else { Swept::Kept })
+        if !self.remove(&self.table.tree, &row_key(row.0), Some(&value)).await? {
+            return Ok(Swept::Kept);
+        }
+        report.rows_removed = 1;
+        if split(&self.table.tree, &value).is_ok_and(|(header, _)| header.large) {
+            report.values_removed = self.unneeded_values(row).await?.0;
+        }
+        Ok(Swept::Removed(report))
+    }
+
+    fn last_key(&self, row: RowId, value: &[u8], index: &Index) -> Step<Option<IndexKey>> {
+        let (header, last) = split(&self.table.tree, value)?;
+        match self.system.key(index, &self.table.tree, row, &header, last) {
+            // A pass that a crash ended has removed the entries first, and the values behind them.
+            Err(Stop::Failed(StorageError::Corrupt { .. })) if header.large => Ok(None),
+            key => key,
+        }
+    }
+
+    /// Removes those large values of a row to which no version refers that somebody may see.
+    pub(super) async fn values(&self, row: RowId) -> Result<Swept, TxnError> {
+        let Some(_held) = self.lock(row).await else {
+            return Ok(Swept::Busy);
+        };
+        let (values_removed, busy) = self.unneeded_values(row).await?;
+        let report = VacuumReport { values_removed, ..VacuumReport::default() };
+        Ok(match (values_removed, busy) {
+            (_, true) => Swept::Busy,
+            (0, false) => Swept::Kept,
+            (_, false) => Swept::Removed(report),
+        })
+    }
+
+    /// How many values were removed, and whether others have to be looked at later: their writers are in progress.
+    async fn unneeded_values(&self, row: RowId) -> Result<(u64, bool), TxnError> {
+        let names = self.system.values_of(self.table, row).await?;
+        let (mut undecided, mut decided) = (false, Vec::new());
+        for name in names {
+            match self.system.pool().run(|| self.system.outcome(name.0)).await? {
+                Outcome::InProgress => undecided = true,
+                // It had written its row before it ended: what is read below is the row as it left it.
+                Outcome::Committed(_) | Outcome::Aborted => decided.push(name),
+            }
+        }
+        let needed = match decided.is_empty() {
+            true => BTreeSet::new(),
+            false => self.needed_values(row).await?,
+        };
+        decided.retain(|name| !needed.contains(name));
+        for name in &decided {
+            self.remove_value(row, *name).await?;
+        }
+        Ok((decided.len() as u64, undecided))
+    }
+
+    /// The values to which the versions refer that somebody may see.
+    async fn needed_values(&self, row: RowId) -> Result<BTreeSet<(TxId, u32)>, TxnError> {
+        let Some(value) = self.system.stored(self.table, row).await? else {
+            return Ok(BTreeSet::new());
+        };
+        let step = || {
+            let mut needed = BTreeSet::new();
+            self.system.each_version(&self.table.tree, row.0, &value, |header, outcome, bytes| {
+                if header.large {
+                    let refs = large::refs(bytes).ok_or_else(|| damaged_list(&self.table.tree))?;
+                    needed.extend(refs.iter().map(|at| (TxId(at.writer), at.number)));
+                }
+                Ok(!matches!(outcome, Outcome::Committed(lsn) if lsn <= self.horizon))
+            })?;
+            Ok(needed)
+        };
+        Ok(self.system.pool().run(step).await?)
+    }
+
+    async fn remove_value(&self, row: RowId, name: (TxId, u32)) -> Result<(), TxnError> {
+        loop {
+            let keys = self.system.some_chunks(self.table, row, name).await?;
+            if keys.is_empty() {
+                return Ok(());
+            }
+            for key in keys {
+                self.remove(&self.table.tree, &key, None).await?;
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Whether any version that somebody may see has this key.
     async fn leads_somewhere(&self, index: &Index, key: &[u8], row: RowId) -> Result<bool, TxnError> {
         match self.system.stored(self.table, row).await? {
             None => Ok(false),
-            Some(value) => self.any_version(row, &value, |bytes| index.has_key(bytes, key)).await,
+            Some(value) => {
+                let tree = &self.table.tree;
+                let has_key = |header: &Header, bytes: &[u8]| {
+                    let had = self.system.key(index, tree, row, header, bytes)?;
+                    Ok(had.is_some_and(|had| had.bytes == key))
+                };
+                self.any_version(row, &value, has_key).await
+            }
         }
     }
 
@@ -93,13 +191,13 @@ impl Sweep<'_> {
         &self,
         row: RowId,
         value: &[u8],
-        test: impl Fn(&[u8]) -> bool + Send + Sync,
+        test: impl Fn(&Header, &[u8]) -> Step<bool> + Send + Sync,
     ) -> Result<bool, TxnError> {
         let step = || {
             let mut found = false;
             self.system.each_version(&self.table.tree, row.0, value, |header, outcome, bytes| {
-                found = found || (!header.deleted && test(bytes));
-                !found && !matches!(outcome, Outcome::Committed(lsn) if lsn <= self.horizon)
+                found = found || (!header.deleted && test(header, bytes)?);
+                Ok(!found && !matches!(outcome, Outcome::Committed(lsn) if lsn <= self.horizon))
             })?;
             Ok(found)
         };

@@ -80,9 +80,12 @@ impl TransactionSystem {
                 .run(|| {
                     let mut verdict = Verdict::default();
                     self.each_version(&table.tree, other.0, &value, |header, outcome, bytes| {
-                        let has_key = !verdict.decided && !header.deleted && index.has_key(bytes, key);
+                        let has_key = !header.deleted && {
+                            let had = self.key(index, &table.tree, other, header, bytes)?;
+                            had.is_some_and(|had| had.bytes == key)
+                        };
                         verdict.see(header.txid, outcome, has_key, own);
-                        !verdict.decided
+                        Ok(!verdict.decided)
                     })?;
                     Ok(verdict)
                 })
@@ -112,9 +115,14 @@ impl TransactionSystem {
         let mut snapshot = txn.snapshot();
         snapshot.command = u32::MAX;
         let mut bytes = Vec::new();
-        let sight =
-            self.pool().run(|| self.visible(&snapshot, &table.tree, row.0, value, &mut bytes)).await?;
-        Ok(sight.seen && index.has_key(&bytes, key))
+        let step = || {
+            let tree = &table.tree;
+            match self.visible(&snapshot, tree, row.0, value, &mut bytes)?.seen {
+                Some(header) => self.key(index, tree, row, &header, &bytes),
+                None => Ok(None),
+            }
+        };
+        Ok(self.pool().run(step).await?.is_some_and(|had| had.bytes == key))
     }
 
     /// Rows other than `row` that have an entry of exactly this key.

@@ -1,6 +1,7 @@
-//! Vacuum: removes rows that nobody can see any more, and index entries that lead nowhere.
+//! Vacuum: removes rows that nobody can see any more, index entries that lead nowhere, and large values that no row refers
+//! to.
 //!
-//! Index entries go first, rows second; a crash in between leaves rows that the next pass removes.
+//! Index entries go first, rows second, values last; a crash in between leaves what the next pass removes.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use super::index::split_entry;
 use super::scan::row_of;
 use super::sweep::{Sweep, Swept};
+use super::values::{end_of_rows, last_of_row};
 use super::{Index, Table};
 use crate::txn::{Isolation, METRICS, TransactionSystem, TxnError};
 
@@ -22,12 +24,23 @@ pub struct VacuumReport {
     pub entries_seen: u64,
     /// Index entries removed.
     pub entries_removed: u64,
+    /// Large values removed.
+    pub values_removed: u64,
 }
 
 impl VacuumReport {
+    pub(super) fn take(&mut self, swept: &Swept) {
+        if let Swept::Removed(more) = swept {
+            self.rows_removed += more.rows_removed;
+            self.entries_removed += more.entries_removed;
+            self.values_removed += more.values_removed;
+        }
+    }
+
     pub(super) fn count(&self) {
         METRICS.vacuumed_rows.inc_by(self.rows_removed);
         METRICS.vacuumed_index_entries.inc_by(self.entries_removed);
+        METRICS.vacuumed_values.inc_by(self.values_removed);
     }
 }
 
@@ -48,6 +61,7 @@ impl TransactionSystem {
             sweep.index(index, &mut report).await?;
         }
         sweep.table(indexes, &mut report).await?;
+        sweep.all_values(&mut report).await?;
         table.shared.garbage.found(lost);
         report.count();
         Ok(report)
@@ -61,10 +75,8 @@ impl Sweep<'_> {
             let (entries, next) = self.system.copy_leaf(&index.tree, start).await?;
             for (entry, _) in entries {
                 report.entries_seen += 1;
-                if let Some((key, row)) = split_entry(&entry)
-                    && let Swept::Removed(_) = self.entry(index, key, row).await?
-                {
-                    report.entries_removed += 1;
+                if let Some((key, row)) = split_entry(&entry) {
+                    report.take(&self.entry(index, key, row).await?);
                 }
             }
             from = next;
@@ -76,17 +88,25 @@ impl Sweep<'_> {
     async fn table(&self, indexes: &[Index], report: &mut VacuumReport) -> Result<(), TxnError> {
         let mut from = Some(Bound::Unbounded);
         while let Some(start) = from {
-            let (rows, next) = self.system.copy_leaf(&self.table.tree, start).await?;
+            let (rows, next) = self.system.copy_rows(&self.table.tree, start).await?;
             for (key, _) in rows {
                 report.rows_seen += 1;
-                if let Some(row) = row_of(&key)
-                    && let Swept::Removed(entries) = self.row(row, indexes).await?
-                {
-                    report.rows_removed += 1;
-                    report.entries_removed += entries;
+                if let Some(row) = row_of(&key) {
+                    report.take(&self.row(row, indexes).await?);
                 }
             }
             from = next;
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    /// Goes from row to row that has large values, without reading these.
+    async fn all_values(&self, report: &mut VacuumReport) -> Result<(), TxnError> {
+        let mut from = Bound::Included(end_of_rows().to_vec());
+        while let Some(row) = self.system.next_with_values(self.table, from).await? {
+            report.take(&self.values(row).await?);
+            from = Bound::Excluded(last_of_row(row));
             tokio::task::yield_now().await;
         }
         Ok(())

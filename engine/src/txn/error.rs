@@ -66,7 +66,11 @@ impl TxnError {
     #[must_use]
     pub fn sqlstate(&self) -> &'static str {
         match self {
-            TxnError::Storage(StorageError::ValueTooLarge { .. }) => "54000",
+            TxnError::Storage(
+                StorageError::ValueTooLarge { .. }
+                | StorageError::KeyTooLarge { .. }
+                | StorageError::KeySourceTooLarge { .. },
+            ) => "54000",
             TxnError::Storage(StorageError::CacheFull { .. }) => "53200",
             TxnError::Storage(StorageError::Corrupt { .. }) => "XX001",
             TxnError::Storage(_) => "58030",

@@ -20,6 +20,7 @@ pub(crate) struct Metrics {
     pub(crate) oldest_snapshot_age: Gauge,
     pub(crate) vacuumed_rows: IntCounter,
     pub(crate) vacuumed_index_entries: IntCounter,
+    pub(crate) vacuumed_values: IntCounter,
     pub(crate) garbage_lost: IntCounter,
 }
 
@@ -75,9 +76,13 @@ impl Metrics {
                 "sextant_engine_vacuumed_index_entries_total",
                 "Dead index entries removed",
             ),
+            vacuumed_values: counter(
+                "sextant_engine_vacuumed_values_total",
+                "Large values removed that no row refers to any more",
+            ),
             garbage_lost: counter(
                 "sextant_engine_garbage_lost_total",
-                "Dead rows and index entries left to a whole vacuum because the cleaner's list was full",
+                "Dead rows, index entries and large values left to a whole vacuum because the cleaner's list was full",
             ),
         }
     }

@@ -48,6 +48,8 @@ pub struct Transaction {
     pub(super) fresh: Option<(Tree, Range<u64>)>,
     /// At most one of each type, in the order in which they came.
     pub(super) attached: Vec<Box<dyn Attached>>,
+    /// Large values written so far.
+    values: u32,
 }
 
 impl Transaction {
@@ -73,6 +75,7 @@ impl Transaction {
             free_on_rollback: Vec::new(),
             fresh: None,
             attached: Vec::new(),
+            values: 0,
         }
     }
 
@@ -298,6 +301,12 @@ impl Transaction {
             Some((fresh, before)) if fresh == tree && before.end == rows.start => before.end = rows.end,
             fresh => *fresh = Some((*tree, rows)),
         }
+    }
+
+    /// A number for a large value that no other of this transaction's has.
+    pub(crate) fn next_value(&mut self) -> u32 {
+        self.values += 1;
+        self.values
     }
 
     /// Forgets them when one of them is changed again.

@@ -1,7 +1,7 @@
 //! The header in front of every row version in a table's tree.
 //!
 //! ```text
-//! 0       flags: bit 0 deleted
+//! 0       flags: bit 0 deleted, bit 1 some of its values lie elsewhere
 //! 1..3    offset of the undo record in its page, u16 LE
 //! 3..7    command id, u32 LE
 //! 7..15   transaction, u64 LE
@@ -19,6 +19,7 @@ use super::TxId;
 pub const HEADER: usize = 23;
 
 const DELETED: u8 = 1;
+const LARGE: u8 = 2;
 
 /// Where the version before lies.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -34,6 +35,8 @@ pub struct UndoRef {
 pub struct Header {
     /// The row ends here: this version says that it was deleted.
     pub deleted: bool,
+    /// The row ends with a list of values that lie elsewhere ([`crate::types::large`]).
+    pub large: bool,
     /// Which command of its transaction wrote it.
     pub command: u32,
     /// Who wrote it.
@@ -56,14 +59,15 @@ impl Header {
         let txid = TxId(u64::from_le_bytes(take(value, 7)?));
         let page = PageId(u64::from_le_bytes(take(value, 15)?));
         let undo = (page.0 != 0).then_some(UndoRef { page, offset });
-        let header = Header { deleted: flags & DELETED != 0, command, txid, undo };
+        let header = Header { deleted: flags & DELETED != 0, large: flags & LARGE != 0, command, txid, undo };
         Some((header, &value[HEADER..]))
     }
 
     /// Appends the header.
     pub fn put(&self, out: &mut Vec<u8>) {
         let (page, offset) = self.undo.map_or((0, 0), |u| (u.page.0, u.offset));
-        out.push(if self.deleted { DELETED } else { 0 });
+        let deleted = if self.deleted { DELETED } else { 0 };
+        out.push(deleted | if self.large { LARGE } else { 0 });
         out.extend_from_slice(&offset.to_le_bytes());
         out.extend_from_slice(&self.command.to_le_bytes());
         out.extend_from_slice(&self.txid.0.to_le_bytes());
@@ -88,9 +92,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn headers_round_trip(deleted: bool, command: u32, txid: u64, page: u64, offset: u16, row: Vec<u8>) {
+        fn headers_round_trip(deleted: bool, large: bool, command: u32, txid: u64, page: u64, offset: u16, row: Vec<u8>) {
             let undo = (page != 0).then_some(UndoRef { page: PageId(page), offset });
-            let header = Header { deleted, command, txid: TxId(txid), undo };
+            let header = Header { deleted, large, command, txid: TxId(txid), undo };
             let stored = header.join(&row);
             prop_assert_eq!(stored.len(), HEADER + row.len());
             prop_assert_eq!(Header::split(&stored), Some((header, row.as_slice())));

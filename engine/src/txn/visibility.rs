@@ -24,8 +24,8 @@ pub(crate) struct Current<'a> {
 /// What a snapshot makes of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sight {
-    /// It sees a version, which is not a deletion.
-    pub(crate) seen: bool,
+    /// The version that it sees, which is not a deletion.
+    pub(crate) seen: Option<Header>,
     /// Who made of the version that it sees, or of nothing, the next one, which it does not see.
     pub(crate) missed: Option<TxId>,
 }
@@ -90,14 +90,14 @@ impl TransactionSystem {
         loop {
             let outcome = self.outcome(header.txid)?;
             if Self::decide(snapshot, &header, outcome) {
-                return Ok(Sight { seen: !header.deleted, missed });
+                return Ok(Sight { seen: (!header.deleted).then_some(header), missed });
             }
             if outcome != Outcome::Aborted && !snapshot.own.contains(header.txid) {
                 missed = Some(header.txid);
             }
             match self.older(tree, row_id, &header, out)? {
                 Some(older) => header = older,
-                None => return Ok(Sight { seen: false, missed }),
+                None => return Ok(Sight { seen: None, missed }),
             }
         }
     }
@@ -125,13 +125,13 @@ impl TransactionSystem {
         tree: &Tree,
         row_id: u64,
         value: &[u8],
-        mut f: impl FnMut(&Header, Outcome, &[u8]) -> bool,
+        mut f: impl FnMut(&Header, Outcome, &[u8]) -> Step<bool>,
     ) -> Step<()> {
         let (mut header, bytes) = split(tree, value)?;
         let mut row = bytes.to_vec();
         loop {
             let outcome = self.outcome(header.txid)?;
-            if outcome != Outcome::Aborted && !f(&header, outcome, &row) {
+            if outcome != Outcome::Aborted && !f(&header, outcome, &row)? {
                 return Ok(());
             }
             match self.older(tree, row_id, &header, &mut row)? {

@@ -12,7 +12,7 @@ const NUMERIC_NAN: u16 = 0xC000;
 /// Appends the binary form of a value; NULL appends nothing: the protocol says NULL by a length.
 pub fn encode_binary(datum: &Datum, ty: SqlType, out: &mut BytesMut) {
     match datum {
-        Datum::Null => {}
+        Datum::Null | Datum::Large(_) => {}
         Datum::Bool(b) => out.put_u8(u8::from(*b)),
         Datum::Int2(n) => out.put_i16(*n),
         Datum::Int4(n) => out.put_i32(*n),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Numeric;
+use super::large::LargeRef;
 
 /// A value without its type: the plan knows the type. Strings of every kind (text, varchar, char(n), name, "char") are
 /// [`Datum::Text`]; char(n) is padded with blanks to its length once it is in memory.
@@ -38,6 +39,9 @@ pub enum Datum {
     TimestampTz(i64),
     /// numeric.
     Numeric(Arc<Numeric>),
+    /// A value that lies outside its row and was not fetched. Only what changes a row and leaves this column alone
+    /// meets it; expressions do not.
+    Large(LargeRef),
 }
 
 impl Datum {
@@ -62,6 +66,17 @@ impl Datum {
     #[must_use]
     pub fn is_true(&self) -> bool {
         matches!(self, Datum::Bool(true))
+    }
+
+    /// Bytes that it keeps outside of itself, those of strings: what may be much.
+    #[must_use]
+    pub fn string_bytes(&self) -> usize {
+        match self {
+            Datum::Text(s) => s.len(),
+            Datum::Bytea(b) => b.len(),
+            Datum::Numeric(n) => 2 * n.digits().groups.len(),
+            _ => 0,
+        }
     }
 
     /// The string, if it is one.

@@ -38,7 +38,7 @@ pub fn encode(datum: &Datum, ty: SqlType, order: KeyOrder, out: &mut Vec<u8>) {
 
 fn encode_value(datum: &Datum, ty: SqlType, out: &mut Vec<u8>) {
     match datum {
-        Datum::Null => {}
+        Datum::Null | Datum::Large(_) => {}
         Datum::Bool(b) => out.push(u8::from(*b)),
         Datum::Int2(n) => out.extend_from_slice(&(*n as u16 ^ 1 << 15).to_be_bytes()),
         Datum::Int4(n) | Datum::Date(n) => out.extend_from_slice(&(*n as u32 ^ 1 << 31).to_be_bytes()),

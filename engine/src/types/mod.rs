@@ -10,6 +10,7 @@ mod datetime;
 mod datum;
 mod error;
 pub mod key;
+pub mod large;
 mod numeric;
 mod oid;
 pub mod row;

@@ -2,22 +2,35 @@
 //! a column added later needs no rewrite, because a row says how many columns it has.
 //!
 //! ```text
-//! u16 LE  columns (15 bits) | wide offsets (top bit)
+//! u16 LE  columns (14 bits) | has large columns (bit 14) | wide offsets (top bit)
 //! bitmap  one bit a column, set for NULL, ceil(columns / 8) bytes
 //! fixed   the fixed-size columns in order, little-endian, at constant offsets (a NULL keeps its place, zeroed)
 //! ends    one u16 (u32 if wide) LE a variable column: where its bytes end, counted from the start of `data`
 //! data    the variable columns' bytes; char(n) without its trailing blanks
+//! large   where the values are that were too large for the row (`large`), if it has such columns
 //! ```
+
+use std::borrow::Cow;
+use std::cmp::Reverse;
 
 use bytes::BytesMut;
 
+use super::large::{self, PLACE, Place};
 use super::{
     Datum, SqlError, SqlResult, SqlType, decode_binary, encode_binary, oids, text::pad_stored, trim_blanks,
 };
 
 const WIDE: u16 = 0x8000;
+const LARGE: u16 = 0x4000;
+const FLAGS: u16 = WIDE | LARGE;
 /// More columns than PostgreSQL's 1600 are refused when a table is made.
-const MAX_COLUMNS: usize = 0x7fff;
+const MAX_COLUMNS: usize = !FLAGS as usize;
+
+/// Whether some of a row's values may lie elsewhere.
+#[must_use]
+pub fn has_large(row: &[u8]) -> bool {
+    matches!(row, [a, b, ..] if u16::from_le_bytes([*a, *b]) & LARGE != 0)
+}
 
 #[derive(Debug, Clone, Copy)]
 enum Slot {
@@ -78,7 +91,46 @@ impl RowLayout {
         self.types.len()
     }
 
-    /// Appends the bytes of a row, which has a value of the right type for each column.
+    /// Which columns' values have to go elsewhere for the row to take no more than `limit` bytes: the longest first, and
+    /// no more than it takes.
+    #[must_use]
+    pub fn too_large(&self, row: &[Datum], limit: usize) -> Vec<usize> {
+        let sizes = || row.iter().zip(&self.types).map(|(datum, ty)| var_size(datum, *ty));
+        let mut total = 2 + self.places.ends + 4 * self.places.vars + sizes().sum::<usize>();
+        total += PLACE * row.iter().filter(|datum| matches!(datum, Datum::Large(_))).count();
+        if total <= limit {
+            return Vec::new();
+        }
+        let mut longest: Vec<(usize, usize)> =
+            sizes().enumerate().map(|(n, size)| (size, n)).filter(|(size, _)| *size > PLACE).collect();
+        longest.sort_unstable_by_key(|(size, n)| (Reverse(*size), *n));
+        let mut moved = Vec::new();
+        for (size, n) in longest {
+            if total <= limit {
+                break;
+            }
+            total -= size - PLACE;
+            moved.push(n);
+        }
+        moved
+    }
+
+    /// A variable column's bytes as a row has them.
+    #[must_use]
+    pub fn bytes_of<'d>(&self, column: usize, datum: &'d Datum) -> Cow<'d, [u8]> {
+        match datum {
+            Datum::Text(s) if self.types[column].oid == oids::BPCHAR => trim_blanks(s).as_bytes().into(),
+            Datum::Text(s) => s.as_bytes().into(),
+            Datum::Bytea(b) => (&**b).into(),
+            other => {
+                let mut bytes = Vec::new();
+                put_var(other, self.types[column], &mut bytes);
+                bytes.into()
+            }
+        }
+    }
+
+    /// Appends the bytes of a row, which has a value of the right type for each column, or says where it is.
     pub fn encode(&self, row: &[Datum], out: &mut Vec<u8>) -> SqlResult<()> {
         if row.len() != self.types.len() || row.len() > MAX_COLUMNS {
             return Err(SqlError::internal("a row does not fit its table's layout"));
@@ -89,11 +141,13 @@ impl RowLayout {
         let end_size = if wide { 4 } else { 2 };
         let data = self.places.ends + end_size * self.places.vars;
         out.resize(start + data, 0);
-        let flags = row.len() as u16 | if wide { WIDE } else { 0 };
-        out[start..start + 2].copy_from_slice(&flags.to_le_bytes());
+        let mut flags = row.len() as u16 | if wide { WIDE } else { 0 };
+        let mut large = Vec::new();
         for (n, (datum, ty)) in row.iter().zip(&self.types).enumerate() {
-            if datum.is_null() {
-                out[start + 2 + n / 8] |= 1 << (n % 8);
+            match datum {
+                Datum::Null => out[start + 2 + n / 8] |= 1 << (n % 8),
+                Datum::Large(at) => large.push((n, *at)),
+                _ => {}
             }
             match self.places.slots[n] {
                 Slot::Fixed { at } => put_fixed(datum, &mut out[start + at..]),
@@ -105,6 +159,11 @@ impl RowLayout {
                 }
             }
         }
+        if !large.is_empty() {
+            flags |= LARGE;
+            large::put_places(&large, out);
+        }
+        out[start..start + 2].copy_from_slice(&flags.to_le_bytes());
         Ok(())
     }
 
@@ -114,13 +173,17 @@ impl RowLayout {
             [a, b, ..] => u16::from_le_bytes([*a, *b]),
             _ => return Err(SqlError::corrupt("a row shorter than its header")),
         };
-        let count = usize::from(flags & !WIDE);
+        let count = usize::from(flags & !FLAGS);
         if count > self.types.len() {
             return Err(SqlError::corrupt("a row with more columns than its table"));
         }
         // Offsets depend on the number of columns, so an older row has its own.
         let older = (count < self.types.len()).then(|| Places::new(&self.types[..count]));
-        Ok(RowReader { layout: self, bytes, older, wide: flags & WIDE != 0 })
+        let large = match flags & LARGE {
+            0 => Vec::new(),
+            _ => large::places(bytes).ok_or_else(damaged)?,
+        };
+        Ok(RowReader { layout: self, bytes, older, wide: flags & WIDE != 0, large })
     }
 
     /// Decodes the columns in `wanted` into `out`, NULL for the others.
@@ -145,6 +208,7 @@ pub struct RowReader<'a> {
     bytes: &'a [u8],
     older: Option<Places>,
     wide: bool,
+    large: Vec<(usize, Place)>,
 }
 
 fn damaged() -> SqlError {
@@ -152,7 +216,7 @@ fn damaged() -> SqlError {
 }
 
 impl RowReader<'_> {
-    /// The value of column `n`, from 0.
+    /// The value of column `n`, from 0; [`Datum::Large`] when it lies elsewhere and was not fetched.
     pub fn get(&self, n: usize) -> SqlResult<Datum> {
         let places = self.older.as_ref().unwrap_or(&self.layout.places);
         let Some(slot) = places.slots.get(n) else {
@@ -165,7 +229,13 @@ impl RowReader<'_> {
         let ty = self.layout.types[n];
         match *slot {
             Slot::Fixed { at } => get_fixed(self.bytes.get(at..).ok_or_else(damaged)?, ty),
-            Slot::Var { ordinal } => get_var(self.var_bytes(places, ordinal)?, ty),
+            Slot::Var { ordinal } => match self.large.iter().find(|(column, _)| *column == n) {
+                None => get_var(self.var_bytes(places, ordinal)?, ty),
+                Some((_, Place::Elsewhere(at))) => Ok(Datum::Large(*at)),
+                Some((_, Place::Here(range))) => {
+                    get_var(self.bytes.get(range.clone()).ok_or_else(damaged)?, ty)
+                }
+            },
         }
     }
 
@@ -206,7 +276,7 @@ fn put_fixed(datum: &Datum, out: &mut [u8]) {
         Datum::Oid(n) => out[..4].copy_from_slice(&n.to_le_bytes()),
         Datum::Float4(f) => out[..4].copy_from_slice(&f.to_le_bytes()),
         Datum::Float8(f) => out[..8].copy_from_slice(&f.to_le_bytes()),
-        Datum::Null | Datum::Text(_) | Datum::Bytea(_) | Datum::Numeric(_) => {}
+        Datum::Null | Datum::Text(_) | Datum::Bytea(_) | Datum::Numeric(_) | Datum::Large(_) => {}
     }
 }
 
@@ -296,6 +366,29 @@ mod tests {
         ]);
         let decoded = new.decode(&row).unwrap();
         assert_eq!(decoded, [Datum::Int4(7), Datum::text("x"), Datum::Int8(42), Datum::Null]);
+    }
+
+    #[test]
+    fn the_longest_values_go_elsewhere() {
+        let l = layout(&[SqlType::TEXT, SqlType::INT4, SqlType::TEXT, SqlType::TEXT, SqlType::TEXT]);
+        let text = |n: usize| Datum::text("x".repeat(n));
+        let mut row = [text(900), Datum::Int4(1), text(5000), text(1500), Datum::Null];
+        assert_eq!(l.too_large(&row, 8000), [0usize; 0]);
+        assert_eq!(l.too_large(&row, 4000), [2]);
+        assert_eq!(l.too_large(&row, 2000), [2, 3]);
+        assert_eq!(l.too_large(&row, 10), [2, 3, 0], "no more can be done about it");
+        let at = large::LargeRef { writer: 7, number: 1, len: 5000 };
+        row[2] = Datum::Large(at);
+        assert_eq!(l.too_large(&row, 4000), [0usize; 0]);
+        let bytes = bytes(&l, &row);
+        assert!(has_large(&bytes));
+        assert_eq!(l.decode(&bytes).unwrap(), row);
+        let mut filling = large::Filling::new(&bytes).unwrap();
+        let start = filling.bytes().len();
+        filling.bytes().extend_from_slice("x".repeat(5000).as_bytes());
+        filling.filled(2, start);
+        row[2] = text(5000);
+        assert_eq!(l.decode(&filling.finish()).unwrap(), row);
     }
 
     #[test]

@@ -66,6 +66,7 @@ pub fn text_of(datum: &Datum, _ty: SqlType, zone: &TimeZone) -> String {
         Datum::Timestamp(t) => datetime::write_timestamp(*t, None, &mut s),
         Datum::TimestampTz(t) => datetime::write_timestamp(*t, Some(zone), &mut s),
         Datum::Numeric(n) => s = n.to_string(),
+        Datum::Large(_) => s.push_str("..."),
     }
     s
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::index::{self, IndexColumn, IndexInfo};
 use super::model::{Change, ColumnInfo, ConstraintTiming, Relation, SequenceInfo, TableInfo};
 use super::system::{self, SystemTable};
-use super::{Catalog, relation};
+use super::{Catalog, relation, stored};
 use crate::sql::Formula;
 use crate::table::{RowBatch, TableScan};
 use crate::txn::{Transaction, TxnError};
@@ -232,7 +232,7 @@ impl Catalog {
         match self.system.build_index(txn, &index.store, &table.store).await {
             Ok(_) => Ok(()),
             Err(TxnError::UniqueViolation { row, .. }) => Err(self.not_unique(txn, table, index, row).await),
-            Err(other) => Err(other.into()),
+            Err(other) => Err(relation::key_too_big(other, table, index)),
         }
     }
 
@@ -245,9 +245,10 @@ impl Catalog {
         let (mut batch, mut key) = (RowBatch::new(), Vec::new());
         while scan.next_batch(&self.system, &mut batch).await? {
             tokio::task::consume_budget().await;
-            for (_, bytes) in batch.iter() {
+            for (id, bytes) in batch.iter() {
                 key.clear();
-                index.key(&table.layout.decode(bytes)?, &mut key)?;
+                let wanted = |n| index.store.reads.contains(&n);
+                index.key(&stored::decode(&self.system, table, id, bytes, wanted).await?, &mut key)?;
             }
         }
         Ok(())
@@ -267,8 +268,10 @@ impl Catalog {
             .constraint(index.name.clone());
         let snapshot = txn.snapshot();
         let mut bytes = Vec::new();
-        let found = self.system.get(&snapshot, &table.store, crate::table::RowId(row), &mut bytes).await;
-        match (found, table.layout.decode(&bytes)) {
+        let id = crate::table::RowId(row);
+        let found = self.system.get(&snapshot, &table.store, id, &mut bytes).await;
+        let wanted = |n| index.store.reads.contains(&n);
+        match (found, stored::decode(&self.system, table, id, &bytes, wanted).await) {
             (Ok(true), Ok(row)) => match &relation::duplicate(table, index, &row).detail {
                 Some(detail) => error.detail(detail.replace("already exists", "is duplicated")),
                 None => error,

@@ -13,8 +13,9 @@ use crate::sql::{Column, CopySpec, Database, RowBatch, SessionContext};
 use crate::txn::{TableLock, Transaction};
 use crate::types::{Datum, SqlError, SqlResult, decode_text, sqlstate};
 
-/// Rows written at a time.
+/// Rows written at a time, and bytes of strings that are enough for it.
 const BATCH: usize = 512;
+const BATCH_BYTES: usize = 1 << 20;
 
 /// Takes the rows of COPY FROM STDIN. Rows are checked as they come; duplicates are found a batch later.
 pub struct CopyIn {
@@ -29,6 +30,8 @@ pub struct CopyIn {
     referential: Referential,
     keys: Changes,
     rows: RowBatch,
+    /// Bytes of the strings in them.
+    bytes: usize,
     count: u64,
 }
 
@@ -84,6 +87,7 @@ impl CopyIn {
                 rules,
                 referential,
                 keys: Changes::default(),
+                bytes: 0,
                 count: 0,
             });
         }
@@ -119,9 +123,11 @@ impl CopyIn {
             row[*n] = value;
         }
         self.make_whole(txn, &mut row).await?;
+        self.bytes += row.iter().map(Datum::string_bytes).sum::<usize>();
         self.rows.push(row);
         self.count += 1;
-        if self.rows.len() >= BATCH { self.write(txn).await } else { Ok(()) }
+        let enough = self.rows.len() >= BATCH || self.bytes >= BATCH_BYTES;
+        if enough { self.write(txn).await } else { Ok(()) }
     }
 
     /// Fills in what was not copied, and asks the table's rules.
@@ -140,6 +146,7 @@ impl CopyIn {
     }
 
     async fn write(&mut self, txn: &mut Transaction) -> SqlResult<()> {
+        self.bytes = 0;
         let rows = std::mem::replace(&mut self.rows, RowBatch::new(self.table.columns.len()));
         relation::insert_batch(&self.db.txns, txn, &self.table, &rows).await?;
         for row in rows.rows() {

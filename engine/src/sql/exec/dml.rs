@@ -75,7 +75,14 @@ impl Change {
         };
         let mut changed = bound.sets.iter().chain(&bound.rules.generated).map(|(column, _)| *column);
         let lock = if changed.any(of_key) { RowLock::Update } else { RowLock::NoKeyUpdate };
-        let scan = plan::plan_target(bound.table.clone(), bound.alias, bound.filter);
+        let mut looked_at = of_constraints(&bound.table, &bound.referential);
+        let generated = bound.rules.generated.iter().map(|(_, value)| value);
+        let checks = bound.rules.checks.iter().map(|check| &check.condition);
+        let values = bound.sets.iter().map(|(_, value)| value);
+        for expr in values.chain(generated).chain(checks).chain(&bound.returning.exprs) {
+            expr.columns(&mut looked_at);
+        }
+        let scan = plan::plan_target(bound.table.clone(), bound.alias, bound.filter, &looked_at);
         Change {
             table: bound.table,
             kind: Kind::Update { scan, sets: bound.sets, lock },
@@ -86,7 +93,9 @@ impl Change {
     }
 
     pub(crate) fn delete(bound: BoundDelete) -> Change {
-        let scan = plan::plan_target(bound.table.clone(), bound.alias, bound.filter);
+        let mut looked_at = of_constraints(&bound.table, &bound.referential);
+        bound.returning.exprs.iter().for_each(|expr| expr.columns(&mut looked_at));
+        let scan = plan::plan_target(bound.table.clone(), bound.alias, bound.filter, &looked_at);
         Change {
             table: bound.table,
             kind: Kind::Delete(scan),
@@ -223,6 +232,17 @@ pub(super) async fn end_statement(
     Ok(())
 }
 
+/// The columns that indexes and foreign keys look at when a row is changed.
+fn of_constraints(table: &TableInfo, referential: &Referential) -> Vec<usize> {
+    let mut columns: Vec<usize> =
+        table.indexes.iter().flat_map(|index| index.store.reads.iter().copied()).collect();
+    if let Some(linked) = referential.tables.get(&table.oid) {
+        columns.extend(linked.referred.iter().flat_map(|link| &link.key.parent_columns));
+        columns.extend(linked.refers.iter().flat_map(|link| &link.key.columns));
+    }
+    columns
+}
+
 /// A row that is about to be changed.
 struct Target<'a> {
     scan: &'a Scan,
@@ -246,7 +266,7 @@ impl Target<'_> {
             LockOutcome::Locked => Ok(Some(self.seen.to_vec())),
             LockOutcome::Updated => {
                 let mut newest = RowBatch::new(self.seen.len());
-                let still_meant = self.scan.decode(self.id, bytes, cx, &mut newest)?;
+                let still_meant = self.scan.decode(self.id, bytes, cx, &mut newest).await?;
                 Ok(still_meant.then(|| newest.row(0).to_vec()))
             }
             LockOutcome::Gone | LockOutcome::SelfModified => Ok(None),

@@ -11,11 +11,14 @@ use crate::sql::bind::RowLocking;
 use crate::sql::expr::EvalCx;
 use crate::sql::plan::{Access, IndexAccess, Scan};
 use crate::table::{self, IndexScan, RowId, TableScan};
+use crate::types::row::has_large;
 use crate::types::{Datum, SqlResult};
 
 /// Rows of the first batch from an index, and the most of a later one: few are read in vain when few are wanted.
 const FIRST_ROWS: usize = 16;
 const ROWS_MAX: usize = 256;
+/// A batch ends behind so many bytes that were fetched from outside of rows.
+const FETCH_MAX: usize = 1 << 20;
 
 /// A table being read.
 pub(crate) struct Scanner {
@@ -30,7 +33,8 @@ pub(crate) struct Scanner {
 
 enum State {
     Start,
-    Table(TableScan, table::RowBatch),
+    /// A leaf's rows, and how many of them were taken.
+    Table(TableScan, table::RowBatch, usize),
     Index(Box<IndexState>),
     Done,
 }
@@ -63,16 +67,19 @@ impl Scanner {
             match &mut self.state {
                 State::Start if !cx.instead.is_empty() => {
                     self.state = State::Done;
-                    return self.scan.instead(cx);
+                    return self.scan.instead(cx).await;
                 }
                 State::Start => self.state = start(&self.scan, cx)?,
-                State::Table(scan, batch) => {
+                State::Table(scan, batch, taken) => {
                     tokio::task::consume_budget().await;
-                    if !scan.next_batch(&cx.db.txns, batch).await? {
-                        self.state = State::Done;
-                        continue;
+                    if *taken == batch.len() {
+                        *taken = 0;
+                        if !scan.next_batch(&cx.db.txns, batch).await? {
+                            self.state = State::Done;
+                            continue;
+                        }
                     }
-                    let rows = self.scan.take(batch, &mut self.ids, cx)?;
+                    let rows = self.scan.take(batch, taken, &mut self.ids, cx).await?;
                     if !rows.is_empty() {
                         return Ok(Some(rows));
                     }
@@ -117,7 +124,7 @@ fn start(scan: &Scan, cx: &Cx<'_>) -> SqlResult<State> {
     Ok(match &scan.access {
         Access::Table => {
             let table = TableScan::new(&scan.table.store, cx.snapshot.clone());
-            State::Table(table, table::RowBatch::new())
+            State::Table(table, table::RowBatch::new(), 0)
         }
         Access::Index(access) => {
             let ranges = ranges(access, &cx.eval())?;
@@ -140,9 +147,47 @@ impl Scan {
     }
 
     /// Decodes a row to the end of `out`, if it passes the filter.
-    pub(crate) fn decode(&self, id: RowId, bytes: &[u8], cx: &Cx<'_>, out: &mut RowBatch) -> SqlResult<bool> {
+    pub(crate) async fn decode(
+        &self,
+        id: RowId,
+        bytes: &[u8],
+        cx: &Cx<'_>,
+        out: &mut RowBatch,
+    ) -> SqlResult<bool> {
+        if has_large(bytes) {
+            return Ok(self.decode_large(id, bytes, cx, out).await?.is_some());
+        }
+        self.decode_whole(id, bytes, cx, out)
+    }
+
+    fn decode_whole(&self, id: RowId, bytes: &[u8], cx: &Cx<'_>, out: &mut RowBatch) -> SqlResult<bool> {
         let eval = cx.eval();
         out.push_with(|data| self.decode_to(id, bytes, &eval, data))
+    }
+
+    /// The same for a row with values outside; of one that does not pass the filter, only those are fetched that the
+    /// filter looks at. The row's length with what was fetched, if it passes.
+    async fn decode_large(
+        &self,
+        id: RowId,
+        bytes: &[u8],
+        cx: &Cx<'_>,
+        out: &mut RowBatch,
+    ) -> SqlResult<Option<usize>> {
+        let (system, table) = (&cx.db.txns, &self.table.store);
+        let mut asked = Vec::new();
+        if let Some(filter) = &self.filter {
+            filter.columns(&mut asked);
+        }
+        let row = system.with_values(table, id, bytes, |n| asked.contains(&n)).await?;
+        if !self.decode_whole(id, &row, cx, out)? {
+            return Ok(None);
+        }
+        out.pop();
+        let fetched = |n: usize| self.fetched.get(n).copied().unwrap_or(false);
+        let row = system.with_values(table, id, &row, fetched).await?;
+        self.decode_whole(id, &row, cx, out)?;
+        Ok(Some(row.len()))
     }
 
     fn decode_to(
@@ -164,25 +209,61 @@ impl Scan {
     }
 
     /// The row that stands for this table while a changed row is judged again.
-    fn instead(&self, cx: &Cx<'_>) -> SqlResult<Option<RowBatch>> {
+    async fn instead(&self, cx: &Cx<'_>) -> SqlResult<Option<RowBatch>> {
         let stands_in = cx.instead.iter().find(|instead| instead.alias == self.alias);
         let Some((id, bytes)) = stands_in.and_then(|instead| instead.row.as_ref()) else {
             return Ok(None);
         };
         let mut out = RowBatch::new(self.width());
-        Ok(self.decode(*id, bytes, cx, &mut out)?.then_some(out))
+        Ok(self.decode(*id, bytes, cx, &mut out).await?.then_some(out))
     }
 
-    fn take(&self, batch: &table::RowBatch, ids: &mut Vec<RowId>, cx: &Cx<'_>) -> SqlResult<RowBatch> {
+    /// Decodes rows of a batch, all but those before `taken`, as long as not too much was fetched.
+    async fn take(
+        &self,
+        batch: &table::RowBatch,
+        taken: &mut usize,
+        ids: &mut Vec<RowId>,
+        cx: &Cx<'_>,
+    ) -> SqlResult<RowBatch> {
         let mut out = RowBatch::new(self.width());
         ids.clear();
+        let mut fetched = 0;
+        loop {
+            self.take_whole(batch, taken, ids, &mut out, cx)?;
+            if *taken == batch.len() || fetched >= FETCH_MAX {
+                return Ok(out);
+            }
+            let (id, bytes) = batch.get(*taken);
+            *taken += 1;
+            if let Some(len) = self.decode_large(id, bytes, cx, &mut out).await? {
+                ids.push(id);
+                fetched += len;
+            }
+        }
+    }
+
+    /// The rows up to the next one that has values outside.
+    fn take_whole(
+        &self,
+        batch: &table::RowBatch,
+        taken: &mut usize,
+        ids: &mut Vec<RowId>,
+        out: &mut RowBatch,
+        cx: &Cx<'_>,
+    ) -> SqlResult<()> {
         let eval = cx.eval();
-        for (id, bytes) in batch.iter() {
+        while *taken < batch.len() {
+            let (id, bytes) = batch.get(*taken);
+            if has_large(bytes) {
+                break;
+            }
+            *taken += 1;
             if out.push_with(|data| self.decode_to(id, bytes, &eval, data))? {
                 ids.push(id);
             }
         }
-        Ok(out)
+        Ok(())
     }
 
     /// Locks a row and decodes its newest version, if it still passes the filter.
@@ -195,7 +276,7 @@ impl Scan {
         out: &mut RowBatch,
     ) -> SqlResult<bool> {
         match lock_row(cx, &self.table, locking, id, bytes).await? {
-            Some(_) => self.decode(id, bytes, cx, out),
+            Some(_) => self.decode(id, bytes, cx, out).await,
             None => Ok(false),
         }
     }
@@ -213,7 +294,7 @@ impl IndexState {
     ) -> SqlResult<bool> {
         let Access::Index(access) = &scan.access else { return Ok(false) };
         let system = &cx.db.txns;
-        let mut row_key = Vec::new();
+        let (mut row_key, mut fetched) = (Vec::new(), 0);
         loop {
             while self.at < self.entries.len() {
                 let (id, entry_key) = self.entries.get(self.at);
@@ -222,7 +303,15 @@ impl IndexState {
                     continue;
                 }
                 let start = out.len();
-                if !scan.decode(id, bytes, cx, out)? {
+                let passes = match has_large(bytes) {
+                    true => {
+                        let len = scan.decode_large(id, bytes, cx, out).await?;
+                        fetched += len.unwrap_or(0);
+                        len.is_some()
+                    }
+                    false => scan.decode_whole(id, bytes, cx, out)?,
+                };
+                if !passes {
                     continue;
                 }
                 if !has_key(access, out.row(start), entry_key, &mut row_key)? {
@@ -235,7 +324,7 @@ impl IndexState {
                     self.current = None;
                     self.at = self.entries.len();
                 }
-                if out.len() >= self.rows {
+                if out.len() >= self.rows || fetched >= FETCH_MAX {
                     self.rows = (self.rows * 2).min(ROWS_MAX);
                     return Ok(true);
                 }

@@ -199,7 +199,7 @@ fn literal(datum: &Datum, wanted: Option<SqlType>) -> String {
         Datum::Date(_) => labelled("date"),
         Datum::Timestamp(_) => labelled("timestamp without time zone"),
         Datum::TimestampTz(_) => labelled("timestamp with time zone"),
-        Datum::Text(_) => match wanted {
+        Datum::Text(_) | Datum::Large(_) => match wanted {
             Some(ty) if ty.is_string() => labelled(&ty.spelled()),
             _ => labelled("text"),
         },

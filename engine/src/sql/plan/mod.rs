@@ -32,6 +32,8 @@ pub(crate) struct Scan {
     pub(crate) filter: Option<Expr>,
     /// Columns that somebody looks at; the others are not decoded.
     pub(crate) wanted: Vec<bool>,
+    /// Those of them whose values are fetched when they lie outside the row.
+    pub(crate) fetched: Vec<bool>,
     pub(crate) locking: Option<RowLocking>,
     /// Rows end with their ids.
     pub(crate) with_id: bool,
@@ -110,8 +112,14 @@ pub(crate) fn plan(rel: Rel) -> Plan {
     build(rel, Request::default())
 }
 
-/// Plans the reading of a table whose rows will be changed: all columns.
-pub(crate) fn plan_target(table: Arc<TableInfo>, alias: String, filter: Option<Expr>) -> Arc<Scan> {
+/// Plans the reading of a table whose rows will be changed: all columns. Large values only of `looked_at`: the others stay
+/// where they are.
+pub(crate) fn plan_target(
+    table: Arc<TableInfo>,
+    alias: String,
+    filter: Option<Expr>,
+    looked_at: &[usize],
+) -> Arc<Scan> {
     let mut filters = Vec::new();
     if let Some(filter) = filter {
         filter.conjuncts(&mut filters);
@@ -119,6 +127,7 @@ pub(crate) fn plan_target(table: Arc<TableInfo>, alias: String, filter: Option<E
     let access = access::choose(&table, &filters, &[]);
     Arc::new(Scan {
         wanted: vec![true; table.columns.len()],
+        fetched: (0..table.columns.len()).map(|n| looked_at.contains(&n)).collect(),
         table,
         alias,
         access,
@@ -211,7 +220,8 @@ fn scan(
         }
     }
     let filter = Expr::and(request.filters);
-    Plan::Scan(Arc::new(Scan { table, alias, access, filter, wanted, locking, with_id }))
+    let fetched = wanted.clone();
+    Plan::Scan(Arc::new(Scan { table, alias, access, filter, wanted, fetched, locking, with_id }))
 }
 
 fn project(input: Rel, exprs: Vec<Expr>, request: Request) -> Plan {

@@ -8,6 +8,7 @@ mod dml;
 mod errors;
 mod expressions;
 mod foreign_keys;
+mod large;
 mod plans;
 mod queries;
 mod serializable;
@@ -109,6 +110,9 @@ impl Client {
 
     /// Runs a statement: its rows as text, columns by `|`, NULL as `-`; without rows its tag.
     pub(super) async fn try_sql(&mut self, sql: &str) -> SqlResult<String> {
+        if let StatementKind::Vacuum(spec) = &parse(sql)?.remove(0).kind {
+            return vacuum(&self.db, &self.ctx, spec).await.map(str::to_owned);
+        }
         let prepared = self.prepare(sql, &[]).await?;
         let (rows, tag) = self.execute(&prepared, Vec::new()).await?;
         if prepared.columns.is_empty() {

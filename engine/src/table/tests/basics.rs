@@ -140,7 +140,7 @@ async fn a_large_scan_spans_leaves_and_survives_changes_under_it() {
     let bed = Bed::new().await;
     let mut txn = bed.begin();
     let rows: Vec<Vec<u8>> = (0..2000u32).map(|n| n.to_be_bytes().repeat(20)).collect();
-    let ids = bed.system.insert_many(&mut txn, &bed.table, &rows).await.unwrap();
+    let ids = bed.insert_many(&mut txn, &rows).await;
     txn.commit().await.unwrap();
     let snapshot = bed.now();
     let mut scan = TableScan::new(&bed.table, snapshot);

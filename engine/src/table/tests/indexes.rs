@@ -261,7 +261,7 @@ async fn an_index_built_in_bulk_has_every_row() {
     let bed = Bed::new().await;
     let mut txn = bed.begin();
     let rows: Vec<[u8; 4]> = (0..20_000u32).map(|n| [(n * 7919 % 254) as u8, 1, 2, 3]).collect();
-    let ids = bed.system.insert_many(&mut txn, &bed.table, &rows).await.unwrap();
+    let ids = bed.insert_many(&mut txn, &rows).await;
     txn.commit().await.unwrap();
     let index = bed.index(false).await;
     let mut txn = bed.begin();

@@ -4,6 +4,7 @@ mod basics;
 mod churn;
 mod crash;
 mod indexes;
+mod large;
 mod model;
 mod redo_size;
 mod savepoints;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 use sextant_volume::memory::MemoryStore;
 
-use super::{Index, IndexKey, LockOutcome, RowBatch, RowId, Table, TableScan};
+use super::{Index, IndexKey, LockOutcome, RowBatch, RowBytes, RowId, Table, TableScan};
 use crate::buffer::BufferPool;
 use crate::space::{Roots, format_if_new};
 use crate::txn::{Isolation, LockWait, RowLock, Snapshot, Transaction, TransactionSystem, TxnError};
@@ -74,11 +75,19 @@ impl Bed {
     }
 
     async fn index(&self, unique: bool) -> Index {
-        Index { oid: 2, tree: self.system.create_tree().await.unwrap(), unique, key_of: Arc::new(key_of) }
+        let (tree, reads) = (self.system.create_tree().await.unwrap(), Arc::new([]));
+        Index { oid: 2, tree, unique, key_of: Arc::new(key_of), reads }
     }
 
     async fn insert(&self, txn: &mut Transaction, row: &[u8]) -> RowId {
         self.system.insert(txn, &self.table, row).await.unwrap()
+    }
+
+    async fn insert_many(&self, txn: &mut Transaction, rows: &[impl AsRef<[u8]>]) -> Vec<RowId> {
+        let first = self.system.row_ids(&self.table, rows.len() as u64).await.unwrap();
+        let bytes: Vec<RowBytes<'_>> = rows.iter().map(RowBytes::from).collect();
+        self.system.insert_many(txn, &self.table, first, &bytes).await.unwrap();
+        (0..rows.len() as u64).map(|n| RowId(first.0 + n)).collect()
     }
 
     /// Inserts with an index entry; on error the transaction must be rolled back.

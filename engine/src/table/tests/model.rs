@@ -1,24 +1,55 @@
-//! Random schedules of transactions, step by step against a model that keeps every version in a list.
+//! Random schedules of transactions, step by step against a model that keeps every version in a list. Half of the rows have
+//! a large value; the cache is small, so its pages come and go.
 
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::large as rows;
 use super::*;
 
 const SLOTS: usize = 3;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Begin { slot: usize, repeatable: bool },
-    Statement { slot: usize },
-    Insert { slot: usize, len: usize },
-    Update { slot: usize, row: usize, len: usize },
-    Delete { slot: usize, row: usize },
-    Get { slot: usize, row: usize },
-    Scan { slot: usize },
-    Commit { slot: usize },
-    Rollback { slot: usize },
+    Begin {
+        slot: usize,
+        repeatable: bool,
+    },
+    Statement {
+        slot: usize,
+    },
+    Insert {
+        slot: usize,
+        len: usize,
+    },
+    Update {
+        slot: usize,
+        row: usize,
+        len: usize,
+    },
+    /// Changes the row beside its value.
+    Touch {
+        slot: usize,
+        row: usize,
+    },
+    Delete {
+        slot: usize,
+        row: usize,
+    },
+    Get {
+        slot: usize,
+        row: usize,
+    },
+    Scan {
+        slot: usize,
+    },
+    Commit {
+        slot: usize,
+    },
+    Rollback {
+        slot: usize,
+    },
     Remember,
     Tidy,
     Vacuum,
@@ -32,6 +63,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => slot.clone().prop_map(|slot| Step::Statement { slot }),
         2 => (slot.clone(), 1usize..30).prop_map(|(slot, len)| Step::Insert { slot, len }),
         5 => (slot.clone(), row.clone(), 1usize..30).prop_map(|(slot, row, len)| Step::Update { slot, row, len }),
+        3 => (slot.clone(), row.clone()).prop_map(|(slot, row)| Step::Touch { slot, row }),
         2 => (slot.clone(), row.clone()).prop_map(|(slot, row)| Step::Delete { slot, row }),
         2 => (slot.clone(), row).prop_map(|(slot, row)| Step::Get { slot, row }),
         2 => slot.clone().prop_map(|slot| Step::Scan { slot }),
@@ -84,8 +116,9 @@ impl Model {
 
     fn fresh(&mut self, len: usize) -> Vec<u8> {
         self.written += 1;
-        let mut row = self.written.to_le_bytes().repeat(1 + len / 8);
-        row.truncate(len);
+        let len = if len < 15 { len } else { (len - 14) * 1500 };
+        let mut row = self.written.to_le_bytes().repeat(2 + len / 8);
+        row.truncate(len + 8);
         row
     }
 
@@ -121,6 +154,14 @@ impl Model {
     }
 }
 
+/// What becomes of a row.
+enum New {
+    Value(usize),
+    /// The same value beside another number.
+    Beside,
+    Nothing,
+}
+
 struct Run {
     bed: Bed,
     model: Model,
@@ -128,7 +169,7 @@ struct Run {
 }
 
 impl Run {
-    async fn write(&mut self, slot: usize, row: usize, new: Option<usize>) {
+    async fn write(&mut self, slot: usize, row: usize, new: New) {
         let Some(id) = self.model.known.get(row % self.model.known.len().max(1)).copied() else {
             return;
         };
@@ -138,7 +179,11 @@ impl Run {
             return;
         }
         let wanted = self.model.lock(&self.slots, slot, id);
-        let value = new.map(|len| self.model.fresh(len));
+        let fresh = match new {
+            New::Value(len) => Some(self.model.fresh(len)),
+            New::Beside => Some(self.model.fresh(0)),
+            New::Nothing => None,
+        };
         let txn = self.slots[slot].as_mut().unwrap();
         let (system, table) = (&self.bed.system, &self.bed.table);
         let mut out = Vec::new();
@@ -149,8 +194,22 @@ impl Run {
             Ok(outcome) => {
                 txn.locked.push(id);
                 if matches!(outcome, LockOutcome::Locked | LockOutcome::Updated) {
-                    match &value {
-                        Some(value) => system.update(&mut txn.real, table, id, value).await.unwrap(),
+                    let bytes = match (&fresh, &new) {
+                        (None, _) => None,
+                        (Some(number), New::Beside) => Some(rows::beside(&out, number)),
+                        (Some(value), _) => Some(rows::encode(&self.bed, &mut txn.real, id, value).await),
+                    };
+                    let value = match (fresh, &new) {
+                        (Some(number), New::Beside) => {
+                            let before = rows::value_of(&self.bed, id, &out).await;
+                            Some([&number[..8], &before[8..]].concat())
+                        }
+                        (fresh, _) => fresh,
+                    };
+                    match &bytes {
+                        Some(bytes) => {
+                            system.update(&mut txn.real, table, id, rows::row(bytes)).await.unwrap();
+                        }
                         None => system.delete(&mut txn.real, table, id).await.unwrap(),
                     }
                     txn.writes.push((txn.command, id, value));
@@ -180,8 +239,9 @@ impl Run {
                 });
             }
             Step::Begin { .. } => {}
-            Step::Update { slot, row, len } => self.write(slot, row, Some(len)).await,
-            Step::Delete { slot, row } => self.write(slot, row, None).await,
+            Step::Update { slot, row, len } => self.write(slot, row, New::Value(len)).await,
+            Step::Touch { slot, row } => self.write(slot, row, New::Beside).await,
+            Step::Delete { slot, row } => self.write(slot, row, New::Nothing).await,
             Step::Remember => {
                 let rows = self.model.at(self.model.commits);
                 self.model.remembered.push((self.bed.now(), rows));
@@ -216,19 +276,19 @@ impl Run {
             }
             Step::Insert { len, .. } => {
                 let value = self.model.fresh(len);
-                let id = self.bed.insert(&mut txn.real, &value).await;
+                let id = rows::insert(&self.bed, &mut txn.real, &value).await;
                 txn.writes.push((txn.command, id, Some(value)));
                 self.model.known.push(id);
             }
             Step::Get { row, .. } => {
                 if let Some(id) = self.model.known.get(row % self.model.known.len().max(1)) {
                     let wanted = self.model.seen_by(&txn).remove(id);
-                    assert_eq!(self.bed.get(&txn.real.snapshot(), *id).await, wanted);
+                    assert_eq!(rows::get(&self.bed, &txn.real.snapshot(), *id).await, wanted);
                 }
             }
             Step::Scan { .. } => {
                 let wanted: Vec<_> = self.model.seen_by(&txn).into_iter().collect();
-                assert_eq!(self.bed.scan(&txn.real.snapshot()).await, wanted);
+                assert_eq!(rows::scan(&self.bed, &txn.real.snapshot()).await, wanted);
             }
             Step::Commit { .. } => {
                 self.model.commit(&txn);
@@ -246,18 +306,24 @@ impl Run {
     async fn check(&mut self) {
         for (snapshot, rows) in &self.model.remembered {
             let wanted: Vec<_> = rows.clone().into_iter().collect();
-            assert_eq!(self.bed.scan(snapshot).await, wanted);
+            assert_eq!(rows::scan(&self.bed, snapshot).await, wanted);
         }
         let wanted: Vec<_> = self.model.at(self.model.commits).into_iter().collect();
-        assert_eq!(self.bed.scan(&self.bed.now()).await, wanted);
+        assert_eq!(rows::scan(&self.bed, &self.bed.now()).await, wanted);
         let after = self.bed.crash().await;
-        assert_eq!(after.scan(&after.now()).await, wanted);
+        assert_eq!(rows::scan(&after, &after.now()).await, wanted);
+        rows::nothing_is_left_over(&after).await;
+        // Without a crash, too, once nobody looks back any more.
+        self.slots.clear();
+        self.model.remembered.clear();
+        rows::nothing_is_left_over(&self.bed).await;
+        assert_eq!(rows::scan(&self.bed, &self.bed.now()).await, wanted);
     }
 }
 
 async fn run(steps: Vec<Step>) {
-    let mut run =
-        Run { bed: Bed::new().await, model: Model::default(), slots: (0..SLOTS).map(|_| None).collect() };
+    let bed = Bed::with_cache(sextant_volume::memory::MemoryStore::new(), 512 << 10).await;
+    let mut run = Run { bed, model: Model::default(), slots: (0..SLOTS).map(|_| None).collect() };
     for step in steps {
         run.apply(step).await;
     }

@@ -20,7 +20,7 @@ async fn redo_bytes_per_statement_are_small() {
     let mut txn = bed.begin();
     for _ in 0..50 {
         let rows = vec![vec![b'x'; 96]; 100];
-        bed.system.insert_many(&mut txn, &bed.table, &rows).await.unwrap();
+        bed.insert_many(&mut txn, &rows).await;
     }
     txn.commit().await.unwrap();
     let many = (bed.store.log_bytes() - before) / 5000;

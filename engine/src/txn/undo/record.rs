@@ -5,7 +5,7 @@
 //! varint  transaction that wrote the newer version
 //! varint  root page of the table's tree      } where the newer version is, for the repair of
 //! varint  row id                             } what a rolled-back transaction left behind
-//! varint  flags of the older version: bit 0 deleted, bit 1 has an undo record itself
+//! varint  flags of the older version: bit 0 deleted, bit 1 has an undo record itself, bit 2 large values
 //! varint  its command, varint its transaction, [varint undo page, varint offset]
 //! varint  bytes that both versions begin with
 //! varint  bytes that both versions end with
@@ -20,6 +20,7 @@ use crate::txn::version::{Header, UndoRef};
 
 const DELETED: u64 = 1;
 const HAS_UNDO: u64 = 2;
+const LARGE: u64 = 4;
 
 /// A decoded record.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,7 +63,8 @@ pub(crate) fn encode(newer: Newer<'_>, old: &Header, old_bytes: &[u8], out: &mut
     put_varint(out, newer.root.0);
     put_varint(out, newer.row);
     let deleted = if old.deleted { DELETED } else { 0 };
-    put_varint(out, deleted | if old.undo.is_some() { HAS_UNDO } else { 0 });
+    let large = if old.large { LARGE } else { 0 };
+    put_varint(out, deleted | large | if old.undo.is_some() { HAS_UNDO } else { 0 });
     put_varint(out, u64::from(old.command));
     put_varint(out, old.txid.0);
     if let Some(undo) = old.undo {
@@ -102,7 +104,8 @@ impl<'a> UndoRecord<'a> {
             let offset = reader.varint_at_most(PAGE_SIZE, "undo offset")?;
             Some(UndoRef { page, offset: offset as u16 })
         };
-        let old = Header { deleted: flags & DELETED != 0, command, txid, undo };
+        let (deleted, large) = (flags & DELETED != 0, flags & LARGE != 0);
+        let old = Header { deleted, large, command, txid, undo };
         let prefix = reader.varint_at_most(PAGE_SIZE, "undo prefix")?;
         let suffix = reader.varint_at_most(PAGE_SIZE, "undo suffix")?;
         let middle = reader.byte_string(PAGE_SIZE, "undo bytes")?;
@@ -133,6 +136,7 @@ mod tests {
     fn old_header() -> Header {
         Header {
             deleted: false,
+            large: false,
             command: 3,
             txid: TxId(70_000),
             undo: Some(UndoRef { page: PageId(900), offset: 4000 }),
@@ -157,8 +161,9 @@ mod tests {
             new in proptest::collection::vec(0u8..3, 0..40),
             has_undo: bool,
             deleted: bool,
+            large: bool,
         ) {
-            let mut header = Header { deleted, ..old_header() };
+            let mut header = Header { deleted, large, ..old_header() };
             if !has_undo {
                 header.undo = None;
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sqlparser::ast;
 
 use super::Ddl;
-use crate::catalog::TableInfo;
+use crate::catalog::{TableInfo, stored};
 use crate::sql::bind::Check;
 use crate::sql::exec::{Cx, check_row};
 use crate::sql::{Notice, names};
@@ -48,10 +48,11 @@ impl Ddl<'_> {
         let snapshot = self.txn.snapshot();
         let mut scan = TableScan::new(&table.store, snapshot.clone());
         let cx = Cx::plain(self.db, self.ctx, self.txn, &snapshot);
-        let mut batch = RowBatch::new();
+        let (mut batch, mut wanted) = (RowBatch::new(), Vec::new());
+        check.condition.columns(&mut wanted);
         while scan.next_batch(&self.db.txns, &mut batch).await? {
-            for (_, bytes) in batch.iter() {
-                let row = table.layout.decode(bytes)?;
+            for (id, bytes) in batch.iter() {
+                let row = stored::decode(&self.db.txns, table, id, bytes, |n| wanted.contains(&n)).await?;
                 let asked = check_row(table, std::slice::from_ref(check), &row, &cx).await;
                 asked.map_err(|error| broken(error, table, check))?;
             }

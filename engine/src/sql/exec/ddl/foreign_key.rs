@@ -7,7 +7,7 @@ use sqlparser::ast::{self, ConstraintReferenceMatchKind as MatchKind, Referentia
 use super::Ddl;
 use super::check::name_of_constraint;
 use super::create_table::timing;
-use crate::catalog::{ForeignAction, ForeignKeyInfo, IndexInfo, NewForeignKey, Relation, TableInfo};
+use crate::catalog::{ForeignAction, ForeignKeyInfo, IndexInfo, NewForeignKey, Relation, TableInfo, stored};
 use crate::sql::bind::{Link, same_keys};
 use crate::sql::exec::{Cx, is_there, key_to_ask};
 use crate::sql::expr::cast::{Context, context};
@@ -99,8 +99,9 @@ impl Ddl<'_> {
         // Rows that lie together often refer to the same.
         let mut last: Option<Vec<Datum>> = None;
         while scan.next_batch(&self.db.txns, &mut batch).await? {
-            for (_, bytes) in batch.iter() {
-                let row = table.layout.decode(bytes)?;
+            for (id, bytes) in batch.iter() {
+                let wanted = |n| link.key.columns.contains(&n);
+                let row = stored::decode(&self.db.txns, table, id, bytes, wanted).await?;
                 let Some(key) = key_to_ask(&link, &row)? else { continue };
                 if last.as_ref() != Some(&key) {
                     self.ask_key(&link, &key).await?;

@@ -6,12 +6,15 @@ use std::sync::Arc;
 use super::Ddl;
 use super::alter::contains_nulls;
 use super::check::broken;
-use crate::catalog::TableInfo;
+use crate::catalog::{TableInfo, relation, stored};
 use crate::sql::bind::Rules;
 use crate::sql::exec::{Cx, check_row};
 use crate::sql::expr::Expr;
 use crate::table::{RowBatch, TableScan};
 use crate::types::{Datum, SqlResult};
+
+/// Bytes of strings that are enough for writing the copies of some rows.
+const COPIED_AT_ONCE: usize = 1 << 20;
 
 impl Ddl<'_> {
     /// Makes `table`, which is locked, the one that `changed` describes; `values` are those of its columns that differ from
@@ -31,15 +34,18 @@ impl Ddl<'_> {
         let mut batch = RowBatch::new();
         while scan.next_batch(&self.db.txns, &mut batch).await? {
             tokio::task::consume_budget().await;
-            let mut copies = Vec::with_capacity(batch.len());
-            for (_, bytes) in batch.iter() {
-                let old = table.layout.decode(bytes)?;
+            let (mut copies, mut strings) = (crate::sql::RowBatch::new(changed.columns.len()), 0);
+            for (id, bytes) in batch.iter() {
+                let old = stored::decode(&self.db.txns, table, id, bytes, |_| true).await?;
                 let new = self.copied(&old, &changed, values, &rules).await?;
-                let mut bytes = Vec::with_capacity(64);
-                changed.layout.encode(&new, &mut bytes)?;
-                copies.push(bytes);
+                strings += new.iter().map(Datum::string_bytes).sum::<usize>();
+                copies.push(new);
+                if strings >= COPIED_AT_ONCE {
+                    relation::insert_unindexed(&self.db.txns, self.txn, &changed, &copies).await?;
+                    (copies, strings) = (crate::sql::RowBatch::new(changed.columns.len()), 0);
+                }
             }
-            self.db.txns.insert_many(self.txn, &changed.store, &copies).await?;
+            relation::insert_unindexed(&self.db.txns, self.txn, &changed, &copies).await?;
         }
         self.txn.begin_statement();
         self.db.catalog.fill_indexes(self.txn, &changed).await?;

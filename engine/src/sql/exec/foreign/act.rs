@@ -2,7 +2,7 @@
 
 use super::Changes;
 use super::rows::{as_integer, child_rows, same_key};
-use crate::catalog::{ForeignAction, relation};
+use crate::catalog::{ForeignAction, relation, stored};
 use crate::sql::bind::{Link, Referential, same_keys};
 use crate::sql::exec::Cx;
 use crate::sql::expr::cast::cast;
@@ -34,7 +34,7 @@ pub(super) async fn act(
         if matches!(locked, LockOutcome::Gone | LockOutcome::SelfModified) {
             continue;
         }
-        let row = child.layout.decode(&bytes)?;
+        let row = stored::decode(&db.txns, child, id, &bytes, |_| true).await?;
         if !same_key(link, &link.parent_key(&row)?, old) {
             continue;
         }

@@ -1,7 +1,7 @@
 //! Whether a key is there, and whether one is still referred to.
 
 use super::rows::{child_rows, parent_rows, same_key};
-use crate::catalog::{ForeignAction, TableInfo};
+use crate::catalog::{ForeignAction, TableInfo, stored};
 use crate::sql::bind::{Link, RowLocking};
 use crate::sql::exec::Cx;
 use crate::sql::exec::lock::lock_row;
@@ -38,7 +38,8 @@ pub(super) async fn must_be_there(link: &Link, key: &[Datum], cx: &mut Cx<'_>) -
     let mut bytes = Vec::new();
     for (id, _) in found {
         if lock_row(cx, parent, locking, id, &mut bytes).await?.is_some() {
-            let row = parent.layout.decode(&bytes)?;
+            let wanted = |n| link.key.parent_columns.contains(&n);
+            let row = stored::decode(&cx.db.txns, parent, id, &bytes, wanted).await?;
             if same_key(link, &link.key_of(&row), key) {
                 return Ok(());
             }
@@ -83,8 +84,11 @@ pub(in crate::sql::exec) async fn must_not_be_needed(
         // Somebody may be about to delete it.
         let mark = cx.txn.locks_taken();
         cx.txn.lock_row_key(child.oid, id.0, RowLock::KeyShare, LockWait::Block).await?;
-        let refers = cx.db.txns.get(&newest, &child.store, id, &mut bytes).await?
-            && same_key(link, &link.parent_key(&child.layout.decode(&bytes)?)?, key);
+        let refers = cx.db.txns.get(&newest, &child.store, id, &mut bytes).await? && {
+            let wanted = |n| link.key.columns.contains(&n);
+            let row = stored::decode(&cx.db.txns, child, id, &bytes, wanted).await?;
+            same_key(link, &link.parent_key(&row)?, key)
+        };
         if refers {
             return Err(still_needed(link, key));
         }

@@ -1,6 +1,6 @@
 //! The rows at both ends of a foreign key, and how keys are compared.
 
-use crate::catalog::{IndexInfo, relation};
+use crate::catalog::{IndexInfo, relation, stored};
 use crate::sql::bind::Link;
 use crate::sql::exec::Cx;
 use crate::table::{RowBatch, RowId, TableScan};
@@ -17,7 +17,7 @@ pub(super) async fn parent_rows(
     let Some(values) = in_order(&link.index, &link.key.parent_columns, key) else {
         return Ok(Vec::new());
     };
-    relation::find(&cx.db.txns, snapshot, &link.parent, &link.index, &values).await
+    relation::find_keys(&cx.db.txns, snapshot, &link.parent, &link.index, &values, usize::MAX).await
 }
 
 /// The first of the child's rows with a key.
@@ -31,14 +31,15 @@ pub(super) async fn child_rows(
     let child = &link.child;
     if let Some(index) = &link.child_index {
         let Some(values) = in_order(index, &link.key.columns, key) else { return Ok(Vec::new()) };
-        return relation::find_some(&cx.db.txns, snapshot, child, index, &values, limit).await;
+        return relation::find_keys(&cx.db.txns, snapshot, child, index, &values, limit).await;
     }
     let mut scan = TableScan::new(&child.store, snapshot.clone());
     let (mut batch, mut found) = (RowBatch::new(), Vec::new());
     while scan.next_batch(&cx.db.txns, &mut batch).await? {
         tokio::task::consume_budget().await;
         for (id, bytes) in batch.iter() {
-            let row = child.layout.decode(bytes)?;
+            let wanted = |n| link.key.columns.contains(&n);
+            let row = stored::decode(&cx.db.txns, child, id, bytes, wanted).await?;
             if same_key(link, &link.parent_key(&row)?, key) {
                 found.push((id, row));
                 if found.len() >= limit {
