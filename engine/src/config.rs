@@ -1,6 +1,7 @@
 //! The configuration of an engine process. A key that is not here is refused.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -36,6 +37,10 @@ pub struct EngineConfig {
     /// paper; tests take less to see a volume grow.
     #[serde(default = "default_pages_per_pg")]
     pub pages_per_pg: u64,
+    /// Where sorts and hashes that exceed `work_mem` write. Default: the system's directory for temporary files. Its files
+    /// have no names and go with the statement; a local disk, for it need not outlive anything.
+    #[serde(default = "std::env::temp_dir")]
+    pub temp_dir: PathBuf,
     /// SQL sessions at a time. Default 1000: a session costs some 20 KiB, and a pool in front of more is faster.
     #[serde(default = "default_connections_max")]
     pub connections_max: usize,
@@ -83,6 +88,7 @@ impl EngineConfig {
             instance,
             cache_bytes: default_cache_bytes(),
             pages_per_pg: default_pages_per_pg(),
+            temp_dir: std::env::temp_dir(),
             connections_max: default_connections_max(),
             message_bytes_max: default_message_bytes_max(),
         }
@@ -115,6 +121,9 @@ impl EngineConfig {
     /// # Errors
     /// A sentence for a person.
     pub fn check(&self) -> Result<(), String> {
+        if !self.temp_dir.is_dir() {
+            return Err(format!("`temp_dir` is no directory: {}", self.temp_dir.display()));
+        }
         if self.meta.is_empty() {
             return Err("`meta` names no metadata process; it needs at least one address".to_owned());
         }

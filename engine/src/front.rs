@@ -100,7 +100,8 @@ pub async fn serve(
     probe: &Probe,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), EngineError> {
-    let database = Database::open(Arc::clone(&store), config.cache_bytes).await?;
+    let database =
+        Database::open_with(Arc::clone(&store), config.cache_bytes, config.temp_dir.clone()).await?;
     let server = Server::new(database, config.limits());
     let open = Open { server: Arc::clone(&server), store: Arc::clone(&store), volume };
     *probe.0.lock() = State { phase: "writer", open: Some(open) };

@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | pages | [`buffer`], [`mtr`], [`space`], [`btree`] | synchronous, latched steps over resident pages; a step that misses a page says so, latches nothing, and is redone once the page is there |
 //! | transactions | [`txn`], [`table`] | versioned rows, a snapshot is an LSN, row locks that wait |
-//! | language | [`types`], [`catalog`], [`sql`] | PostgreSQL's types, grammar and errors; binder, planner and executor of our own |
+//! | language | [`types`], [`catalog`], [`sql`], [`spill`] | PostgreSQL's types, grammar and errors; binder, planner and executor of our own |
 //! | front | [`wire`], [`session`], [`server`], [`front`], [`run`] | the wire protocol; transaction blocks, prepared statements, portals, COPY; the process |
 //!
 //! Imports run upwards in this table only.
@@ -19,6 +19,7 @@ pub mod run;
 pub mod server;
 pub mod session;
 pub mod space;
+pub mod spill;
 pub mod sql;
 pub mod table;
 pub mod txn;

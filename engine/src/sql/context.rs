@@ -47,6 +47,21 @@ pub struct SessionInfo {
     pub read_only: bool,
 }
 
+impl SessionInfo {
+    /// A setting that is an amount of memory, in kilobytes.
+    pub(crate) fn memory(&self, name: &str) -> Option<usize> {
+        let value = self.settings.get(name)?;
+        let digits = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
+        let factor = match &value[digits..] {
+            "" | "kB" => 1,
+            "MB" => 1 << 10,
+            "GB" => 1 << 20,
+            _ => return None,
+        };
+        value[..digits].parse::<usize>().ok()?.checked_mul(factor)
+    }
+}
+
 impl SessionContext {
     /// A session with default settings.
     #[must_use]

@@ -1,5 +1,6 @@
 //! The database: transactions and catalog of one volume.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use sextant_volume::LogStore;
@@ -7,6 +8,7 @@ use sextant_volume::LogStore;
 use crate::buffer::BufferPool;
 use crate::catalog::{Catalog, Relation};
 use crate::space;
+use crate::spill::Spill;
 use crate::table::Cleanable;
 use crate::txn::TransactionSystem;
 use crate::types::{SqlError, SqlResult};
@@ -17,16 +19,29 @@ pub struct Database {
     pub txns: Arc<TransactionSystem>,
     /// Its catalog.
     pub catalog: Catalog,
+    /// Room for what statements cannot hold in memory.
+    pub spill: Arc<Spill>,
 }
 
 impl Database {
     /// Opens the database on a volume; formats a new one. `cache_bytes` bounds the page cache.
+    /// Temporary files are made where the system has them.
     pub async fn open(store: Arc<dyn LogStore>, cache_bytes: usize) -> SqlResult<Arc<Database>> {
+        Database::open_with(store, cache_bytes, std::env::temp_dir()).await
+    }
+
+    /// The same with temporary files in `temp_dir`.
+    pub async fn open_with(
+        store: Arc<dyn LogStore>,
+        cache_bytes: usize,
+        temp_dir: PathBuf,
+    ) -> SqlResult<Arc<Database>> {
         let pool = BufferPool::new(store, cache_bytes)?;
         space::format_if_new(&pool).await?;
-        let txns = TransactionSystem::open(pool).await?;
+        let spill = Spill::new(temp_dir);
+        let txns = TransactionSystem::open_with(pool, spill.clone()).await?;
         let catalog = Catalog::open(txns.clone()).await?;
-        let database = Arc::new(Database { txns, catalog });
+        let database = Arc::new(Database { txns, catalog, spill });
         let weak = Arc::downgrade(&database);
         let tables = move || weak.upgrade().map(|database| database.cleanable()).unwrap_or_default();
         database.txns.clean_in_background(Box::new(tables));

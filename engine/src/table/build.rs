@@ -7,7 +7,9 @@ use super::scan::row_of;
 use super::values::is_value;
 use super::{Index, RowId, Table};
 use crate::btree::{Direction, Resume, RunEntry, Tree};
+use crate::spill::{Budget, Payload, Sorted, Sorter};
 use crate::txn::{Outcome, Transaction, TransactionSystem, TxnError};
+use crate::types::{SqlError, SqlResult};
 
 /// An entry to be.
 struct Entry {
@@ -16,19 +18,62 @@ struct Entry {
     claims: bool,
 }
 
+/// Entries written at a time.
+const AT_ONCE: usize = 4096;
+
+/// What an entry carries through the sort.
+struct Claims(bool);
+
+impl Payload for Claims {
+    fn held(&self) -> usize {
+        1
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(self.0));
+    }
+
+    fn decode(bytes: &[u8]) -> SqlResult<Claims> {
+        Ok(Claims(bytes == [1]))
+    }
+}
+
+/// Why an index was not built.
+#[derive(Debug)]
+pub enum BuildError {
+    /// What any work on rows can fail with.
+    Txn(TxnError),
+    /// The local disk failed, or is full.
+    Spill(SqlError),
+}
+
+impl From<TxnError> for BuildError {
+    fn from(error: TxnError) -> BuildError {
+        BuildError::Txn(error)
+    }
+}
+
+impl From<SqlError> for BuildError {
+    fn from(error: SqlError) -> BuildError {
+        BuildError::Spill(error)
+    }
+}
+
 /// Stored entries of one leaf, copied, and where to go on.
 pub(super) type Copied = (Vec<(Vec<u8>, Vec<u8>)>, Option<Bound<Vec<u8>>>);
 
 impl TransactionSystem {
     /// Fills a new index with every version of every row that somebody may still see. Returns how many entries it has.
-    /// The caller keeps writers out: [`crate::txn::TableLock::Share`] at least. Keys are held in memory and sorted.
+    /// The caller keeps writers out: [`crate::txn::TableLock::Share`] at least. Keys are sorted within `memory` bytes.
     pub async fn build_index(
         &self,
         txn: &mut Transaction,
         index: &Index,
         table: &Table,
-    ) -> Result<u64, TxnError> {
+        memory: usize,
+    ) -> Result<u64, BuildError> {
         txn.pinned();
+        let mut sorter = Sorter::new(Budget::new(&self.spill, memory), usize::MAX);
         let mut entries = Vec::new();
         let mut from = Some(Bound::Unbounded);
         while let Some(start) = from {
@@ -37,18 +82,27 @@ impl TransactionSystem {
                 if let Some(row) = row_of(&key) {
                     self.keys_of(index, table, row, &value, &mut entries).await?;
                 }
+                for Entry { key, claims } in entries.drain(..) {
+                    if sorter.push(key, Claims(claims)) {
+                        sorter.make_room().await?;
+                    }
+                }
             }
             from = next;
             tokio::task::coop::consume_budget().await;
         }
-        entries.sort_unstable_by(|a, b| (&a.key, !a.claims).cmp(&(&b.key, !b.claims)));
-        entries.dedup_by(|later, first| later.key == first.key);
-        if index.unique {
-            refuse_duplicates(index, &entries)?;
+        let mut sorted = sorter.finish().await?;
+        let (mut count, mut last, mut claimed) = (0, Vec::new(), None);
+        loop {
+            let more = fill(index, &mut sorted, &mut entries, &mut last, &mut claimed).await?;
+            let run: Vec<RunEntry<'_>> = entries.iter().map(|e| (&e.key[..], &[][..])).collect();
+            self.put_run(&index.tree, &run).await?;
+            count += run.len() as u64;
+            entries.clear();
+            if !more {
+                return Ok(count);
+            }
         }
-        let run: Vec<RunEntry<'_>> = entries.iter().map(|e| (&e.key[..], &[][..])).collect();
-        self.put_run(&index.tree, &run).await?;
-        Ok(entries.len() as u64)
     }
 
     async fn keys_of(
@@ -116,16 +170,39 @@ impl TransactionSystem {
     }
 }
 
-fn refuse_duplicates(index: &Index, sorted: &[Entry]) -> Result<(), TxnError> {
-    let mut last: Option<&[u8]> = None;
-    for entry in sorted.iter().filter(|e| e.claims) {
-        let Some((key, row)) = split_entry(&entry.key) else {
-            continue;
-        };
-        if last == Some(key) {
-            return Err(TxnError::UniqueViolation { index: index.oid, row: row.0 });
+/// The next entries in order, each once; false when there are no more. `last` is the last entry so far, `claimed` the last
+/// that a row claims for itself.
+async fn fill(
+    index: &Index,
+    sorted: &mut Sorted<Claims>,
+    out: &mut Vec<Entry>,
+    last: &mut Vec<u8>,
+    claimed: &mut Option<Vec<u8>>,
+) -> Result<bool, BuildError> {
+    while let Some((key, Claims(claims))) = sorted.next().await? {
+        if index.unique && claims {
+            claim(index, &key, claimed)?;
         }
-        last = Some(key);
+        if *last == key {
+            continue;
+        }
+        last.clone_from(&key);
+        out.push(Entry { key, claims });
+        if out.len() >= AT_ONCE {
+            return Ok(true);
+        }
     }
+    Ok(false)
+}
+
+/// A row claims a key for itself. Versions of one row may have the same.
+fn claim(index: &Index, entry: &[u8], claimed: &mut Option<Vec<u8>>) -> Result<(), TxnError> {
+    let Some((key, row)) = split_entry(entry) else {
+        return Ok(());
+    };
+    if claimed.as_deref().and_then(split_entry).is_some_and(|(other, by)| other == key && by != row) {
+        return Err(TxnError::UniqueViolation { index: index.oid, row: row.0 });
+    }
+    *claimed = Some(entry.to_vec());
     Ok(())
 }

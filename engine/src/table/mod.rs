@@ -34,6 +34,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use batch::RowBatch;
+pub use build::BuildError;
 pub use cleaner::{Cleanable, Tables};
 pub(crate) use garbage::Shared;
 pub use index::{Index, IndexKey, KeyOf};

@@ -18,6 +18,7 @@ use super::undo::UndoSpace;
 use super::{Isolation, Owner, SessionLocks, Transaction, TxnError};
 use crate::btree::Tree;
 use crate::buffer::BufferPool;
+use crate::spill::Spill;
 use crate::table::{Shared, Table};
 
 /// Striped mutexes of unique checks.
@@ -36,6 +37,7 @@ pub struct TransactionSystem {
     hasher: RandomState,
     tables: Mutex<HashMap<PageId, Arc<Shared>>>,
     next_owner: AtomicU64,
+    pub(crate) spill: Arc<Spill>,
     /// Trees nobody will look at once the horizon has passed the LSN.
     pub(super) doomed: Mutex<Vec<(Lsn, Tree)>>,
     /// One pass of the background work at a time; the horizon that the pass before found.
@@ -46,6 +48,14 @@ impl TransactionSystem {
     /// Opens the transaction system of a formatted volume ([`crate::space::format_if_new`]). Reads a few pages however
     /// much was written before: nothing is replayed, rolled back or scanned.
     pub async fn open(pool: Arc<BufferPool>) -> Result<Arc<TransactionSystem>, TxnError> {
+        TransactionSystem::open_with(pool, Spill::new(std::env::temp_dir())).await
+    }
+
+    /// The same with a room for what does not fit in memory.
+    pub async fn open_with(
+        pool: Arc<BufferPool>,
+        spill: Arc<Spill>,
+    ) -> Result<Arc<TransactionSystem>, TxnError> {
         let commits = CommitTable::open(&pool).await?;
         let undo = UndoSpace::open(&pool).await?;
         let system = Arc::new(TransactionSystem {
@@ -60,6 +70,7 @@ impl TransactionSystem {
             hasher: RandomState::new(),
             tables: Mutex::default(),
             next_owner: AtomicU64::new(1),
+            spill,
             doomed: Mutex::default(),
             tidying: tokio::sync::Mutex::new(Lsn::ZERO),
         });

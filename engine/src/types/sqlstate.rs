@@ -69,6 +69,7 @@ codes! {
     PROGRAM_LIMIT = "54000", "a limit of this implementation";
     STATEMENT_TOO_COMPLEX = "54001", "a statement nested too deep";
     TOO_MANY_COLUMNS = "54011", "more columns than a table or select list can have";
+    DISK_FULL = "53100", "no space on the local disk";
     IO_ERROR = "58030", "storage failed";
     INTERNAL = "XX000", "a bug or damage; nothing more is known";
     DATA_CORRUPTED = "XX001", "stored bytes that make no sense";

@@ -14,11 +14,14 @@ use super::model::{Change, ColumnInfo, ConstraintTiming, Relation, SequenceInfo,
 use super::system::{self, SystemTable};
 use super::{Catalog, relation, stored};
 use crate::sql::Formula;
-use crate::table::{RowBatch, TableScan};
+use crate::table::{BuildError, RowBatch, TableScan};
 use crate::txn::{Transaction, TxnError};
 use crate::types::{Datum, SqlError, SqlResult, SqlType, sqlstate};
 pub use foreign::NewForeignKey;
 use rows::Row;
+
+/// What building an index may hold in memory: the default of `maintenance_work_mem`.
+const BUILD_MEMORY: usize = 64 << 20;
 
 /// A table to be made.
 #[derive(Debug, Clone)]
@@ -229,10 +232,13 @@ impl Catalog {
         index: &IndexInfo,
     ) -> SqlResult<()> {
         self.try_keys(txn, table, index).await?;
-        match self.system.build_index(txn, &index.store, &table.store).await {
+        match self.system.build_index(txn, &index.store, &table.store, BUILD_MEMORY).await {
             Ok(_) => Ok(()),
-            Err(TxnError::UniqueViolation { row, .. }) => Err(self.not_unique(txn, table, index, row).await),
-            Err(other) => Err(relation::key_too_big(other, table, index)),
+            Err(BuildError::Txn(TxnError::UniqueViolation { row, .. })) => {
+                Err(self.not_unique(txn, table, index, row).await)
+            }
+            Err(BuildError::Txn(other)) => Err(relation::key_too_big(other, table, index)),
+            Err(BuildError::Spill(error)) => Err(error),
         }
     }
 

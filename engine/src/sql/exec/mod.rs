@@ -6,7 +6,8 @@
 //! | `scan`, `range` | tables and indexes |
 //! | `node` | filter, project, limit and the like, and the tree itself |
 //! | `lock` | rows above joins and sorts |
-//! | `join`, `aggregate`, `sort`, `set` | what has to remember rows |
+//! | `join`, `aggregate`, `distinct`, `sort`, `set` | what has to remember rows |
+//! | `spill` | rows that do not fit `work_mem` |
 //! | `dml`, `copy` | changes of rows |
 //! | `rules`, `foreign`, `deferred` | what a table's constraints want of them |
 //! | `ddl`, `vacuum` | changes of the catalog, and cleaning up |
@@ -15,6 +16,7 @@ mod aggregate;
 mod copy;
 mod ddl;
 mod deferred;
+mod distinct;
 mod dml;
 mod foreign;
 mod join;
@@ -25,6 +27,7 @@ mod rules;
 mod scan;
 mod set;
 mod sort;
+mod spill;
 mod vacuum;
 
 use std::sync::Arc;

@@ -1,12 +1,12 @@
 //! The tree of running nodes.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use sextant_volume::BoxFuture;
 
 use super::Cx;
 use super::aggregate::AggregateNode;
+use super::distinct::DistinctNode;
 use super::join::JoinNode;
 use super::lock::LockNode;
 use super::scan::Scanner;
@@ -34,7 +34,7 @@ pub(crate) enum Node {
     Sort(Box<SortNode>),
     Lock(Box<LockNode>),
     Limit(Box<Limit>),
-    Distinct(Box<Node>, Arc<Vec<SqlType>>, HashSet<Vec<u8>>),
+    Distinct(Box<DistinctNode>),
     DistinctOn(Box<Node>, Arc<Vec<(Expr, SqlType)>>, Option<Vec<u8>>),
     Append(Vec<Node>),
     Set(Box<SetNode>),
@@ -84,7 +84,9 @@ impl Node {
                 offset: offset.clone(),
                 left: None,
             })),
-            Plan::Distinct(input, types) => Node::Distinct(node(input), types.clone(), HashSet::new()),
+            Plan::Distinct(input, types) => {
+                Node::Distinct(Box::new(DistinctNode::new(Node::new(input), types.clone())))
+            }
             Plan::DistinctOn(input, keys) => Node::DistinctOn(node(input), keys.clone(), None),
             // Taken from the back.
             Plan::Append(inputs) => Node::Append(inputs.iter().rev().map(Node::new).collect()),
@@ -148,15 +150,7 @@ impl Node {
                 Node::Sort(sort) => sort.next(cx, None).await,
                 Node::Lock(lock) => lock.next(cx).await,
                 Node::Limit(limit) => limit.next(cx).await,
-                Node::Distinct(input, types, seen) => {
-                    while let Some(batch) = input.next_boxed(cx).await? {
-                        let fresh = retain(batch, |row| Ok(seen.insert(row_key(row, types))))?;
-                        if !fresh.is_empty() {
-                            return Ok(Some(fresh));
-                        }
-                    }
-                    Ok(None)
-                }
+                Node::Distinct(distinct) => distinct.next(cx).await,
                 Node::DistinctOn(input, keys, last) => distinct_on(input, keys, last, cx).await,
                 Node::Append(inputs) => {
                     while let Some(input) = inputs.last_mut() {

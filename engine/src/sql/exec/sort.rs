@@ -1,18 +1,20 @@
-//! Sorting. Rows are held in memory; with a LIMIT above only as many as it can give.
+//! Sorting. With a LIMIT above, only as many rows are kept as it can give.
 
 use std::sync::Arc;
 
 use super::Cx;
 use super::node::{BATCH, Node};
+use super::spill::{Row, budget};
+use crate::spill::{Sorted, Sorter};
 use crate::sql::RowBatch;
 use crate::sql::bind::SortKey;
-use crate::types::{Datum, SqlResult, key};
+use crate::types::{SqlResult, key};
 
 /// A sort being run.
 pub(crate) struct SortNode {
     input: Node,
     keys: Arc<Vec<SortKey>>,
-    sorted: Option<std::vec::IntoIter<(Vec<u8>, Vec<Datum>)>>,
+    sorted: Option<Sorted<Row>>,
     width: usize,
 }
 
@@ -23,42 +25,51 @@ impl SortNode {
 
     /// The next rows in order. `keep`: how many are wanted at all.
     pub(super) async fn next(&mut self, cx: &mut Cx<'_>, keep: Option<usize>) -> SqlResult<Option<RowBatch>> {
-        if self.sorted.is_none() {
-            let rows = self.sort(cx, keep.unwrap_or(usize::MAX)).await?;
-            self.sorted = Some(rows.into_iter());
-        }
-        let Some(sorted) = &mut self.sorted else { return Ok(None) };
+        let sorted = match &mut self.sorted {
+            Some(sorted) => sorted,
+            None => {
+                let sorted = self.sort(cx, keep.unwrap_or(usize::MAX)).await?;
+                self.sorted.insert(sorted)
+            }
+        };
         let mut out = RowBatch::new(self.width);
-        for (_, row) in sorted.by_ref().take(BATCH) {
+        while out.len() < BATCH
+            && let Some((_, Row(row))) = sorted.next().await?
+        {
             out.push(row);
         }
         Ok((!out.is_empty()).then_some(out))
     }
 
-    async fn sort(&mut self, cx: &mut Cx<'_>, keep: usize) -> SqlResult<Vec<(Vec<u8>, Vec<Datum>)>> {
-        let mut rows: Vec<(Vec<u8>, Vec<Datum>)> = Vec::new();
+    async fn sort(&mut self, cx: &mut Cx<'_>, keep: usize) -> SqlResult<Sorted<Row>> {
+        let mut sorter = Sorter::new(budget(cx), keep);
         while let Some(batch) = self.input.next_boxed(cx).await? {
             self.width = batch.width();
-            let eval = cx.eval();
-            for row in batch.into_rows() {
-                let mut bytes = Vec::with_capacity(16);
-                for sort_key in self.keys.iter() {
-                    key::encode(&*sort_key.expr.eval(&row, &eval)?, sort_key.ty, sort_key.order, &mut bytes);
-                }
-                rows.push((bytes, row));
-            }
-            // Now and then what cannot be among the first is dropped.
-            if rows.len() / 2 > keep.saturating_add(BATCH) {
-                cut(&mut rows, keep);
+            let mut rows = batch.into_rows();
+            while push_some(&mut sorter, &mut rows, &self.keys, cx)? {
+                sorter.make_room().await?;
             }
         }
-        cut(&mut rows, keep);
-        Ok(rows)
+        sorter.finish().await
     }
 }
 
-/// Sorts, stably, and keeps the first rows.
-fn cut(rows: &mut Vec<(Vec<u8>, Vec<Datum>)>, keep: usize) {
-    rows.sort_by(|a, b| a.0.cmp(&b.0));
-    rows.truncate(keep);
+/// Takes rows until there are no more (false), or there is no room for the next.
+fn push_some(
+    sorter: &mut Sorter<Row>,
+    rows: &mut impl Iterator<Item = Vec<crate::types::Datum>>,
+    keys: &[SortKey],
+    cx: &Cx<'_>,
+) -> SqlResult<bool> {
+    let eval = cx.eval();
+    for row in rows {
+        let mut bytes = Vec::with_capacity(16);
+        for sort_key in keys {
+            key::encode(&*sort_key.expr.eval(&row, &eval)?, sort_key.ty, sort_key.order, &mut bytes);
+        }
+        if sorter.push(bytes, Row(row)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

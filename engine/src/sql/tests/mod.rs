@@ -12,6 +12,7 @@ mod large;
 mod plans;
 mod queries;
 mod serializable;
+mod spill;
 mod workloads;
 
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::btree::Direction;
-use crate::table::{IndexScan, VacuumReport};
+use crate::table::{BuildError, IndexScan, VacuumReport};
 
 async fn keys(bed: &Bed, index: &Index, direction: Direction) -> Vec<(u8, RowId)> {
     range(bed, index, Bound::Unbounded, Bound::Unbounded, direction).await
@@ -203,7 +203,7 @@ async fn a_built_index_serves_old_snapshots_and_finds_duplicates() {
     let newer = bed.committed(&[2]).await;
     let index = bed.index(true).await;
     let mut txn = bed.begin();
-    assert_eq!(bed.system.build_index(&mut txn, &index, &bed.table).await.unwrap(), 4);
+    assert_eq!(bed.system.build_index(&mut txn, &index, &bed.table, 64 << 10).await.unwrap(), 4);
     txn.commit().await.unwrap();
     let found = keys(&bed, &index, Direction::Forward).await;
     assert_eq!(found, vec![(1, moved), (2, gone), (2, newer), (9, moved)]);
@@ -211,8 +211,8 @@ async fn a_built_index_serves_old_snapshots_and_finds_duplicates() {
     bed.committed(&[9]).await;
     let index = bed.index(true).await;
     let mut txn = bed.begin();
-    let refused = bed.system.build_index(&mut txn, &index, &bed.table).await;
-    assert!(matches!(refused, Err(TxnError::UniqueViolation { .. })));
+    let refused = bed.system.build_index(&mut txn, &index, &bed.table, 64 << 10).await;
+    assert!(matches!(refused, Err(BuildError::Txn(TxnError::UniqueViolation { .. }))));
 }
 
 #[tokio::test]
@@ -265,7 +265,7 @@ async fn an_index_built_in_bulk_has_every_row() {
     txn.commit().await.unwrap();
     let index = bed.index(false).await;
     let mut txn = bed.begin();
-    assert_eq!(bed.system.build_index(&mut txn, &index, &bed.table).await.unwrap(), 20_000);
+    assert_eq!(bed.system.build_index(&mut txn, &index, &bed.table, 64 << 10).await.unwrap(), 20_000);
     txn.commit().await.unwrap();
     let mut wanted: Vec<(u8, RowId)> = rows.iter().map(|r| r[0]).zip(ids).collect();
     wanted.sort_unstable();

@@ -1,0 +1,155 @@
+//! Runs of records. All runs of an operator share one file; each knows its blocks, of whole records, in it.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Spill, failed};
+use crate::types::{SqlError, SqlResult};
+
+/// A file without a name.
+#[derive(Debug, Clone)]
+pub(crate) struct SpillFile {
+    file: Arc<File>,
+    end: Arc<AtomicU64>,
+    spill: Arc<Spill>,
+    block: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Block {
+    at: u64,
+    len: usize,
+}
+
+/// Records in order.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Run {
+    blocks: Vec<Block>,
+    records: u64,
+}
+
+impl Run {
+    /// How many records it has.
+    pub(crate) fn records(&self) -> u64 {
+        self.records
+    }
+}
+
+/// Work on the file, away from the threads that run statements.
+async fn blocking<T: Send + 'static>(
+    what: &'static str,
+    f: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> SqlResult<T> {
+    match tokio::task::spawn_blocking(f).await {
+        Ok(done) => done.map_err(|error| failed(what, &error)),
+        Err(_) => Err(SqlError::internal("work on a temporary file was given up")),
+    }
+}
+
+impl SpillFile {
+    pub(super) fn new(spill: &Arc<Spill>, block: usize) -> SqlResult<SpillFile> {
+        let file = tempfile::tempfile_in(&spill.dir).map_err(|error| failed("make", &error))?;
+        Ok(SpillFile { file: Arc::new(file), end: Arc::default(), spill: spill.clone(), block })
+    }
+
+    /// A new run at the end of the file; several may be written at a time.
+    pub(crate) fn writer(&self) -> RunWriter {
+        RunWriter { file: self.clone(), buffer: Vec::new(), run: Run::default() }
+    }
+
+    /// Reads a run from its start.
+    pub(crate) fn reader(&self, run: Run) -> RunReader {
+        RunReader { file: self.clone(), run, next: 0, buffer: Vec::new(), at: 0 }
+    }
+
+    async fn write(&self, bytes: Vec<u8>) -> SqlResult<(Block, Vec<u8>)> {
+        let len = bytes.len();
+        let at = self.end.fetch_add(len as u64, Ordering::Relaxed);
+        let file = self.file.clone();
+        let bytes = blocking("write", move || file.write_all_at(&bytes, at).map(|()| bytes)).await?;
+        self.spill.wrote(len);
+        Ok((Block { at, len }, bytes))
+    }
+
+    async fn read(&self, block: Block, mut into: Vec<u8>) -> SqlResult<Vec<u8>> {
+        let file = self.file.clone();
+        blocking("read", move || {
+            into.resize(block.len, 0);
+            file.read_exact_at(&mut into, block.at).map(|()| into)
+        })
+        .await
+    }
+}
+
+/// A run being written.
+pub(crate) struct RunWriter {
+    file: SpillFile,
+    buffer: Vec<u8>,
+    run: Run,
+}
+
+impl RunWriter {
+    /// Appends a record, which `f` appends to what it gets. True when [`RunWriter::flush`] should be called.
+    pub(crate) fn push(&mut self, f: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(&[0; 4]);
+        f(&mut self.buffer);
+        let len = (self.buffer.len() - start - 4) as u32;
+        self.buffer[start..start + 4].copy_from_slice(&len.to_le_bytes());
+        self.run.records += 1;
+        self.buffer.len() >= self.file.block
+    }
+
+    /// Writes what was appended.
+    pub(crate) async fn flush(&mut self) -> SqlResult<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let (block, mut buffer) = self.file.write(std::mem::take(&mut self.buffer)).await?;
+        self.run.blocks.push(block);
+        buffer.clear();
+        // A record may have been much larger than a block.
+        buffer.shrink_to(2 * self.file.block);
+        self.buffer = buffer;
+        Ok(())
+    }
+
+    /// Ends the run.
+    pub(crate) async fn finish(mut self) -> SqlResult<Run> {
+        self.flush().await?;
+        Ok(self.run)
+    }
+}
+
+/// A run being read.
+pub(crate) struct RunReader {
+    file: SpillFile,
+    run: Run,
+    next: usize,
+    buffer: Vec<u8>,
+    at: usize,
+}
+
+impl RunReader {
+    /// The next record.
+    pub(crate) async fn next(&mut self) -> SqlResult<Option<&[u8]>> {
+        if self.at == self.buffer.len() {
+            let Some(block) = self.run.blocks.get(self.next).copied() else {
+                return Ok(None);
+            };
+            self.buffer = self.file.read(block, std::mem::take(&mut self.buffer)).await?;
+            self.next += 1;
+            self.at = 0;
+        }
+        let damaged = || SqlError::corrupt("a temporary file is not as it was written");
+        let rest = self.buffer.get(self.at..).ok_or_else(damaged)?;
+        let (head, rest) = rest.split_first_chunk().ok_or_else(damaged)?;
+        let len = u32::from_le_bytes(*head) as usize;
+        let record = rest.get(..len).ok_or_else(damaged)?;
+        self.at += 4 + len;
+        Ok(Some(record))
+    }
+}

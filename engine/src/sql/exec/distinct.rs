@@ -1,0 +1,105 @@
+//! SELECT DISTINCT and UNION: each row once, as it comes. When there is no room to remember another row, those that were not
+//! seen yet go to partitions, whose rows come last.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::Cx;
+use super::node::{Node, row_key};
+use super::spill::{LEVELS, Partitions, Stored, StoredRows, budget};
+use crate::spill::Budget;
+use crate::sql::RowBatch;
+use crate::types::{SqlResult, SqlType};
+
+/// Bytes of an entry of the set beside the row's.
+const OVERHEAD: usize = 48;
+
+/// Where the rows of a pass come from.
+enum Source {
+    Node(Box<Node>),
+    Stored(StoredRows),
+    Nothing,
+}
+
+/// See the module.
+pub(crate) struct DistinctNode {
+    source: Source,
+    types: Arc<Vec<SqlType>>,
+    seen: HashSet<Vec<u8>>,
+    budget: Option<Budget>,
+    level: u32,
+    partitions: Option<Partitions>,
+    stored: Vec<Stored>,
+    width: usize,
+}
+
+impl DistinctNode {
+    pub(super) fn new(input: Node, types: Arc<Vec<SqlType>>) -> DistinctNode {
+        DistinctNode {
+            source: Source::Node(Box::new(input)),
+            types,
+            seen: HashSet::new(),
+            budget: None,
+            level: 0,
+            partitions: None,
+            stored: Vec::new(),
+            width: 0,
+        }
+    }
+
+    pub(super) async fn next(&mut self, cx: &mut Cx<'_>) -> SqlResult<Option<RowBatch>> {
+        loop {
+            let batch = match &mut self.source {
+                Source::Node(node) => node.next_boxed(cx).await?,
+                Source::Stored(rows) => rows.next().await?,
+                Source::Nothing => return Ok(None),
+            };
+            let Some(batch) = batch else {
+                self.next_pass(cx).await?;
+                continue;
+            };
+            self.width = batch.width();
+            let mut fresh = RowBatch::new(batch.width());
+            for row in batch.into_rows() {
+                let key = row_key(&row, &self.types);
+                if self.seen.contains(&key) {
+                    continue;
+                }
+                let budget = self.budget.get_or_insert_with(|| budget(cx));
+                if !budget.is_full() || self.level >= LEVELS {
+                    budget.take(key.len() + OVERHEAD);
+                    self.seen.insert(key);
+                    fresh.push(row);
+                    continue;
+                }
+                let partitions = match &mut self.partitions {
+                    Some(partitions) => partitions,
+                    None => self.partitions.insert(Partitions::new(budget, self.level)?),
+                };
+                if let Some(n) = partitions.push(&key, &row) {
+                    partitions.flush(n).await?;
+                }
+            }
+            if !fresh.is_empty() {
+                return Ok(Some(fresh));
+            }
+        }
+    }
+
+    async fn next_pass(&mut self, cx: &Cx<'_>) -> SqlResult<()> {
+        if let Some(partitions) = self.partitions.take() {
+            self.stored.extend(partitions.finish().await?.into_iter().filter(|stored| stored.rows() > 0));
+        }
+        let fresh = budget(cx);
+        self.seen.clear();
+        self.source = match self.stored.pop() {
+            Some(stored) => {
+                self.level = stored.level;
+                Source::Stored(stored.read(self.width, fresh.block()))
+            }
+            None => Source::Nothing,
+        };
+        self.budget = Some(fresh);
+        Ok(())
+    }
+}

@@ -1,0 +1,227 @@
+//! Rows on the local disk: how operators that have to remember rows go on when these do not fit `work_mem`.
+//!
+//! A sort writes sorted runs. Whatever hashes writes rows that it has no room for into **partitions** by the hash of their key:
+//! equal keys share one, and each is worked on later as if it were all there is, with another hash if need be.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use bytes::BytesMut;
+
+use super::Cx;
+use crate::spill::{Budget, Payload, Run, RunReader, RunWriter, SpillFile};
+use crate::sql::RowBatch;
+use crate::types::large::LargeRef;
+use crate::types::{Datum, SqlError, SqlResult, SqlType, decode_binary, encode_binary};
+
+/// Partitions at a time: their blocks take half of what an operator may hold.
+const PARTITIONS: usize = 8;
+/// So often rows are partitioned anew; a key of which there is more than fits is not made less by that.
+pub(super) const LEVELS: u32 = 8;
+/// PostgreSQL's default, for sessions that say nothing.
+const WORK_MEM: usize = 4 << 20;
+
+/// What an operator of this statement may hold.
+pub(super) fn budget(cx: &Cx<'_>) -> Budget {
+    let kilobytes = cx.ctx.session().memory("work_mem");
+    Budget::new(&cx.db.spill, kilobytes.map_or(WORK_MEM, |kb| kb << 10))
+}
+
+/// A row on its way through a sort.
+pub(super) struct Row(pub(super) Vec<Datum>);
+
+/// Bytes that a row takes in memory, about.
+pub(super) fn held(row: &[Datum]) -> usize {
+    size_of::<Vec<Datum>>() + size_of_val(row) + row.iter().map(|datum| datum.string_bytes()).sum::<usize>()
+}
+
+impl Payload for Row {
+    fn held(&self) -> usize {
+        held(&self.0)
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_row(&self.0, out);
+    }
+
+    fn decode(bytes: &[u8]) -> SqlResult<Row> {
+        take_row(bytes).map(Row)
+    }
+}
+
+fn damaged() -> SqlError {
+    SqlError::corrupt("a temporary file is not as it was written")
+}
+
+/// Appends a row's bytes: a byte of kind and the value's bytes for each column, those of strings behind their length.
+pub(super) fn put_row(row: &[Datum], out: &mut Vec<u8>) {
+    for datum in row {
+        put(datum, out);
+    }
+}
+
+fn put(datum: &Datum, out: &mut Vec<u8>) {
+    let mut fixed = |kind: u8, bytes: &[u8]| {
+        out.push(kind);
+        out.extend_from_slice(bytes);
+    };
+    match datum {
+        Datum::Null => fixed(0, &[]),
+        Datum::Bool(b) => fixed(1, &[u8::from(*b)]),
+        Datum::Int2(n) => fixed(2, &n.to_le_bytes()),
+        Datum::Int4(n) => fixed(3, &n.to_le_bytes()),
+        Datum::Int8(n) => fixed(4, &n.to_le_bytes()),
+        Datum::Float4(f) => fixed(5, &f.to_le_bytes()),
+        Datum::Float8(f) => fixed(6, &f.to_le_bytes()),
+        Datum::Oid(n) => fixed(7, &n.to_le_bytes()),
+        Datum::Date(n) => fixed(8, &n.to_le_bytes()),
+        Datum::Timestamp(n) => fixed(9, &n.to_le_bytes()),
+        Datum::TimestampTz(n) => fixed(10, &n.to_le_bytes()),
+        Datum::Text(s) => put_string(11, s.as_bytes(), out),
+        Datum::Bytea(b) => put_string(12, b, out),
+        Datum::Numeric(_) => {
+            let mut bytes = BytesMut::new();
+            encode_binary(datum, SqlType::NUMERIC, &mut bytes);
+            put_string(13, &bytes, out);
+        }
+        Datum::Large(at) => {
+            fixed(14, &at.writer.to_le_bytes());
+            out.extend_from_slice(&at.number.to_le_bytes());
+            out.extend_from_slice(&at.len.to_le_bytes());
+        }
+    }
+}
+
+fn put_string(kind: u8, bytes: &[u8], out: &mut Vec<u8>) {
+    out.push(kind);
+    out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+/// What is still to be read of a row.
+struct Rest<'b>(&'b [u8]);
+
+impl<'b> Rest<'b> {
+    fn fixed<const N: usize>(&mut self) -> SqlResult<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk().ok_or_else(damaged)?;
+        self.0 = rest;
+        Ok(*head)
+    }
+
+    fn string(&mut self) -> SqlResult<&'b [u8]> {
+        let len = u32::from_le_bytes(self.fixed()?) as usize;
+        let (bytes, rest) = self.0.split_at_checked(len).ok_or_else(damaged)?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    fn datum(&mut self) -> SqlResult<Datum> {
+        Ok(match self.fixed::<1>()?[0] {
+            0 => Datum::Null,
+            1 => Datum::Bool(self.fixed::<1>()?[0] != 0),
+            2 => Datum::Int2(i16::from_le_bytes(self.fixed()?)),
+            3 => Datum::Int4(i32::from_le_bytes(self.fixed()?)),
+            4 => Datum::Int8(i64::from_le_bytes(self.fixed()?)),
+            5 => Datum::Float4(f32::from_le_bytes(self.fixed()?)),
+            6 => Datum::Float8(f64::from_le_bytes(self.fixed()?)),
+            7 => Datum::Oid(u32::from_le_bytes(self.fixed()?)),
+            8 => Datum::Date(i32::from_le_bytes(self.fixed()?)),
+            9 => Datum::Timestamp(i64::from_le_bytes(self.fixed()?)),
+            10 => Datum::TimestampTz(i64::from_le_bytes(self.fixed()?)),
+            11 => Datum::text(std::str::from_utf8(self.string()?).map_err(|_| damaged())?),
+            12 => Datum::Bytea(self.string()?.into()),
+            13 => decode_binary(self.string()?, SqlType::NUMERIC).map_err(|_| damaged())?,
+            14 => Datum::Large(LargeRef {
+                writer: u64::from_le_bytes(self.fixed()?),
+                number: u32::from_le_bytes(self.fixed()?),
+                len: u32::from_le_bytes(self.fixed()?),
+            }),
+            _ => return Err(damaged()),
+        })
+    }
+}
+
+fn take_row(bytes: &[u8]) -> SqlResult<Vec<Datum>> {
+    let (mut rest, mut row) = (Rest(bytes), Vec::new());
+    while !rest.0.is_empty() {
+        row.push(rest.datum()?);
+    }
+    Ok(row)
+}
+
+/// Rows by the hash of their keys.
+pub(super) struct Partitions {
+    file: SpillFile,
+    level: u32,
+    writers: Vec<RunWriter>,
+}
+
+impl Partitions {
+    /// Empty ones; `level` says which hash, and how often the rows have been partitioned before.
+    pub(super) fn new(budget: &Budget, level: u32) -> SqlResult<Partitions> {
+        let file = budget.file()?;
+        let writers = (0..PARTITIONS).map(|_| file.writer()).collect();
+        Ok(Partitions { file, level, writers })
+    }
+
+    /// Puts a row to those with its key's hash. Answers which partition has to be flushed, if one has.
+    pub(super) fn push(&mut self, key: &[u8], row: &[Datum]) -> Option<usize> {
+        let mut hasher = DefaultHasher::new();
+        (self.level, key).hash(&mut hasher);
+        let n = (hasher.finish() % PARTITIONS as u64) as usize;
+        self.writers[n].push(|out| put_row(row, out)).then_some(n)
+    }
+
+    /// Writes a partition's block.
+    pub(super) async fn flush(&mut self, n: usize) -> SqlResult<()> {
+        self.writers[n].flush().await
+    }
+
+    /// All rows are there.
+    pub(super) async fn finish(self) -> SqlResult<Vec<Stored>> {
+        let mut stored = Vec::with_capacity(PARTITIONS);
+        for writer in self.writers {
+            let run = writer.finish().await?;
+            stored.push(Stored { file: self.file.clone(), run, level: self.level + 1 });
+        }
+        Ok(stored)
+    }
+}
+
+/// Rows that were written.
+#[derive(Clone)]
+pub(super) struct Stored {
+    file: SpillFile,
+    run: Run,
+    /// How often they have been partitioned.
+    pub(super) level: u32,
+}
+
+impl Stored {
+    pub(super) fn rows(&self) -> u64 {
+        self.run.records()
+    }
+
+    pub(super) fn read(&self, width: usize, batch: usize) -> StoredRows {
+        StoredRows { reader: self.file.reader(self.run.clone()), width, batch }
+    }
+}
+
+/// Rows being read again.
+pub(super) struct StoredRows {
+    reader: RunReader,
+    width: usize,
+    batch: usize,
+}
+
+impl StoredRows {
+    /// The next rows, never an empty batch; `None` at the end.
+    pub(super) async fn next(&mut self) -> SqlResult<Option<RowBatch>> {
+        let (mut out, mut bytes) = (RowBatch::new(self.width), 0);
+        while out.len() < super::node::BATCH && bytes < self.batch {
+            let Some(record) = self.reader.next().await? else { break };
+            bytes += record.len();
+            out.push(take_row(record)?);
+        }
+        Ok((!out.is_empty()).then_some(out))
+    }
+}
