@@ -1,3 +1,5 @@
+//! The catalog as transactions see it: definitions made, changed, rolled back and loaded again.
+
 use sextant_volume::LogStore;
 use sextant_volume::memory::MemoryStore;
 
