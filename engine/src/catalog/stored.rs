@@ -25,7 +25,10 @@ pub(super) async fn encode_new(
     id: RowId,
     row: &[Datum],
 ) -> SqlResult<Vec<u8>> {
-    encode_with(system, txn, table, id, row, &[]).await
+    match encode_whole(table, row)? {
+        Some(bytes) => Ok(bytes),
+        None => encode_with(system, txn, table, id, row, &[]).await,
+    }
 }
 
 /// The same for a row that replaces `old`: a large value that it leaves as it was is not written again.
@@ -37,9 +40,11 @@ pub(super) async fn encode_changed(
     old: &[Datum],
     new: &[Datum],
 ) -> SqlResult<Vec<u8>> {
+    if let Some(bytes) = encode_whole(table, new)? {
+        return Ok(bytes);
+    }
     let mut kept = Vec::new();
-    if !fits(table, new)
-        && let Some(bytes) = system.newest_bytes(&table.store, id).await?
+    if let Some(bytes) = system.newest_bytes(&table.store, id).await?
         && has_large(&bytes)
     {
         let places = large::places(&bytes).ok_or_else(|| SqlError::corrupt("a row's large values"))?;
@@ -62,11 +67,6 @@ async fn encode_with(
     row: &[Datum],
     kept: &[(usize, LargeRef)],
 ) -> SqlResult<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(64);
-    if fits(table, row) {
-        table.layout.encode(row, &mut bytes)?;
-        return Ok(bytes);
-    }
     let mut row = row.to_vec();
     for (column, at) in kept {
         row[*column] = Datum::Large(*at);
@@ -77,7 +77,17 @@ async fn encode_with(
         drop(value);
         row[column] = Datum::Large(at);
     }
-    table.layout.encode(&row, &mut bytes)?;
+    encode(table, &row)
+}
+
+/// The bytes of a row that fits a page with all of its values.
+fn encode_whole(table: &TableInfo, row: &[Datum]) -> SqlResult<Option<Vec<u8>>> {
+    if fits(table, row) { encode(table, row).map(Some) } else { Ok(None) }
+}
+
+fn encode(table: &TableInfo, row: &[Datum]) -> SqlResult<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(64);
+    table.layout.encode(row, &mut bytes)?;
     Ok(bytes)
 }
 

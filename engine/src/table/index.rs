@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tokio::sync::MutexGuard;
+
 use super::garbage::{Candidate, What};
 use super::unique::Conflict;
 use super::{RowId, Table};
@@ -101,22 +103,9 @@ impl TransactionSystem {
             self.put_entry(index, &entry).await?;
             return txn.wrote(index.oid, || KeyRange::key(&entry));
         }
-        loop {
-            let gate = self.unique_gate(index.oid, key).await;
-            match self.unique_conflict(txn, index, table, key, row).await? {
-                None => {
-                    self.put_entry(index, &entry).await?;
-                    return txn.wrote(index.oid, || KeyRange::key(&entry));
-                }
-                Some(Conflict::Live(other)) => {
-                    return Err(TxnError::UniqueViolation { index: index.oid, row: other.0 });
-                }
-                Some(Conflict::Undecided(by)) => {
-                    drop(gate);
-                    self.wait_for(txn, by, LockWait::Block).await?;
-                }
-            }
-        }
+        let _gate = self.free_key(txn, index, table, key, row).await?;
+        self.put_entry(index, &entry).await?;
+        txn.wrote(index.oid, || KeyRange::key(&entry))
     }
 
     /// As [`TransactionSystem::index_insert`] with a key that is asked later ([`TransactionSystem::unique_ask`]): whether it has
@@ -149,10 +138,22 @@ impl TransactionSystem {
         key: &[u8],
         row: RowId,
     ) -> Result<(), TxnError> {
+        self.free_key(txn, index, table, key, row).await.map(drop)
+    }
+
+    /// The gate of a key that no other row has, after waiting for who may come to have it.
+    async fn free_key(
+        &self,
+        txn: &mut Transaction,
+        index: &Index,
+        table: &Table,
+        key: &[u8],
+        row: RowId,
+    ) -> Result<MutexGuard<'_, ()>, TxnError> {
         loop {
             let gate = self.unique_gate(index.oid, key).await;
             match self.unique_conflict(txn, index, table, key, row).await? {
-                None => return Ok(()),
+                None => return Ok(gate),
                 Some(Conflict::Live(other)) => {
                     return Err(TxnError::UniqueViolation { index: index.oid, row: other.0 });
                 }

@@ -7,6 +7,7 @@ use super::index::split_entry;
 use super::{Index, RowBatch};
 use crate::btree::{Direction, Resume, Tree};
 use crate::txn::{KeyRange, Snapshot, Tracked, TransactionSystem, TxnError};
+use crate::types::key::after_prefix;
 
 /// Entries of an index whose keys lie in a range, in the order of the index or against it. They are hints: fetch each
 /// row with a snapshot taken *before* the scan began, and check its key again.
@@ -21,15 +22,9 @@ pub struct IndexScan {
     tracked: Option<Arc<Tracked>>,
 }
 
-/// The least byte string above everything that begins with `prefix`; unbounded when there is none.
-fn behind(mut prefix: Vec<u8>, bound: fn(Vec<u8>) -> Bound<Vec<u8>>) -> Bound<Vec<u8>> {
-    while let Some(last) = prefix.pop() {
-        if last < u8::MAX {
-            prefix.push(last + 1);
-            return bound(prefix);
-        }
-    }
-    Bound::Unbounded
+/// The bound above everything that begins with `prefix`; unbounded when nothing is.
+fn behind(prefix: &[u8], bound: fn(Vec<u8>) -> Bound<Vec<u8>>) -> Bound<Vec<u8>> {
+    after_prefix(prefix).map_or(Bound::Unbounded, bound)
 }
 
 impl IndexScan {
@@ -46,14 +41,14 @@ impl IndexScan {
         let mut empty = false;
         let lower = match lower {
             Bound::Excluded(prefix) => {
-                let start = behind(prefix, Bound::Included);
+                let start = behind(&prefix, Bound::Included);
                 empty = start == Bound::Unbounded;
                 start
             }
             other => other,
         };
         let upper = match upper {
-            Bound::Included(prefix) => behind(prefix, Bound::Excluded),
+            Bound::Included(prefix) => behind(&prefix, Bound::Excluded),
             other => other,
         };
         let (from, until) = match direction {
@@ -161,9 +156,9 @@ mod tests {
 
     #[test]
     fn behind_a_prefix_is_above_all_that_begin_with_it() {
-        assert_eq!(behind(vec![1, 2], Bound::Excluded), Bound::Excluded(vec![1, 3]));
-        assert_eq!(behind(vec![1, 255, 255], Bound::Included), Bound::Included(vec![2]));
-        assert_eq!(behind(vec![255, 255], Bound::Excluded), Bound::Unbounded);
-        assert_eq!(behind(vec![], Bound::Excluded), Bound::Unbounded);
+        assert_eq!(behind(&[1, 2], Bound::Excluded), Bound::Excluded(vec![1, 3]));
+        assert_eq!(behind(&[1, 255, 255], Bound::Included), Bound::Included(vec![2]));
+        assert_eq!(behind(&[255, 255], Bound::Excluded), Bound::Unbounded);
+        assert_eq!(behind(&[], Bound::Excluded), Bound::Unbounded);
     }
 }
