@@ -12,11 +12,11 @@ use super::change::rows;
 use super::index::{self, IndexColumn, IndexInfo};
 use super::model::{ConstraintTiming, TableInfo};
 use super::system::{self, SystemTable};
-use super::{load, relation};
+use super::{CatalogView, load, relation};
 use crate::space::Roots;
 use crate::txn::{Isolation, TransactionSystem};
 use crate::types::key::KeyOrder;
-use crate::types::{Datum, SqlResult, SqlType, TypeClass, oids};
+use crate::types::{Datum, SqlError, SqlResult, SqlType, TypeClass, oids};
 
 /// The root page of pg_class, made if need be.
 pub(super) async fn ensure(system: &Arc<TransactionSystem>) -> SqlResult<PageId> {
@@ -34,8 +34,46 @@ pub(super) async fn ensure(system: &Arc<TransactionSystem>) -> SqlResult<PageId>
 async fn create(system: &Arc<TransactionSystem>) -> SqlResult<PageId> {
     let mut txn = system.begin(Isolation::ReadCommitted);
     txn.begin_statement();
+    let tables = tables(system, &system::ALL).await?;
+    let mut all = describe(tables.values());
+    all.extend(types());
+    for (name, oid) in [("pg_catalog", super::PG_CATALOG), ("public", super::PUBLIC)] {
+        all.push(rows::of_namespace(name, oid));
+    }
+    for (def, row) in all {
+        relation::insert(system, &mut txn, &tables[&def.oid], &row).await?;
+    }
+    let root = tables[&system::PG_CLASS.oid].store.tree.root;
+    txn.commit().await?;
+    Ok(root)
+}
+
+/// Makes the system tables that a catalog lacks because it is older than they are; whether there were any.
+pub(super) async fn complete(system: &Arc<TransactionSystem>, view: &CatalogView) -> SqlResult<bool> {
+    let lacks = |def: &&'static SystemTable| view.table(def.oid).is_none();
+    let missing: Vec<&'static SystemTable> = system::ALL.into_iter().filter(lacks).collect();
+    if missing.is_empty() {
+        return Ok(false);
+    }
+    let mut txn = system.begin(Isolation::ReadCommitted);
+    txn.begin_statement();
+    let tables = tables(system, &missing).await?;
+    for (def, row) in describe(tables.values()) {
+        let table = view.table(def.oid);
+        let table = table.ok_or_else(|| SqlError::corrupt(format!("the catalog has no {}", def.name)))?;
+        relation::insert(system, &mut txn, table, &row).await?;
+    }
+    txn.commit().await?;
+    Ok(true)
+}
+
+/// Empty system tables by OID.
+async fn tables(
+    system: &Arc<TransactionSystem>,
+    defs: &[&'static SystemTable],
+) -> SqlResult<HashMap<u32, TableInfo>> {
     let mut tables: HashMap<u32, TableInfo> = HashMap::new();
-    for def in system::ALL {
+    for def in defs {
         let root = system.create_tree().await?.root;
         let mut table = load::system_table(system, def, root);
         for def_index in def.indexes {
@@ -62,23 +100,19 @@ async fn create(system: &Arc<TransactionSystem>) -> SqlResult<PageId> {
         }
         tables.insert(def.oid, table);
     }
+    Ok(tables)
+}
+
+/// The rows that describe system tables.
+fn describe<'t>(tables: impl Iterator<Item = &'t TableInfo>) -> Vec<Row> {
     let mut all = Vec::new();
-    for table in tables.values() {
+    for table in tables {
         all.extend(rows::of_table(table));
         for index in &table.indexes {
             all.extend(rows::of_index(index));
         }
     }
-    all.extend(types());
-    for (name, oid) in [("pg_catalog", super::PG_CATALOG), ("public", super::PUBLIC)] {
-        all.push(rows::of_namespace(name, oid));
-    }
-    for (def, row) in all {
-        relation::insert(system, &mut txn, &tables[&def.oid], &row).await?;
-    }
-    let root = tables[&system::PG_CLASS.oid].store.tree.root;
-    txn.commit().await?;
-    Ok(root)
+    all
 }
 
 /// A row of a system table.

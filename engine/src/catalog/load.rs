@@ -12,6 +12,7 @@ use super::model::{
 };
 use super::relation;
 use super::system::{self, SystemRow, SystemTable};
+use super::view::{ViewDefinition, ViewInfo};
 use crate::btree::Tree;
 use crate::sql::Formula;
 use crate::txn::{Isolation, Snapshot, TransactionSystem};
@@ -82,11 +83,10 @@ pub(super) async fn load(system: &Arc<TransactionSystem>, pg_class: PageId) -> S
         .collect();
     loader.roots = roots;
     for def in system::ALL.iter().skip(1) {
-        let root = *loader
-            .roots
-            .get(&def.oid)
-            .ok_or_else(|| SqlError::corrupt(format!("{} is not listed in pg_class", def.name)))?;
-        loader.read(def, root, &snapshot).await?;
+        // A volume that is older than a system table is given one after this.
+        if let Some(root) = loader.roots.get(&def.oid).copied() {
+            loader.read(def, root, &snapshot).await?;
+        }
     }
     txn.rollback();
     build(&loader)
@@ -105,6 +105,8 @@ fn build(loader: &Loader<'_>) -> SqlResult<(CatalogView, u32)> {
     let mut foreign_keys = foreign_keys(loader)?;
     let sequences: HashMap<u32, SystemRow<'_>> =
         loader.rows(&system::PG_SEQUENCE).map(|r| (r.oid("seqrelid"), r)).collect();
+    let rules: HashMap<u32, String> =
+        loader.rows(&system::PG_REWRITE).map(|row| (row.oid("ev_class"), row.text("ev_action"))).collect();
     for row in loader.rows(&system::PG_CONSTRAINT) {
         last_oid = last_oid.max(row.oid("oid"));
     }
@@ -140,6 +142,21 @@ fn build(loader: &Loader<'_>) -> SqlResult<(CatalogView, u32)> {
                 })?;
                 let sequence = sequence(&row, s);
                 view.apply(&Change::Put(Relation::Sequence(Arc::new(sequence))));
+            }
+            "v" => {
+                let rule = rules
+                    .get(&oid)
+                    .ok_or_else(|| SqlError::corrupt(format!("view {oid} is not listed in pg_rewrite")))?;
+                let namespace = row.oid("relnamespace");
+                let info = ViewInfo {
+                    oid,
+                    namespace,
+                    schema: view.namespace_name(namespace).unwrap_or_default().to_owned(),
+                    name: row.text("relname"),
+                    columns: columns.remove(&oid).unwrap_or_default(),
+                    definition: Arc::new(ViewDefinition::read(rule)?),
+                };
+                view.apply(&Change::Put(Relation::View(Arc::new(info))));
             }
             _ => {}
         }

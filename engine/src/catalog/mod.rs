@@ -8,6 +8,7 @@
 //! uses one locks it first and then looks again whether the view it was planned with is still current.
 
 mod bootstrap;
+mod builtin;
 mod change;
 mod index;
 mod load;
@@ -18,6 +19,7 @@ pub(crate) mod stored;
 mod system;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -33,6 +35,7 @@ pub use model::{
     PG_CATALOG, PUBLIC, Relation, SequenceInfo, TableInfo,
 };
 pub(crate) use sequence::Sequences;
+pub use view::{Meant, ViewDefinition, ViewInfo};
 
 use crate::txn::{Attached, Transaction, TransactionSystem};
 use crate::types::SqlResult;
@@ -105,7 +108,11 @@ impl Catalog {
     /// Opens the catalog; makes it in a new volume.
     pub async fn open(system: Arc<TransactionSystem>) -> SqlResult<Catalog> {
         let root = bootstrap::ensure(&system).await?;
-        let (mut view, next_oid) = load::load(&system, root).await?;
+        let (mut view, mut next_oid) = load::load(&system, root).await?;
+        if bootstrap::complete(&system, &view).await? {
+            (view, next_oid) = load::load(&system, root).await?;
+        }
+        builtin::add(&mut view)?;
         let sequences = Sequences::open(system.shared_pool()).await?;
         view.version = 1;
         let state = State {

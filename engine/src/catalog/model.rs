@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::index::IndexInfo;
+use super::view::ViewInfo;
 use crate::table::Table;
 use crate::types::row::RowLayout;
 use crate::types::{Datum, SqlType};
@@ -217,6 +218,8 @@ pub enum Relation {
     Index(Arc<IndexInfo>),
     /// A sequence.
     Sequence(Arc<SequenceInfo>),
+    /// A view.
+    View(Arc<ViewInfo>),
 }
 
 impl Relation {
@@ -227,6 +230,7 @@ impl Relation {
             Relation::Table(t) => (t.namespace, &t.name),
             Relation::Index(i) => (i.namespace, &i.name),
             Relation::Sequence(s) => (s.namespace, &s.name),
+            Relation::View(v) => (v.namespace, &v.name),
         }
     }
 
@@ -237,6 +241,7 @@ impl Relation {
             Relation::Table(t) => t.oid,
             Relation::Index(i) => i.oid,
             Relation::Sequence(s) => s.oid,
+            Relation::View(v) => v.oid,
         }
     }
 }
@@ -336,6 +341,20 @@ impl CatalogView {
             .collect();
         keys.sort_by_key(|(_, key)| key.oid);
         keys
+    }
+
+    /// The views that look at a relation, or at a column of it (from 0), the oldest first.
+    #[must_use]
+    pub fn views_on(&self, oid: u32, column: Option<usize>) -> Vec<Arc<ViewInfo>> {
+        let mut views: Vec<Arc<ViewInfo>> = self
+            .relations()
+            .filter_map(|relation| match relation {
+                Relation::View(view) if view.definition.looks_at(oid, column) => Some(view.clone()),
+                _ => None,
+            })
+            .collect();
+        views.sort_by_key(|view| view.oid);
+        views
     }
 
     /// Every relation, in no order.

@@ -230,9 +230,34 @@ pub(crate) static PG_TYPE: SystemTable = SystemTable {
     ],
 };
 
+pub(crate) static PG_REWRITE: SystemTable = SystemTable {
+    oid: 2618,
+    name: "pg_rewrite",
+    columns: &[
+        ("oid", OID),
+        ("rulename", NAME),
+        ("ev_class", OID),
+        ("ev_type", CHAR),
+        ("ev_enabled", CHAR),
+        ("is_instead", BOOL),
+        ("ev_qual", TEXT),
+        ("ev_action", TEXT),
+    ],
+    indexes: &[index(2693, "pg_rewrite_rel_rulename_index", &["ev_class", "rulename"])],
+};
+
 /// All of them, pg_class first.
-pub(crate) static ALL: [&SystemTable; 8] =
-    [&PG_CLASS, &PG_ATTRIBUTE, &PG_NAMESPACE, &PG_INDEX, &PG_CONSTRAINT, &PG_ATTRDEF, &PG_SEQUENCE, &PG_TYPE];
+pub(crate) static ALL: [&SystemTable; 9] = [
+    &PG_CLASS,
+    &PG_ATTRIBUTE,
+    &PG_NAMESPACE,
+    &PG_INDEX,
+    &PG_CONSTRAINT,
+    &PG_ATTRDEF,
+    &PG_SEQUENCE,
+    &PG_TYPE,
+    &PG_REWRITE,
+];
 
 impl SystemTable {
     /// A column's number.

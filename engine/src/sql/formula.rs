@@ -1,9 +1,11 @@
-//! Expressions that the catalog keeps and that look at nothing but a row: the columns and the predicate of an index.
+//! What the catalog keeps of SQL and binds for no session: expressions that look at nothing but a row, as the columns and the
+//! predicate of an index, and the system's own views.
 
 use std::sync::{Arc, LazyLock};
 
 use super::SessionContext;
 use super::bind::{Binder, Scope};
+use super::exec::columns_of_view;
 use super::expr::{EvalCx, Expr, deparse};
 use super::parse::parse_expression;
 use crate::catalog::{CatalogView, ColumnInfo};
@@ -19,6 +21,15 @@ pub struct Formula {
     expr: Expr,
     ty: SqlType,
     inputs: Vec<usize>,
+}
+
+/// The columns of a view of the system's own.
+pub(crate) fn view_columns(
+    query: &sqlparser::ast::Query,
+    view: &Arc<CatalogView>,
+) -> SqlResult<Vec<ColumnInfo>> {
+    let bound = Binder::detached(&NOBODY, view.clone()).query(query)?;
+    columns_of_view(&bound.columns, &[])
 }
 
 impl Formula {

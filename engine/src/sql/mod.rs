@@ -30,9 +30,11 @@ pub use database::Database;
 pub use exec::{CopyIn, set_constraints, settle, vacuum};
 pub(crate) use expr::is_call;
 pub use formula::Formula;
+pub(crate) use formula::view_columns;
 pub(crate) use names::quoted;
 pub(crate) use parse::locking::Locking;
 pub use parse::parse;
+pub(crate) use parse::parse_view;
 pub use prepare::{Execution, Prepared, execute, prepare};
 pub use statement::{
     Column, ConstraintSettings, CopyFormat, CopySpec, IsolationLevel, Notice, ParsedStatement, RowBatch,

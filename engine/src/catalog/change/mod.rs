@@ -6,6 +6,7 @@ mod checks;
 mod columns;
 mod foreign;
 pub(super) mod rows;
+mod views;
 
 use std::sync::Arc;
 

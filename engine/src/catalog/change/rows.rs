@@ -4,6 +4,7 @@ use crate::catalog::PG_CATALOG;
 use crate::catalog::index::{IndexInfo, KeySource};
 use crate::catalog::model::{CheckInfo, ColumnInfo, ForeignKeyInfo, SequenceInfo, TableInfo};
 use crate::catalog::system::{self, SystemTable};
+use crate::catalog::view::ViewInfo;
 use crate::types::{Datum, SqlType, TimeZone, text_of};
 
 /// The role that owns everything, as PostgreSQL numbers its bootstrap superuser.
@@ -238,6 +239,28 @@ pub(crate) fn of_foreign_key(table: &TableInfo, key: &ForeignKeyInfo) -> Row {
         ("confkey", numbers(&key.parent_columns)),
     ]);
     (&system::PG_CONSTRAINT, row)
+}
+
+/// A view with its columns and its query.
+pub(crate) fn of_view(view: &ViewInfo) -> Vec<Row> {
+    let mut set = class(view.oid, &view.name, view.namespace, "v", view.columns.len(), 0);
+    set.push(("relhasrules", Datum::Bool(true)));
+    set.push(("relfilenode", Datum::Oid(0)));
+    set.push(("relreplident", Datum::text("n")));
+    let mut rows = vec![(&system::PG_CLASS, system::PG_CLASS.row(&set))];
+    rows.extend(view.columns.iter().enumerate().map(|(n, column)| attribute(view.oid, n, column)));
+    let rule = system::PG_REWRITE.row(&[
+        // The view's own OID: OIDs are unique per table only.
+        ("oid", Datum::Oid(view.oid)),
+        ("rulename", Datum::text("_RETURN")),
+        ("ev_class", Datum::Oid(view.oid)),
+        ("ev_type", Datum::text("1")),
+        ("ev_enabled", Datum::text("O")),
+        ("is_instead", Datum::Bool(true)),
+        ("ev_action", Datum::text(view.definition.stored())),
+    ]);
+    rows.push((&system::PG_REWRITE, rule));
+    rows
 }
 
 /// A schema.

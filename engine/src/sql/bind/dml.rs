@@ -8,11 +8,11 @@ use super::foreign::Referential;
 use super::rel::Rel;
 use super::rules::Rules;
 use super::select::{Output, returning_columns};
+use super::view::{Target, Verb};
 use super::{Binder, Scope, Typed, names, undefined_column};
 use crate::catalog::{ColumnInfo, TableInfo};
 use crate::sql::Column;
 use crate::sql::expr::Expr;
-use crate::txn::TableLock;
 use crate::types::{Datum, SqlError, SqlResult, sqlstate};
 
 /// RETURNING: expressions over the table's row, and their description.
@@ -73,16 +73,15 @@ impl Binder<'_> {
         let ast::TableObject::TableName(name) = &insert.table else {
             return Err(SqlError::unsupported("INSERT into anything but a table"));
         };
-        let table = self.table(name, TableLock::RowExclusive)?;
-        let targets = targets(&table, &insert.columns)?;
+        let target = self.target(name, None, Verb::Insert)?;
+        let table = target.table.clone();
+        let (targets, named) = (targets(&target, &insert.columns)?, !insert.columns.is_empty());
         let defaults = self.defaults(&table)?;
-        let explicit = !insert.columns.is_empty();
         let source = match &insert.source {
             None => Source::Values(vec![defaults]),
-            Some(query) => self.insert_source(query, &table, &targets, explicit, &defaults)?,
+            Some(query) => self.insert_source(query, &target, &targets, named, &defaults)?,
         };
-        let scope = Scope::of_table(&table, &table.name);
-        let returning = self.returning(insert.returning.as_deref(), &scope)?;
+        let returning = self.returning(insert.returning.as_deref(), &target)?;
         let rules = self.rules(&table)?;
         let referential = self.referential(&table)?;
         Ok(BoundInsert { table, rules, referential, source, returning })
@@ -91,7 +90,7 @@ impl Binder<'_> {
     fn insert_source(
         &mut self,
         query: &ast::Query,
-        table: &TableInfo,
+        into: &Target,
         targets: &[usize],
         explicit: bool,
         defaults: &[Expr],
@@ -105,10 +104,11 @@ impl Binder<'_> {
                 check_width(row.len(), targets.len(), explicit)?;
                 let mut full = defaults.to_vec();
                 for (target, expr) in targets.iter().zip(row) {
-                    let column = &table.columns[*target];
+                    let target = into.column(*target)?;
+                    let column = &into.table.columns[target];
                     if let Given::Value(typed) = self.given(expr, &Scope::default())? {
                         refuse_generated(column)?;
-                        full[*target] = self.assign(typed, column)?;
+                        full[target] = self.assign(typed, column)?;
                     }
                 }
                 Ok(full)
@@ -119,10 +119,11 @@ impl Binder<'_> {
         check_width(bound.columns.len(), targets.len(), explicit)?;
         let mut full = defaults.to_vec();
         for (n, (target, given)) in targets.iter().zip(&bound.columns).enumerate() {
-            let column = &table.columns[*target];
+            let target = into.column(*target)?;
+            let column = &into.table.columns[target];
             refuse_generated(column)?;
             let typed = Typed { expr: Expr::Column(n), ty: given.ty };
-            full[*target] = self.assign(typed, column)?;
+            full[target] = self.assign(typed, column)?;
         }
         Ok(Source::Query(Rel::Project(Box::new(bound.rel), full)))
     }
@@ -158,31 +159,35 @@ impl Binder<'_> {
         if update.from.is_some() || !update.table.joins.is_empty() || update.limit.is_some() {
             return Err(SqlError::unsupported("UPDATE with FROM or LIMIT"));
         }
-        let (table, alias) = self.target(&update.table.relation)?;
-        let scope = Scope::of_table(&table, &alias);
+        let target = self.factor_target(&update.table.relation, Verb::Update)?;
+        let table = target.table.clone();
         let mut sets: Vec<(usize, Expr)> = Vec::new();
         for assignment in &update.assignments {
             let ast::AssignmentTarget::ColumnName(name) = &assignment.target else {
                 return Err(SqlError::unsupported("SET (columns) = (values)"));
             };
             let (_, name) = names::qualified(name)?;
-            let n = table.column(&name).ok_or_else(|| undefined_in(&name, &table.name))?;
+            let n = target.find(&name).ok_or_else(|| undefined_in(&name, &target.name))?;
+            let n = target.column(n)?;
             if sets.iter().any(|(other, _)| *other == n) {
                 let message = format!("multiple assignments to same column \"{name}\"");
                 return Err(SqlError::syntax(message));
             }
             let column = &table.columns[n];
-            let value = match self.given(&assignment.value, &scope)? {
+            let value = match self.given(&assignment.value, &target.scope)? {
+                // A view's column has no default of its own.
+                Given::Default if target.is_view() => Expr::Const(Datum::Null),
                 Given::Default => self.default_of(column)?,
                 Given::Value(typed) => {
                     refuse_update(column)?;
-                    self.assign(typed, column)?
+                    target.over_table(self.assign(typed, column)?)
                 }
             };
             sets.push((n, value));
         }
-        let filter = self.filter(update.selection.as_ref(), &scope)?;
-        let returning = self.returning(update.returning.as_deref(), &scope)?;
+        let filter = target.filter(self.filter(update.selection.as_ref(), &target.scope)?);
+        let returning = self.returning(update.returning.as_deref(), &target)?;
+        let alias = target.alias;
         let rules = self.rules(&table)?;
         let referential = self.referential(&table)?;
         Ok(BoundUpdate { table, rules, referential, alias, filter, sets, returning })
@@ -200,21 +205,20 @@ impl Binder<'_> {
         {
             return Err(SqlError::unsupported("DELETE with USING or LIMIT"));
         }
-        let (table, alias) = self.target(&only.relation)?;
-        let scope = Scope::of_table(&table, &alias);
-        let filter = self.filter(delete.selection.as_ref(), &scope)?;
-        let returning = self.returning(delete.returning.as_deref(), &scope)?;
+        let target = self.factor_target(&only.relation, Verb::Delete)?;
+        let table = target.table.clone();
+        let filter = target.filter(self.filter(delete.selection.as_ref(), &target.scope)?);
+        let returning = self.returning(delete.returning.as_deref(), &target)?;
+        let alias = target.alias;
         let referential = self.referential(&table)?;
         Ok(BoundDelete { table, referential, alias, filter, returning })
     }
 
-    fn target(&mut self, factor: &ast::TableFactor) -> SqlResult<(Arc<TableInfo>, String)> {
+    fn factor_target(&mut self, factor: &ast::TableFactor, verb: Verb) -> SqlResult<Target> {
         let ast::TableFactor::Table { name, alias, .. } = factor else {
             return Err(SqlError::unsupported("changing anything but a table"));
         };
-        let table = self.table(name, TableLock::RowExclusive)?;
-        let alias = alias.as_ref().map_or_else(|| table.name.clone(), |a| names::fold(&a.name));
-        Ok((table, alias))
+        self.target(name, alias.as_ref(), verb)
     }
 
     fn filter(&mut self, condition: Option<&ast::Expr>, scope: &Scope) -> SqlResult<Option<Expr>> {
@@ -223,31 +227,42 @@ impl Binder<'_> {
         self.condition(typed, "WHERE").map(Some)
     }
 
-    fn returning(&mut self, items: Option<&[ast::SelectItem]>, scope: &Scope) -> SqlResult<Returning> {
+    fn returning(&mut self, items: Option<&[ast::SelectItem]>, target: &Target) -> SqlResult<Returning> {
         let Some(items) = items else { return Ok(Returning::default()) };
-        let outputs: Vec<Output> = self.outputs(items, scope)?;
-        let columns = returning_columns(&outputs, scope);
-        Ok(Returning { exprs: outputs.into_iter().map(|o| o.typed.expr).collect(), columns })
+        let outputs: Vec<Output> = self.outputs(items, &target.scope)?;
+        let columns = returning_columns(&outputs, &target.scope);
+        let exprs = outputs.into_iter().map(|o| target.over_table(o.typed.expr)).collect();
+        Ok(Returning { exprs, columns })
     }
 }
 
-/// The columns that an INSERT names, or all.
-fn targets(table: &TableInfo, names: &[ast::ObjectName]) -> SqlResult<Vec<usize>> {
+/// The columns that an INSERT names, or all, by their place in the target's scope.
+fn targets(target: &Target, names: &[ast::ObjectName]) -> SqlResult<Vec<usize>> {
     let named = names
         .iter()
         .map(|name| names::qualified(name).map(|(_, name)| name))
         .collect::<SqlResult<Vec<String>>>()?;
-    columns_named(table, &named)
+    let live = target.scope.columns.iter().enumerate().filter(|(_, c)| !c.merged).map(|(n, _)| n);
+    chosen(live, |name| target.find(name), &target.name, &named)
 }
 
 /// Columns by name, in the order given; all columns when there are no names.
 pub(crate) fn columns_named(table: &TableInfo, named: &[String]) -> SqlResult<Vec<usize>> {
+    chosen(table.live_columns().map(|(n, _)| n), |name| table.column(name), &table.name, named)
+}
+
+fn chosen(
+    all: impl Iterator<Item = usize>,
+    find: impl Fn(&str) -> Option<usize>,
+    relation: &str,
+    named: &[String],
+) -> SqlResult<Vec<usize>> {
     if named.is_empty() {
-        return Ok(table.live_columns().map(|(n, _)| n).collect());
+        return Ok(all.collect());
     }
     let mut found: Vec<usize> = Vec::with_capacity(named.len());
     for name in named {
-        let n = table.column(name).ok_or_else(|| undefined_in(name, &table.name))?;
+        let n = find(name).ok_or_else(|| undefined_in(name, relation))?;
         if found.contains(&n) {
             return Err(SqlError::new(
                 sqlstate::DUPLICATE_COLUMN,

@@ -87,7 +87,10 @@ impl Binder<'_> {
     fn identifier(&mut self, ident: &ast::Ident, scope: &Scope) -> SqlResult<Typed> {
         let name = names::fold(ident);
         match scope.find(None, &name) {
-            Ok(n) => Ok(scope.typed(n)),
+            Ok(n) => {
+                self.note_column(&scope.columns[n]);
+                Ok(scope.typed(n))
+            }
             Err(error) if ident.quote_style.is_none() => match keyword_function(&name) {
                 Some(function) => self.call(function, Vec::new()),
                 None => Err(error),
@@ -103,7 +106,9 @@ impl Binder<'_> {
             [table, column] | [_, table, column] => (table, column),
             _ => return Err(SqlError::syntax(format!("improper qualified name: {}", parts.join(".")))),
         };
-        scope.find(Some(table), column).map(|n| scope.typed(n))
+        let n = scope.find(Some(table), column)?;
+        self.note_column(&scope.columns[n]);
+        Ok(scope.typed(n))
     }
 
     /// A literal or a parameter.

@@ -7,6 +7,7 @@ use sqlparser::ast::{self, JoinConstraint, JoinOperator, TableFactor};
 use super::locking::Locks;
 use super::rel::{JoinKind, Rel};
 use super::{Binder, Scope, ScopeColumn, names, undefined_table};
+use crate::catalog::Relation;
 use crate::sql::expr::cast::Context;
 use crate::sql::expr::{Comparison, Expr, functions};
 use crate::txn::TableLock;
@@ -128,6 +129,7 @@ impl Binder<'_> {
             let b = side(&scope.columns[left..], "right")? + left;
             let equal = self.compare(Comparison::Eq, scope.typed(a), scope.typed(b))?;
             parts.push(equal.expr);
+            [a, b].into_iter().for_each(|n| self.note_column(&scope.columns[n]));
             // The side that a left join keeps gives the value.
             scope.columns[if swap { a } else { b }].merged = true;
         }
@@ -177,13 +179,18 @@ impl Binder<'_> {
             locks.refuse(&shown, "a WITH query")?;
             return self.common_table(at, alias);
         }
-        if self.find(name)?.is_none() {
-            return Err(undefined_table(name));
-        }
+        let found = self.find(name)?.ok_or_else(|| undefined_table(name))?;
         let shown = alias.map_or(bare, |a| names::fold(&a.name));
+        if let Relation::View(view) = &found {
+            let (rel, mut scope) = self.read_view(view, shown, locks)?;
+            self.freeze(view.oid, &mut scope);
+            return renamed((rel, scope), alias);
+        }
         let is_locked = locks.of(&shown).is_some();
         let table = self.table(name, if is_locked { TableLock::RowShare } else { TableLock::AccessShare })?;
-        renamed(locks.table(table, shown), alias)
+        let (rel, mut scope) = locks.table(table, shown);
+        self.freeze(found.oid(), &mut scope);
+        renamed((rel, scope), alias)
     }
 
     /// A WITH query, bound anew where it is used; it sees only the ones before it.
@@ -267,7 +274,10 @@ fn of_columns(columns: &[crate::sql::Column], table: &str) -> Scope {
 }
 
 /// Gives the columns the names of an alias's list.
-fn renamed((rel, mut scope): (Rel, Scope), alias: Option<&ast::TableAlias>) -> SqlResult<(Rel, Scope)> {
+pub(super) fn renamed(
+    (rel, mut scope): (Rel, Scope),
+    alias: Option<&ast::TableAlias>,
+) -> SqlResult<(Rel, Scope)> {
     let Some(alias) = alias else { return Ok((rel, scope)) };
     let mut live = scope.columns.iter_mut().filter(|c| !c.merged);
     for column in &alias.columns {

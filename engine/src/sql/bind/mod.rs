@@ -10,6 +10,7 @@
 //! | `dml` | INSERT, UPDATE, DELETE |
 //! | `rules` | generated columns and CHECK constraints, expressions of indexes |
 //! | `alter` | what ALTER TABLE makes of rows that are there |
+//! | `view` | views, read and written through |
 //! | `foreign` | what foreign keys want of a change |
 
 mod aggregate;
@@ -27,6 +28,7 @@ mod query;
 mod rel;
 mod rules;
 mod select;
+mod view;
 
 use std::sync::Arc;
 
@@ -34,7 +36,7 @@ use sqlparser::ast;
 
 use super::expr::{EvalCx, Expr};
 use super::{Column, Database, SessionContext, names};
-use crate::catalog::{CatalogView, ColumnInfo, PG_CATALOG, Relation, TableInfo};
+use crate::catalog::{CatalogView, ColumnInfo, PG_CATALOG, Relation, TableInfo, ViewInfo};
 use crate::txn::TableLock;
 use crate::types::{SqlError, SqlResult, SqlType, sqlstate};
 
@@ -114,6 +116,10 @@ pub(crate) struct Binder<'a> {
     /// Why there are none where they are not.
     no_aggregate: &'static str,
     depth: usize,
+    /// The views whose queries are being bound, the innermost last.
+    within: Vec<Arc<ViewInfo>>,
+    /// Of a view that is being made.
+    recorder: Option<view::Recorder>,
 }
 
 /// Queries may nest this deep.
@@ -149,6 +155,8 @@ impl<'a> Binder<'a> {
             aggregates: None,
             no_aggregate: "aggregate functions are not allowed here",
             depth: 0,
+            within: Vec::new(),
+            recorder: None,
         }
     }
 
@@ -178,7 +186,14 @@ impl<'a> Binder<'a> {
 
     /// As [`Binder::find`].
     pub(crate) fn find_parts(&self, schema: Option<&str>, name: &str) -> SqlResult<Option<Relation>> {
-        find_relation(&self.view, self.ctx, schema, name)
+        if let Some(meant) = self.meant(schema, name) {
+            return Ok(Some(meant));
+        }
+        let found = find_relation(&self.view, self.ctx, schema, name)?;
+        if let Some(found) = &found {
+            self.note_relation(schema, name, found);
+        }
+        Ok(found)
     }
 
     /// A table that must be there, noted for locking.
@@ -245,6 +260,7 @@ fn wrong_kind(relation: &Relation) -> SqlError {
         Relation::Table(_) => "a table",
         Relation::Index(_) => "an index",
         Relation::Sequence(_) => "a sequence",
+        Relation::View(_) => "a view",
     };
     SqlError::new(sqlstate::WRONG_OBJECT_TYPE, format!("\"{name}\" is not a table"))
         .detail(format!("It is {what}."))

@@ -151,6 +151,11 @@ impl Binder<'_> {
                 _ => return Err(SqlError::unsupported("this select list item")),
             }
         }
+        let of_scope = outputs.iter().filter_map(|output| match output.typed.expr {
+            Expr::Column(n) => scope.columns.get(n),
+            _ => None,
+        });
+        of_scope.for_each(|column| self.note_column(column));
         Ok(outputs)
     }
 

@@ -94,6 +94,15 @@ impl Expr {
         self.each_part_mut(&mut |part| part.shift_columns(to));
     }
 
+    /// Puts expressions in the place of its columns.
+    pub(crate) fn substitute(&mut self, by: &[Expr]) {
+        if let Expr::Column(n) = self {
+            *self = by[*n].clone();
+            return;
+        }
+        self.each_part_mut(&mut |part| part.substitute(by));
+    }
+
     /// True when it is the same for every row of an execution: no columns, and nothing that changes by call.
     pub(crate) fn is_stable(&self) -> bool {
         !self.any(&mut |part| match part {

@@ -53,7 +53,7 @@ pub(crate) fn read(clause: &ast::LockClause) -> SqlResult<Locking> {
     })
 }
 
-fn is_word(token: Option<&TokenWithSpan>, word: &str) -> bool {
+pub(super) fn is_word(token: Option<&TokenWithSpan>, word: &str) -> bool {
     matches!(token.map(|t| &t.token),
         Some(Token::Word(w)) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
 }

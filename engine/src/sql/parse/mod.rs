@@ -10,6 +10,7 @@ pub(crate) mod locking;
 mod rename;
 mod session;
 mod split;
+mod view;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 pub(crate) use rename::{Renaming, rename};
+pub(crate) use view::is_alter_view;
 
 use super::names;
 use super::statement::{Body, ParsedStatement, StatementKind};
@@ -59,7 +61,8 @@ pub(super) fn parse_one(text: &str) -> SqlResult<ParsedStatement> {
     if split::is_blank(text) {
         return Ok(ParsedStatement { text: text.into(), kind: StatementKind::Empty, body: Body::None });
     }
-    let tokens = tokens(text)?;
+    let mut tokens = tokens(text)?;
+    let alters_view = view::rewrite(&mut tokens)?;
     let mut cursor = cursor::Cursor::new(text, &tokens);
     if let Some(kind) = session::parse(&mut cursor)? {
         let body = match &kind {
@@ -69,10 +72,13 @@ pub(super) fn parse_one(text: &str) -> SqlResult<ParsedStatement> {
         return Ok(ParsedStatement { text: text.into(), kind, body });
     }
     // TABLE t is SELECT * FROM t; the grammar knows it only inside of queries.
-    let statement = match cursor.eat("TABLE") {
+    let mut statement = match cursor.eat("TABLE") {
         true => grammar(&format!("SELECT * FROM {}", cursor.rest()), None)?,
         false => grammar(text, Some(tokens))?,
     };
+    if alters_view {
+        view::mark(&mut statement);
+    }
     Ok(ParsedStatement {
         text: text.into(),
         kind: kind_of(&statement)?,
@@ -90,6 +96,14 @@ pub(super) fn parse_expression(text: &str) -> SqlResult<sqlparser::ast::Expr> {
 /// A statement of the SQL grammar that is made here, from names of another.
 pub(super) fn query(text: &str) -> SqlResult<Statement> {
     grammar(text, None)
+}
+
+/// The query of a view, as the catalog keeps it.
+pub(crate) fn parse_view(text: &str) -> SqlResult<sqlparser::ast::Query> {
+    match grammar(text, None)? {
+        Statement::Query(query) => Ok(*query),
+        _ => Err(SqlError::corrupt("the text of a view is no query")),
+    }
 }
 
 fn tokens(text: &str) -> SqlResult<Vec<TokenWithSpan>> {
@@ -173,6 +187,7 @@ fn kind_of(statement: &Statement) -> SqlResult<StatementKind> {
         | Statement::CreateIndex(_)
         | Statement::CreateSequence { .. }
         | Statement::CreateSchema { .. }
+        | Statement::CreateView(_)
         | Statement::AlterTable(_)
         | Statement::Drop { .. }
         | Statement::Truncate(_) => StatementKind::Ddl,

@@ -232,7 +232,7 @@ fn project(input: Rel, exprs: Vec<Expr>, request: Request) -> Plan {
         Request { filters: Vec::new(), needed: Some(vec![false; input.width()]), order: Vec::new() };
     let width = input.width();
     for mut filter in pushed {
-        substitute(&mut filter, &exprs);
+        filter.substitute(&exprs);
         below.filters.push(filter);
     }
     for (n, expr) in exprs.iter().enumerate() {
@@ -258,14 +258,6 @@ fn has_only_columns(expr: &Expr) -> bool {
         Expr::Call(f, _) => super::expr::functions::is_volatile(f),
         _ => false,
     })
-}
-
-fn substitute(expr: &mut Expr, by: &[Expr]) {
-    if let Expr::Column(n) = expr {
-        *expr = by[*n].clone();
-        return;
-    }
-    expr.each_part_mut(&mut |part| substitute(part, by));
 }
 
 fn aggregate(input: Rel, keys: Vec<(Expr, SqlType)>, calls: Vec<AggregateCall>, request: Request) -> Plan {

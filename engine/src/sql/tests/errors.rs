@@ -109,7 +109,7 @@ async fn codes_and_wording() {
         ),
         ("select (select 1, 2)", "42601", "subquery must return only one column"),
         ("select row_number() over () from t", "0A000", "a window function is not supported"),
-        ("create view v as select 1", "0A000", "CREATE VIEW is not supported"),
+        ("create materialized view v as select 1", "0A000", "CREATE MATERIALIZED VIEW is not supported"),
         ("select 'ab' like 'a\\'", "22025", "LIKE pattern must not end with escape character"),
         ("select ln(0)", "2201E", "cannot take logarithm of zero"),
         ("select sqrt(-1)", "2201F", "cannot take square root of a negative number"),

@@ -13,6 +13,7 @@ mod plans;
 mod queries;
 mod serializable;
 mod spill;
+mod views;
 mod workloads;
 
 use std::sync::Arc;

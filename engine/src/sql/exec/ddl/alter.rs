@@ -9,6 +9,7 @@ use super::foreign_key::ForeignSpec;
 use super::{Ddl, refuse_pending};
 use crate::catalog::{Relation, TableInfo};
 use crate::sql::bind::undefined_table;
+use crate::sql::parse::is_alter_view;
 use crate::sql::{Notice, names};
 use crate::table::{RowBatch, TableScan};
 use crate::txn::{LockWait, TableLock};
@@ -24,7 +25,19 @@ impl Ddl<'_> {
         if let Some(Relation::Table(table)) = self.find(&alter.name)? {
             refuse_pending("ALTER TABLE", &table, self.txn)?;
         }
+        let view = self.lock_view(&alter.name).await?;
+        if view.is_none()
+            && is_alter_view(alter)
+            && let Some(other) = self.find(&alter.name)?
+        {
+            let message = format!("\"{}\" is not a view", other.name().1);
+            return Err(SqlError::new(sqlstate::WRONG_OBJECT_TYPE, message));
+        }
         for operation in &alter.operations {
+            if let Some(view) = &view {
+                self.alter_view(view, operation).await?;
+                continue;
+            }
             match operation {
                 AlterTableOperation::AddConstraint { constraint, not_valid } => {
                     self.add_constraint(&alter.name, constraint, !not_valid).await?

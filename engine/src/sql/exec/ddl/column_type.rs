@@ -46,6 +46,7 @@ impl Ddl<'_> {
     /// What is computed of a column, or keeps its type.
     fn refuse_dependents(&mut self, table: &TableInfo, n: usize) -> SqlResult<()> {
         let name = &table.columns[n].name;
+        self.refuse_viewed(table.oid, n, name)?;
         if table.columns[n].identity.is_some() || table.columns[n].generated {
             return Err(SqlError::unsupported("ALTER COLUMN TYPE of an identity or generated column"));
         }

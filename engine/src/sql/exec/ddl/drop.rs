@@ -2,6 +2,7 @@
 
 use sqlparser::ast::{self, ObjectType};
 
+use super::view::refuse_system_view;
 use super::{Ddl, refuse_pending, refuse_system};
 use crate::catalog::{CatalogView, PG_CATALOG, PUBLIC, Relation};
 use crate::sql::{Notice, names, quoted};
@@ -19,13 +20,14 @@ impl Ddl<'_> {
         let (tag, word, code) = match kind {
             ObjectType::Table => ("DROP TABLE", "table", sqlstate::UNDEFINED_TABLE),
             ObjectType::Index => ("DROP INDEX", "index", sqlstate::UNDEFINED_OBJECT),
+            ObjectType::View => ("DROP VIEW", "view", sqlstate::UNDEFINED_TABLE),
             ObjectType::Sequence => ("DROP SEQUENCE", "sequence", sqlstate::UNDEFINED_TABLE),
             ObjectType::Schema => ("DROP SCHEMA", "schema", sqlstate::INVALID_SCHEMA),
             other => return Err(SqlError::unsupported(format!("DROP {other}"))),
         };
-        // Tables that go together may refer to each other.
+        // What goes together may refer to each other.
         let mut along = Vec::new();
-        for name in objects.iter().filter(|_| kind == ObjectType::Table) {
+        for name in objects.iter().filter(|_| kind != ObjectType::Schema) {
             along.extend(self.find(name)?.map(|relation| relation.oid()));
         }
         for name in objects {
@@ -63,6 +65,10 @@ impl Ddl<'_> {
                 }
                 (Relation::Index(index), ObjectType::Index) => index.table,
                 (Relation::Sequence(sequence), ObjectType::Sequence) => sequence.oid,
+                (Relation::View(view), ObjectType::View) => {
+                    refuse_system_view(view)?;
+                    view.oid
+                }
                 (other, _) => return Err(wrong_kind(other, kind)),
             };
             self.txn.lock_table(locked, TableLock::AccessExclusive, LockWait::Block).await?;
@@ -72,6 +78,7 @@ impl Ddl<'_> {
                 Some(Relation::Table(table)) if table.oid == found.oid() => {
                     refuse_pending("DROP TABLE", &table, self.txn)?;
                     let what = format!("table {}", table.name);
+                    self.release_views(table.oid, None, &what, along, cascade).await?;
                     self.release_referrers(table.oid, None, along, (&what, &what), cascade).await?;
                     self.db.catalog.drop_table(self.txn, &table).await?;
                 }
@@ -91,7 +98,14 @@ impl Ddl<'_> {
                     if let Some((table, _)) = sequence.owner {
                         return Err(needed_by_default(&sequence.name, &self.table_name(table)));
                     }
+                    let what = format!("sequence {}", sequence.name);
+                    self.release_views(sequence.oid, None, &what, along, cascade).await?;
                     self.db.catalog.drop_sequence(self.txn, &sequence).await?;
+                }
+                Some(Relation::View(view)) if view.oid == found.oid() => {
+                    let what = format!("view {}", view.name);
+                    self.release_views(view.oid, None, &what, along, cascade).await?;
+                    self.db.catalog.drop_view(self.txn, view.oid).await?;
                 }
                 _ => continue,
             }
@@ -105,8 +119,14 @@ impl Ddl<'_> {
         let mut told: Vec<String> = objects.iter().map(|(_, one)| one.clone()).collect();
         for (relation, shown) in &objects {
             let oid = relation.oid();
+            if self.view().relation(oid).is_none() {
+                continue;
+            }
             self.txn.lock_table(oid, TableLock::AccessExclusive, LockWait::Block).await?;
             self.txn.begin_statement();
+            let before = self.notices.len();
+            self.release_views(oid, None, shown, &along, true).await?;
+            told.extend(self.notices.drain(before..).flat_map(cascades));
             // As it is now that the lock is had.
             match self.view().relation(oid) {
                 Some(Relation::Table(table)) => {
@@ -122,6 +142,7 @@ impl Ddl<'_> {
                 Some(Relation::Sequence(sequence)) => {
                     self.db.catalog.drop_sequence(self.txn, sequence).await?
                 }
+                Some(Relation::View(view)) => self.db.catalog.drop_view(self.txn, view.oid).await?,
                 _ => {}
             }
         }
@@ -155,7 +176,7 @@ impl Ddl<'_> {
     }
 }
 
-/// What a schema has of its own, the oldest first, each as it is called: tables and the sequences that go with no column.
+/// What a schema has of its own, the oldest first, each as it is called: tables, views and the sequences that go with no column.
 fn objects_in(view: &CatalogView, namespace: u32, schema: &str) -> Vec<(Relation, String)> {
     let inside = view.relations().filter(|relation| relation.name().0 == namespace);
     let mut objects: Vec<(Relation, String)> = inside
@@ -163,6 +184,7 @@ fn objects_in(view: &CatalogView, namespace: u32, schema: &str) -> Vec<(Relation
             let shown = format!("{}.{}", quoted(schema), quoted(relation.name().1));
             match relation {
                 Relation::Table(_) => Some((relation.clone(), format!("table {shown}"))),
+                Relation::View(_) => Some((relation.clone(), format!("view {shown}"))),
                 Relation::Sequence(s) if s.owner.is_none() => {
                     Some((relation.clone(), format!("sequence {shown}")))
                 }
@@ -182,6 +204,7 @@ fn wrong_kind(relation: &Relation, wanted: ObjectType) -> SqlError {
         Relation::Table(_) => "Use DROP TABLE to remove a table.",
         Relation::Index(_) => "Use DROP INDEX to remove an index.",
         Relation::Sequence(_) => "Use DROP SEQUENCE to remove a sequence.",
+        Relation::View(_) => "Use DROP VIEW to remove a view.",
     };
     SqlError::new(sqlstate::WRONG_OBJECT_TYPE, message).hint(hint)
 }

@@ -31,6 +31,10 @@ impl Ddl<'_> {
         };
         let mut gone = self.computed_of(&table, n, cascade)?;
         gone.push(n);
+        for n in &gone {
+            let what = format!("column {} of table {}", table.columns[*n].name, table.name);
+            self.release_views(table.oid, Some(*n), &what, &[], cascade).await?;
+        }
         let what = format!("column {name} of table {}", table.name);
         for index in table.indexes.iter().filter(|index| index.inputs.contains(&n)) {
             let concerned = (what.as_str(), what.as_str());

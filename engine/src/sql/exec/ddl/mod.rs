@@ -15,6 +15,9 @@ mod index;
 mod rename;
 mod rewrite;
 mod sequence;
+mod view;
+
+pub(crate) use view::columns as columns_of_view;
 
 use std::sync::Arc;
 
@@ -23,7 +26,7 @@ use sqlparser::ast::{self, Statement};
 use crate::catalog::{CatalogView, Relation, TableInfo};
 use crate::sql::bind::{Binder, find_relation, undefined_table};
 use crate::sql::deferred::Deferred;
-use crate::sql::{Database, Notice, SessionContext, names};
+use crate::sql::{Database, Notice, SessionContext, names, parse};
 use crate::txn::{LockWait, TableLock, Transaction};
 use crate::types::{SqlError, SqlResult, sqlstate};
 
@@ -64,6 +67,10 @@ pub(crate) async fn run(
         }
         Statement::CreateSchema { schema_name, if_not_exists, .. } => {
             ddl.create_schema(schema_name, *if_not_exists).await.map(|()| "CREATE SCHEMA")
+        }
+        Statement::CreateView(create) => ddl.create_view(create).await.map(|()| "CREATE VIEW"),
+        Statement::AlterTable(alter) if parse::is_alter_view(alter) => {
+            ddl.alter_table(alter).await.map(|()| "ALTER VIEW")
         }
         Statement::AlterTable(alter) => ddl.alter_table(alter).await.map(|()| "ALTER TABLE"),
         Statement::Truncate(truncate) => ddl.truncate(truncate).await.map(|()| "TRUNCATE TABLE"),

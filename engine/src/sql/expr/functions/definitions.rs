@@ -168,6 +168,14 @@ fn of_expression(cx: &EvalCx<'_>, text: &Datum, table: u32, pretty: bool) -> Sql
     over_table(cx, &view, table, text, pretty).map(Datum::text)
 }
 
+/// A view's query as it was written, with the names of that time.
+fn of_view(cx: &EvalCx<'_>, view: u32) -> SqlResult<Datum> {
+    Ok(match cx.db()?.catalog.view(None).relation(view) {
+        Some(Relation::View(view)) => Datum::text(format!(" {};", view.definition.text())),
+        _ => Datum::Null,
+    })
+}
+
 const fn declared(
     name: &'static str,
     args: &'static [SqlType],
@@ -181,6 +189,8 @@ pub(super) static ALL: &[Declared] = &[
     declared("pg_get_indexdef", &[SqlType::OID, SqlType::INT4, SqlType::BOOL], |cx, a| {
         of_index(cx, oid(&a[0]), a[1].as_i64().unwrap_or(0), a[2].is_true())
     }),
+    declared("pg_get_viewdef", &[SqlType::OID], |cx, a| of_view(cx, oid(&a[0]))),
+    declared("pg_get_viewdef", &[SqlType::OID, SqlType::BOOL], |cx, a| of_view(cx, oid(&a[0]))),
     declared("pg_get_constraintdef", &[SqlType::OID], |cx, a| of_constraint(cx, oid(&a[0]), false)),
     declared("pg_get_constraintdef", &[SqlType::OID, SqlType::BOOL], |cx, a| {
         of_constraint(cx, oid(&a[0]), a[1].is_true())
