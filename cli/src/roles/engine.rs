@@ -44,6 +44,10 @@ pub(crate) struct Options {
     /// tests take less to see a volume grow
     #[arg(long, value_name = "PAGES")]
     pages_per_pg: Option<u64>,
+    /// Directory of the files in which sorts and hashes that exceed work_mem go on. Default: the system's for temporary files
+    /// (TMPDIR, else /tmp); a local disk, for its files end with their statement
+    #[arg(long, value_name = "DIR")]
+    temp_dir: Option<PathBuf>,
     /// SQL sessions at a time. Default 1000: for more, a pool in front is faster
     #[arg(long, value_name = "SESSIONS")]
     connections_max: Option<usize>,
@@ -68,6 +72,7 @@ impl Options {
             volume: self.volume.or(file.volume).unwrap_or(defaults.volume),
             cache_bytes: self.cache_bytes.or(file.cache_bytes).unwrap_or(defaults.cache_bytes),
             pages_per_pg: self.pages_per_pg.or(file.pages_per_pg).unwrap_or(defaults.pages_per_pg),
+            temp_dir: self.temp_dir.or(file.temp_dir).unwrap_or(defaults.temp_dir),
             connections_max: self
                 .connections_max
                 .or(file.connections_max)
@@ -94,18 +99,23 @@ mod tests {
     fn flags_over_file_over_defaults() {
         let dir = tempfile::tempdir().expect("tempdir");
         let path = dir.path().join("engine.toml");
-        let text = "listen = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"\nmeta = [\"127.0.0.1:3\"]\ncache_bytes = 8388608\n";
+        let text = "listen = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"\nmeta = [\"127.0.0.1:3\"]\ncache_bytes = 8388608\n\
+            temp_dir = \"/file\"\n";
         std::fs::write(&path, text).expect("write");
         let options = || Options { config: Some(path.clone()), ..Options::default() };
         let error = options().resolve().expect_err("no name").to_string();
         assert!(error.contains("--instance"), "{error}");
         let named = Options {
             instance: Some("a".into()),
+            temp_dir: Some("/flag".into()),
             meta: vec!["127.0.0.1:9".parse().expect("address")],
             ..options()
         };
         let config = named.resolve().expect("complete");
         assert_eq!((config.cache_bytes, config.volume.as_str()), (8 << 20, "main"));
         assert_eq!(config.meta[0].port(), 9);
+        assert_eq!(config.temp_dir, PathBuf::from("/flag"));
+        let named = Options { instance: Some("a".into()), ..options() };
+        assert_eq!(named.resolve().expect("complete").temp_dir, PathBuf::from("/file"));
     }
 }
