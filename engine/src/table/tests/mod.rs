@@ -6,6 +6,7 @@ mod crash;
 mod indexes;
 mod large;
 mod model;
+mod no_replay;
 mod redo_size;
 mod savepoints;
 mod stress;
