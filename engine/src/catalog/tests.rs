@@ -8,7 +8,7 @@ use crate::buffer::BufferPool;
 use crate::space;
 use crate::txn::Isolation;
 use crate::types::key::KeyOrder;
-use crate::types::{SqlType, sqlstate};
+use crate::types::{Datum, SqlType, sqlstate};
 
 async fn open(store: Arc<dyn LogStore>) -> Catalog {
     let pool = BufferPool::new(store, 8 << 20).unwrap();
@@ -172,4 +172,40 @@ async fn sequences_go_on_after_a_crash_and_do_not_roll_back() {
     again.sequences.set(&sequence, Some(i64::from(i32::MAX))).await.unwrap();
     assert_eq!(next(&again, &sequence).await.unwrap(), i64::from(i32::MAX));
     assert_eq!(next(&again, &sequence).await.unwrap_err().sqlstate, sqlstate::SEQUENCE_LIMIT);
+}
+
+#[tokio::test]
+async fn a_volume_that_is_older_than_a_system_table_is_given_it() {
+    let store = MemoryStore::new();
+    let catalog = open(store.clone()).await;
+    let view = catalog.view(None);
+    let mut txn = begin(&catalog);
+    let rewrite = &system::PG_REWRITE;
+    let relations = [rewrite.oid, rewrite.indexes[0].oid];
+    for (def, oids) in [
+        (&system::PG_CLASS, &relations[..]),
+        (&system::PG_ATTRIBUTE, &relations[..1]),
+        (&system::PG_INDEX, &relations[1..]),
+    ] {
+        let table = view.table(def.oid).unwrap();
+        let index = table.indexes.iter().find(|index| index.oid == def.indexes[0].oid).unwrap();
+        for oid in oids {
+            let snapshot = txn.snapshot();
+            let key = [Datum::Oid(*oid)];
+            let found = relation::find(&catalog.system, &snapshot, table, index, &key).await.unwrap();
+            assert!(!found.is_empty(), "{} lists {oid}", def.name);
+            for (id, _) in found {
+                assert!(relation::lock(&catalog.system, &mut txn, table, id).await.unwrap());
+                catalog.system.delete(&mut txn, &table.store, id).await.unwrap();
+            }
+        }
+    }
+    txn.commit().await.unwrap();
+    for _ in 0..2 {
+        let again = open(store.crash()).await;
+        let view = again.view(None);
+        assert_eq!(view.table(rewrite.oid).unwrap().columns.len(), rewrite.columns.len());
+        assert_eq!(view.table(rewrite.oid).unwrap().indexes.len(), 1);
+        assert_eq!(view.table(system::PG_CLASS.oid).unwrap().columns.len(), system::PG_CLASS.columns.len());
+    }
 }
