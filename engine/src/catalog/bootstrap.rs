@@ -92,6 +92,8 @@ async fn tables(
                 primary: false,
                 constraint: false,
                 timing: ConstraintTiming::Fixed,
+                valid: true,
+                ready: true,
                 store: index::store(def_index.oid, root, true, &columns, None, &table.columns),
                 predicate: None,
                 inputs: index::inputs(&columns, None),

@@ -53,6 +53,10 @@ pub struct IndexInfo {
     pub constraint: bool,
     /// When its constraint is asked.
     pub timing: ConstraintTiming,
+    /// It has an entry for every row: readers use it.
+    pub valid: bool,
+    /// Writers keep it.
+    pub ready: bool,
     /// Its columns.
     pub columns: Vec<IndexColumn>,
     /// Rows for which this is not true are not in it.
@@ -153,7 +157,7 @@ impl IndexInfo {
     /// Whether no two rows have the same key at any moment, not even in the midst of a transaction.
     #[must_use]
     pub fn is_always_unique(&self) -> bool {
-        self.unique && !self.timing.is_deferrable()
+        self.unique && self.valid && !self.timing.is_deferrable()
     }
 
     /// Whether foreign keys can refer to it: unique, of columns, over all rows. The columns of such a key are what FOR NO KEY

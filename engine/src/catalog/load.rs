@@ -306,6 +306,8 @@ fn indexes(
             primary: row.flag("indisprimary"),
             constraint: constraints.contains_key(&oid),
             timing: constraints.get(&oid).copied().unwrap_or_default(),
+            valid: row.flag("indisvalid"),
+            ready: row.flag("indisready"),
             store: index::store(oid, loader.roots[&oid], unique, &parts, predicate.as_ref(), of_table),
             inputs: index::inputs(&parts, predicate.as_deref()),
             columns: parts,

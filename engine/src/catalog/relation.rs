@@ -23,7 +23,7 @@ pub(crate) async fn insert(
     let bytes = stored::encode_new(system, txn, table, id, row).await?;
     let inserted = system.insert_as(txn, &table.store, id, stored::row_bytes(&bytes)).await;
     inserted.map_err(|e| too_big(e, table))?;
-    for index in &table.indexes {
+    for index in table.indexes.iter().filter(|index| index.ready) {
         let mut key = Vec::with_capacity(16);
         if let Some(has_null) = index.key(row, &mut key)? {
             enter(system, txn, table, index, &key, has_null, id, row).await?;
@@ -44,7 +44,7 @@ pub(crate) async fn insert_batch(
     }
     let RowId(first) = insert_unindexed(system, txn, table, rows).await?;
     let ids = (first..first + rows.len() as u64).map(RowId);
-    for index in &table.indexes {
+    for index in table.indexes.iter().filter(|index| index.ready) {
         for (id, row) in ids.clone().zip(rows.rows()) {
             let mut key = Vec::with_capacity(16);
             if let Some(has_null) = index.key(row, &mut key)? {
@@ -86,7 +86,7 @@ pub(crate) async fn update(
     let bytes = stored::encode_changed(system, txn, table, id, old, new).await?;
     let updated = system.update(txn, &table.store, id, stored::row_bytes(&bytes)).await;
     updated.map_err(|e| too_big(e, table))?;
-    for index in &table.indexes {
+    for index in table.indexes.iter().filter(|index| index.ready) {
         if index.same_inputs(old, new) {
             continue;
         }

@@ -164,10 +164,10 @@ impl Session {
             StatementKind::CopyTo(_) => Ran::Done(Box::pin(self.copy_out(&mut portal, wire)).await?),
             _ if portal.plan.is_some() => self.run_planned(&mut portal, limit, wire).await?,
             kind => {
-                if matches!(kind, StatementKind::Vacuum(spec) if spec.vacuum)
+                if let Some(what) = kind.own_transactions()
                     && self.block.state == State::Implicit
                 {
-                    return Err(super::steer::not_in_block("VACUUM").into());
+                    return Err(super::steer::not_in_block(what).into());
                 }
                 Ran::Done(self.steer(&portal, false, wire).await?)
             }

@@ -145,8 +145,8 @@ pub(super) fn complete(kind: &StatementKind, tag: Option<Tag>, wire: &mut Wire) 
 
 /// Statements with transactions of their own cannot share a string.
 fn refuse_in_string(kind: &StatementKind) -> Result<(), SqlError> {
-    match kind {
-        StatementKind::Vacuum(spec) if spec.vacuum => Err(super::steer::not_in_block("VACUUM")),
-        _ => Ok(()),
+    match kind.own_transactions() {
+        Some(what) => Err(super::steer::not_in_block(what)),
+        None => Ok(()),
     }
 }

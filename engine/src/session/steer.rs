@@ -78,6 +78,7 @@ impl Session {
             K::Fetch { name, count } => self.fetch(name, *count, portal, describe, wire).await,
             K::Close(name) => Ok(self.close_cursor(name.as_deref())?),
             K::Vacuum(spec) => self.vacuum(spec).await,
+            K::CreateIndexConcurrently => self.create_index(portal, wire).await,
             K::CopyFrom(spec) => self.copy_in(spec, wire).await,
             K::Listen(_) | K::Unlisten(_) | K::Notify { .. } => {
                 Err(SqlError::unsupported("LISTEN and NOTIFY").into())
@@ -295,6 +296,23 @@ impl Session {
                 Ok(Cow::Borrowed("DEALLOCATE"))
             }
         }
+    }
+
+    async fn create_index(&mut self, portal: &Portal, wire: &mut Wire) -> Result<Tag, Failure> {
+        if self.block.is_explicit() {
+            return Err(not_in_block("CREATE INDEX CONCURRENTLY").into());
+        }
+        if self.read_only() {
+            let message = "cannot execute CREATE INDEX in a read-only transaction";
+            return Err(SqlError::new(sqlstate::READ_ONLY_TRANSACTION, message).into());
+        }
+        let Some(statement) = &portal.statement.parsed else { return Ok("CREATE INDEX".into()) };
+        let limit = self.derived.lock_timeout;
+        let work = pin!(sql::create_index_concurrently(&self.db, &self.context, statement, limit));
+        for notice in guarded(&self.interrupt, &self.clock, work).await? {
+            self.notify(notice.severity, &notice.fields, wire);
+        }
+        Ok("CREATE INDEX".into())
     }
 
     async fn vacuum(&mut self, spec: &sql::VacuumSpec) -> Result<Tag, Failure> {

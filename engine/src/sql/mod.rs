@@ -35,7 +35,7 @@ pub(crate) use names::quoted;
 pub(crate) use parse::locking::Locking;
 pub use parse::parse;
 pub(crate) use parse::parse_view;
-pub use prepare::{Execution, Prepared, execute, prepare};
+pub use prepare::{Execution, Prepared, create_index_concurrently, execute, prepare};
 pub use statement::{
     Column, ConstraintSettings, CopyFormat, CopySpec, IsolationLevel, Notice, ParsedStatement, RowBatch,
     StatementKind, TransactionModes, VacuumSpec,

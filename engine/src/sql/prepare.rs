@@ -1,11 +1,12 @@
 //! From a statement to something that can be executed again and again, and one such execution.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlparser::ast;
 
 use super::bind::{Binder, SubqueryKind};
-use super::exec::{Change, Cx, Node, run_ddl};
+use super::exec::{Change, Cx, Node, create_concurrently, run_ddl};
 use super::plan::{self, Plan};
 use super::statement::Body;
 use super::{Column, Database, Notice, ParsedStatement, RowBatch, SessionContext, StatementKind};
@@ -156,6 +157,25 @@ pub(crate) async fn lock_tables(txn: &mut Transaction, tables: &[(u32, TableLock
         txn.lock_table(*oid, *lock, LockWait::Block).await?;
     }
     Ok(())
+}
+
+/// Runs CREATE INDEX CONCURRENTLY, outside of any transaction; what it wants to tell. `lock_timeout` bounds each of its waits for
+/// others.
+pub async fn create_index_concurrently(
+    db: &Arc<Database>,
+    ctx: &SessionContext,
+    statement: &ParsedStatement,
+    lock_timeout: Option<Duration>,
+) -> SqlResult<Vec<Notice>> {
+    let mut notices = Vec::new();
+    let Body::Sql(tree) = &statement.body else {
+        return Err(SqlError::internal("CREATE INDEX CONCURRENTLY without a tree"));
+    };
+    let ast::Statement::CreateIndex(create) = &**tree else {
+        return Err(SqlError::internal("not CREATE INDEX CONCURRENTLY"));
+    };
+    Box::pin(create_concurrently(db, ctx, create, lock_timeout, &mut notices)).await?;
+    Ok(notices)
 }
 
 /// One run of a statement.

@@ -43,6 +43,8 @@ pub enum StatementKind {
     Explain,
     /// CREATE, ALTER, DROP, TRUNCATE ...: no rows, transactional.
     Ddl,
+    /// CREATE INDEX CONCURRENTLY: run by [`super::create_index_concurrently`] in transactions of its own.
+    CreateIndexConcurrently,
     /// LOCK TABLE; only inside a transaction block (25P01).
     Lock,
     /// VACUUM and ANALYZE: run by [`super::vacuum`] in transactions of their own.
@@ -153,6 +155,16 @@ impl StatementKind {
             self,
             K::Query | K::Insert | K::Update | K::Delete | K::Explain | K::Ddl | K::Lock | K::CopyTo(_)
         )
+    }
+
+    /// The name of a statement that has transactions of its own, and so cannot be part of another.
+    #[must_use]
+    pub fn own_transactions(&self) -> Option<&'static str> {
+        match self {
+            StatementKind::Vacuum(spec) if spec.vacuum => Some("VACUUM"),
+            StatementKind::CreateIndexConcurrently => Some("CREATE INDEX CONCURRENTLY"),
+            _ => None,
+        }
     }
 
     /// True when a failed transaction block still takes it.

@@ -5,10 +5,11 @@ use std::ops::{Bound, ControlFlow};
 use super::index::{entry_key, split_entry};
 use super::scan::row_of;
 use super::values::is_value;
-use super::{Index, RowId, Table};
+use super::{Index, RowBatch, RowId, Table, TableScan};
 use crate::btree::{Direction, Resume, RunEntry, Tree};
 use crate::spill::{Budget, Payload, Sorted, Sorter};
 use crate::txn::{Outcome, Transaction, TransactionSystem, TxnError};
+use crate::types::row::has_large;
 use crate::types::{SqlError, SqlResult};
 
 /// An entry to be.
@@ -103,6 +104,59 @@ impl TransactionSystem {
                 return Ok(count);
             }
         }
+    }
+
+    /// Enters every version of every row that somebody may still see, one by one, beside writers who keep the index.
+    pub(crate) async fn enter_all(
+        &self,
+        txn: &mut Transaction,
+        index: &Index,
+        table: &Table,
+    ) -> Result<(), TxnError> {
+        txn.pinned();
+        let mut from = Some(Bound::Unbounded);
+        while let Some(start) = from {
+            let (rows, next) = self.copy_rows(&table.tree, start).await?;
+            let mut entries = Vec::new();
+            for (key, value) in rows {
+                if let Some(row) = row_of(&key) {
+                    self.keys_of(index, table, row, &value, &mut entries).await?;
+                }
+            }
+            for entry in entries {
+                self.put_entry(index, &entry.key).await?;
+            }
+            from = next;
+            tokio::task::coop::consume_budget().await;
+        }
+        Ok(())
+    }
+
+    /// Asks of every row whether another has its key, in a unique index that has an entry for each.
+    pub(crate) async fn ask_all(
+        &self,
+        txn: &mut Transaction,
+        index: &Index,
+        table: &Table,
+    ) -> Result<(), TxnError> {
+        let mut scan = TableScan::new(table, txn.newest());
+        let mut batch = RowBatch::new();
+        while scan.next_batch(self, &mut batch).await? {
+            for (row, bytes) in batch.iter() {
+                let key = match has_large(bytes) {
+                    true => {
+                        let step = || self.with_key_values(&table.tree, row, bytes, &index.reads);
+                        (index.key_of)(&self.pool().run(step).await?)
+                    }
+                    false => (index.key_of)(bytes),
+                };
+                if let Some(key) = key.filter(|key| key.distinct) {
+                    self.unique_ask(txn, index, table, &key.bytes, row).await?;
+                }
+            }
+            tokio::task::coop::consume_budget().await;
+        }
+        Ok(())
     }
 
     async fn keys_of(

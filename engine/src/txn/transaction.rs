@@ -274,6 +274,12 @@ impl Transaction {
         self.lock(LockKey::Table(oid), lock.into(), wait).await
     }
 
+    /// Waits until all who hold now what this lock conflicts with have ended; others may take it meanwhile.
+    pub(crate) async fn wait_for_table(&mut self, oid: u32, lock: TableLock) -> Result<(), TxnError> {
+        let key = LockKey::Table(oid);
+        self.system.locks.wait_for_holders(self.owner, key, lock.into(), self.lock_timeout).await
+    }
+
     pub(crate) async fn lock_row_key(
         &mut self,
         table: u32,

@@ -4,6 +4,7 @@
 mod alter;
 mod checks;
 mod columns;
+mod concurrent;
 mod foreign;
 pub(super) mod rows;
 mod views;
@@ -191,12 +192,25 @@ impl Catalog {
         table: &TableInfo,
         new: NewIndex,
     ) -> SqlResult<Arc<TableInfo>> {
+        let index = self.new_index(txn, table, new, true).await?;
+        self.build_index(txn, table, &index).await?;
+        self.enlist(txn, table, index).await
+    }
+
+    /// An index without entries.
+    async fn new_index(
+        &self,
+        txn: &mut Transaction,
+        table: &TableInfo,
+        new: NewIndex,
+        valid: bool,
+    ) -> SqlResult<Arc<IndexInfo>> {
         let tree = self.system.create_tree().await?;
         txn.free_on_rollback(tree);
         let oid = self.fresh_oid();
         let predicate = new.predicate.as_ref();
         let store = index::store(oid, tree.root, new.unique, &new.columns, predicate, &table.columns);
-        let index = Arc::new(IndexInfo {
+        Ok(Arc::new(IndexInfo {
             oid,
             namespace: table.namespace,
             name: new.name,
@@ -205,12 +219,22 @@ impl Catalog {
             primary: new.primary,
             constraint: new.constraint,
             timing: new.timing,
+            valid,
+            ready: true,
             inputs: index::inputs(&new.columns, new.predicate.as_deref()),
             columns: new.columns,
             predicate: new.predicate,
             store,
-        });
-        self.build_index(txn, table, &index).await?;
+        }))
+    }
+
+    /// Lists an index with its table. Returns the table with it.
+    async fn enlist(
+        &self,
+        txn: &mut Transaction,
+        table: &TableInfo,
+        index: Arc<IndexInfo>,
+    ) -> SqlResult<Arc<TableInfo>> {
         let added = self.add(txn, rows::of_index(&index)).await;
         added.map_err(|e| name_taken(e, &index.name))?;
         let mut changed = table.clone();

@@ -81,7 +81,7 @@ fn index_over(table: &TableInfo, columns: &[usize]) -> Option<Arc<IndexInfo>> {
     let leads = |index: &&Arc<IndexInfo>| {
         let leading = index.columns.get(..columns.len());
         let has = |n: &usize| leading.is_some_and(|parts| parts.iter().any(|p| p.column() == Some(*n)));
-        index.predicate.is_none() && columns.iter().all(has)
+        index.valid && index.predicate.is_none() && columns.iter().all(has)
     };
     table.indexes.iter().find(leads).cloned()
 }

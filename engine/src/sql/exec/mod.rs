@@ -33,7 +33,7 @@ mod vacuum;
 use std::sync::Arc;
 
 pub use copy::CopyIn;
-pub(crate) use ddl::{columns_of_view, run as run_ddl};
+pub(crate) use ddl::{columns_of_view, create_concurrently, run as run_ddl};
 pub use deferred::{set_constraints, settle};
 pub(crate) use dml::Change;
 pub(crate) use foreign::{is_there, key_to_ask};

@@ -183,6 +183,7 @@ fn kind_of(statement: &Statement) -> SqlResult<StatementKind> {
         Statement::Delete(_) => StatementKind::Delete,
         Statement::Explain { .. } => StatementKind::Explain,
         Statement::Lock(_) => StatementKind::Lock,
+        Statement::CreateIndex(create) if create.concurrently => StatementKind::CreateIndexConcurrently,
         Statement::CreateTable(_)
         | Statement::CreateIndex(_)
         | Statement::CreateSequence { .. }

@@ -83,7 +83,7 @@ impl IndexAccess {
 pub(super) fn choose(table: &TableInfo, filters: &[Expr], order: &[(usize, KeyOrder)]) -> Access {
     let terms: Vec<Term<'_>> = filters.iter().flat_map(terms).collect();
     let mut best: Option<(u32, IndexAccess)> = None;
-    for index in &table.indexes {
+    for index in table.indexes.iter().filter(|index| index.valid) {
         let has_all = match &index.predicate {
             None => true,
             Some(predicate) if implies(filters, predicate.expr()) => false,

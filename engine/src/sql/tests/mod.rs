@@ -1,5 +1,6 @@
 //! SQL against a database over a store in memory.
 
+mod alter;
 mod checks;
 mod columns;
 mod concurrency;

@@ -34,6 +34,8 @@ pub(crate) enum WaitsFor {
     Lock(LockKey),
     /// The end of another's transaction, or subtransaction, that has this id.
     End(Owner, TxId),
+    /// That another lets go of a lock, which is not taken then.
+    Release(Owner, LockKey, Mode),
 }
 
 /// See the module.
@@ -130,6 +132,32 @@ impl LockManager {
         within(timeout, ended).await
     }
 
+    fn holders_against(&self, owner: Owner, key: LockKey, mode: Mode) -> Vec<Owner> {
+        self.shard(key).lock().get(&key).map(|queue| queue.holders_against(owner, mode)).unwrap_or_default()
+    }
+
+    /// Waits until everybody who holds now what `mode` conflicts with has let go of it, and keeps nobody from taking the
+    /// lock meanwhile. It is looked for now and then: this is for work that takes long anyway.
+    pub(crate) async fn wait_for_holders(
+        &self,
+        owner: Owner,
+        key: LockKey,
+        mode: Mode,
+        timeout: Option<Duration>,
+    ) -> Result<(), TxnError> {
+        for other in self.holders_against(owner, key, mode) {
+            let _waiting = Waiting { manager: self, owner, lock: None };
+            self.enter(owner, WaitsFor::Release(other, key, mode))?;
+            let released = async {
+                while self.holders_against(owner, key, mode).contains(&other) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            within(timeout, released).await?;
+        }
+        Ok(())
+    }
+
     /// Enters a wait into the graph unless it closes a cycle.
     fn enter(&self, owner: Owner, what: WaitsFor) -> Result<(), TxnError> {
         METRICS.lock_waits.inc();
@@ -153,7 +181,7 @@ impl LockManager {
 
     fn blockers(&self, owner: Owner, what: WaitsFor) -> Vec<Owner> {
         match what {
-            WaitsFor::End(other, _) => vec![other],
+            WaitsFor::End(other, _) | WaitsFor::Release(other, ..) => vec![other],
             WaitsFor::Lock(key) => {
                 self.shard(key).lock().get(&key).map(|queue| queue.blockers(owner)).unwrap_or_default()
             }
@@ -166,6 +194,7 @@ impl LockManager {
         let waits = |(owner, what): &(&Owner, &WaitsFor)| match what {
             WaitsFor::End(_, id) => runs(*id),
             WaitsFor::Lock(_) => !self.blockers(**owner, **what).is_empty(),
+            WaitsFor::Release(other, key, mode) => self.holders_against(**owner, *key, *mode).contains(other),
         };
         graph.iter().filter(waits).count()
     }

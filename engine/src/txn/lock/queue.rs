@@ -77,6 +77,12 @@ impl Queue {
         self.waiters.insert(at, waiter);
     }
 
+    /// Who else holds what `mode` conflicts with.
+    pub(super) fn holders_against(&self, owner: Owner, mode: Mode) -> Vec<Owner> {
+        let conflicting = self.holders.iter().filter(|h| h.owner != owner && h.modes & mode.conflicts != 0);
+        conflicting.map(|h| h.owner).collect()
+    }
+
     /// Whom `owner` waits for here.
     pub(super) fn blockers(&self, owner: Owner) -> Vec<Owner> {
         let Some(at) = self.waiters.iter().position(|w| w.owner == owner) else {

@@ -238,6 +238,7 @@ fn referred(parent: &TableInfo, named: &[ast::Ident]) -> SqlResult<(Arc<IndexInf
     }
     let fits = |index: &&Arc<IndexInfo>| {
         index.is_key()
+            && index.valid
             && index.columns.len() == columns.len()
             && columns.iter().all(|column| index.has_column(*column))
     };

@@ -1,6 +1,7 @@
 //! CREATE INDEX, and the indexes of constraints.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlparser::ast;
 
@@ -8,8 +9,8 @@ use super::Ddl;
 use super::create_table::no_key_column;
 use crate::catalog::{ConstraintTiming, IndexColumn, KeySource, NewIndex, TableInfo};
 use crate::sql::bind::{figured_name, key_order};
-use crate::sql::names;
-use crate::txn::TableLock;
+use crate::sql::{Database, Notice, SessionContext, names};
+use crate::txn::{Isolation, TableLock, Transaction};
 use crate::types::key::KeyOrder;
 use crate::types::{SqlError, SqlResult, sqlstate};
 
@@ -159,8 +160,15 @@ impl Ddl<'_> {
     }
 
     pub(super) async fn create_index(&mut self, create: &ast::CreateIndex) -> SqlResult<()> {
+        let table = self.lock(&create.table_name, TableLock::Share).await?;
+        let Some(index) = self.index_to_make(&table, create)? else { return Ok(()) };
+        self.db.catalog.create_index(self.txn, &table, index).await?;
+        Ok(())
+    }
+
+    /// The index that a statement wants; `None` when it is there and that is all right.
+    fn index_to_make(&mut self, table: &TableInfo, create: &ast::CreateIndex) -> SqlResult<Option<NewIndex>> {
         let rare = [
-            (create.concurrently, "CREATE INDEX CONCURRENTLY"),
             (!create.include.is_empty(), "INCLUDE"),
             (create.nulls_distinct == Some(false), "NULLS NOT DISTINCT"),
             (!matches!(create.using, None | Some(ast::IndexType::BTree)), "an index that is not a btree"),
@@ -169,17 +177,61 @@ impl Ddl<'_> {
             return Err(SqlError::unsupported(what));
         }
         let name = create.name.as_ref().map(names::qualified).transpose()?.map(|(_, name)| name);
-        let table = self.lock(&create.table_name, TableLock::Share).await?;
         if let Some(name) = &name
             && self.is_taken(table.namespace, name, create.if_not_exists)?
         {
-            return Ok(());
+            return Ok(None);
         }
         let mut key = KeySpec::new(name, &create.columns, false, false, ConstraintTiming::Fixed)?;
         key.unique = create.unique;
         key.predicate.clone_from(&create.predicate);
-        let index = self.new_index(&table, key)?;
-        self.db.catalog.create_index(self.txn, &table, index).await?;
-        Ok(())
+        self.new_index(table, key).map(Some)
     }
+}
+
+/// CREATE INDEX CONCURRENTLY, in transactions of its own. When it fails on the way the index stays, not used by readers, until
+/// it is dropped.
+pub(crate) async fn create_concurrently(
+    db: &Arc<Database>,
+    ctx: &SessionContext,
+    create: &ast::CreateIndex,
+    lock_timeout: Option<Duration>,
+    notices: &mut Vec<Notice>,
+) -> SqlResult<()> {
+    // Held to the end: keeps other definitions and vacuum away, and lets writers through.
+    let mut guard = db.txns.begin(Isolation::ReadCommitted);
+    guard.set_lock_timeout(lock_timeout);
+    let mut unused = Vec::new();
+    let mut ddl = Ddl { db, ctx, txn: &mut guard, notices: &mut unused };
+    let table = ddl.lock(&create.table_name, TableLock::ShareUpdateExclusive).await?;
+    guard.end_statement();
+
+    let mut txn = begin(db);
+    let mut ddl = Ddl { db, ctx, txn: &mut txn, notices };
+    let Some(new) = ddl.index_to_make(&table, create)? else { return Ok(()) };
+    let index = db.catalog.declare_index(&mut txn, &table, new).await?;
+    txn.commit().await?;
+    // Whoever has the table locked since before may write rows without knowing of the index.
+    guard.wait_for_table(table.oid, TableLock::Share).await?;
+
+    let view = db.catalog.view(None);
+    let Some(table) = view.table(table.oid) else { return Ok(()) };
+    let Some(index) = table.indexes.iter().find(|other| other.oid == index) else { return Ok(()) };
+    let mut txn = begin(db);
+    txn.set_lock_timeout(lock_timeout);
+    if let Err(error) = db.catalog.complete_index(&mut txn, table, index).await {
+        txn.rollback();
+        let mut txn = begin(db);
+        db.catalog.give_up_index(&mut txn, table, index).await?;
+        txn.commit().await?;
+        return Err(error);
+    }
+    txn.commit().await?;
+    Ok(())
+}
+
+fn begin(db: &Database) -> Transaction {
+    let mut txn = db.txns.begin(Isolation::ReadCommitted);
+    txn.begin_statement();
+    txn
 }

@@ -19,6 +19,8 @@ mod view;
 
 pub(crate) use view::columns as columns_of_view;
 
+pub(crate) use index::create_concurrently;
+
 use std::sync::Arc;
 
 use sqlparser::ast::{self, Statement};
