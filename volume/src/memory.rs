@@ -61,9 +61,10 @@ impl MemoryStore {
     /// is gone.
     #[must_use]
     pub fn crash(&self) -> Arc<MemoryStore> {
-        let vdl = self.vdl();
         let copy = MemoryStore::new();
+        // The VDL changes under this lock only: an append in between would replace versions that it still stands for.
         let log = self.log.lock();
+        let vdl = self.vdl();
         {
             let mut new = copy.log.lock();
             for (id, versions) in &log.pages {
@@ -170,8 +171,8 @@ impl LogStore for MemoryStore {
 
     fn read_page(&self, page: PageId) -> BoxFuture<'_, Result<Page, VolumeError>> {
         self.reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let vdl = self.vdl();
         let log = self.log.lock();
+        let vdl = self.vdl();
         let image =
             log.pages.get(&page).and_then(|versions| versions.iter().rev().find(|p| p.lsn() <= vdl)).cloned();
         Box::pin(std::future::ready(Ok(image.unwrap_or_else(Page::zero))))
