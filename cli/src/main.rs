@@ -27,6 +27,9 @@ mod target;
 mod verify;
 mod volume;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A relational database whose log is the database: PostgreSQL's protocol over six copies in three zones
 #[derive(Debug, Parser)]
 #[command(name = "sextant", version)]
