@@ -259,6 +259,9 @@ pub(crate) static ALL: [&SystemTable; 9] = [
     &PG_REWRITE,
 ];
 
+/// Those that the format's first version did not have: a volume that is older than one of them has none.
+pub(crate) static ADDED: [&SystemTable; 1] = [&PG_REWRITE];
+
 impl SystemTable {
     /// A column's number.
     pub(crate) fn column(&self, name: &str) -> usize {

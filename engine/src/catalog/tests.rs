@@ -3,6 +3,7 @@
 use sextant_volume::LogStore;
 use sextant_volume::memory::MemoryStore;
 
+use super::system::SystemTable;
 use super::*;
 use crate::buffer::BufferPool;
 use crate::space;
@@ -174,18 +175,16 @@ async fn sequences_go_on_after_a_crash_and_do_not_roll_back() {
     assert_eq!(next(&again, &sequence).await.unwrap_err().sqlstate, sqlstate::SEQUENCE_LIMIT);
 }
 
-#[tokio::test]
-async fn a_volume_that_is_older_than_a_system_table_is_given_it() {
-    let store = MemoryStore::new();
-    let catalog = open(store.clone()).await;
+/// Takes a system table out of what the catalog lists.
+async fn unlist(catalog: &Catalog, gone: &SystemTable) {
     let view = catalog.view(None);
-    let mut txn = begin(&catalog);
-    let rewrite = &system::PG_REWRITE;
-    let relations = [rewrite.oid, rewrite.indexes[0].oid];
+    let mut txn = begin(catalog);
+    let indexes: Vec<u32> = gone.indexes.iter().map(|index| index.oid).collect();
+    let relations: Vec<u32> = indexes.iter().copied().chain([gone.oid]).collect();
     for (def, oids) in [
         (&system::PG_CLASS, &relations[..]),
-        (&system::PG_ATTRIBUTE, &relations[..1]),
-        (&system::PG_INDEX, &relations[1..]),
+        (&system::PG_ATTRIBUTE, &[gone.oid]),
+        (&system::PG_INDEX, &indexes[..]),
     ] {
         let table = view.table(def.oid).unwrap();
         let index = table.indexes.iter().find(|index| index.oid == def.indexes[0].oid).unwrap();
@@ -201,11 +200,37 @@ async fn a_volume_that_is_older_than_a_system_table_is_given_it() {
         }
     }
     txn.commit().await.unwrap();
-    for _ in 0..2 {
-        let again = open(store.crash()).await;
-        let view = again.view(None);
-        assert_eq!(view.table(rewrite.oid).unwrap().columns.len(), rewrite.columns.len());
-        assert_eq!(view.table(rewrite.oid).unwrap().indexes.len(), 1);
-        assert_eq!(view.table(system::PG_CLASS.oid).unwrap().columns.len(), system::PG_CLASS.columns.len());
+}
+
+#[tokio::test]
+async fn a_volume_that_is_older_than_system_tables_is_given_them() {
+    for older in 0..system::ADDED.len() {
+        let store = MemoryStore::new();
+        let catalog = open(store.clone()).await;
+        for added in &system::ADDED[older..] {
+            unlist(&catalog, added).await;
+        }
+        for _ in 0..2 {
+            let again = open(store.crash()).await;
+            let view = again.view(None);
+            for def in system::ALL {
+                let table = view.table(def.oid).unwrap();
+                assert_eq!(table.columns.len(), def.columns.len(), "{}", def.name);
+                assert_eq!(table.indexes.len(), def.indexes.len(), "{}", def.name);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_catalog_without_a_table_that_was_always_there_is_damaged() {
+    for gone in [&system::PG_SEQUENCE, &system::PG_TYPE, &system::PG_CLASS] {
+        let store = MemoryStore::new();
+        unlist(&open(store.clone()).await, gone).await;
+        let pool = BufferPool::new(store.crash(), 8 << 20).unwrap();
+        let system = TransactionSystem::open(pool).await.unwrap();
+        let error = Catalog::open(system).await.err().expect("it is damaged");
+        assert_eq!(error.sqlstate, sqlstate::DATA_CORRUPTED, "{}", gone.name);
+        assert!(error.message.contains(gone.name), "{}", error.message);
     }
 }
