@@ -21,6 +21,7 @@ pub mod session;
 pub mod space;
 pub mod spill;
 pub mod sql;
+mod sync;
 pub mod table;
 pub mod txn;
 pub mod types;

@@ -10,7 +10,7 @@
 //! So the image that comes back holds every change there is. A fetch that fails or is dropped half-way takes its entry
 //! away; those who waited for it ask again (or share its error).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sextant_redo::{Lsn, PageId, page};
 use tokio::sync::watch;
@@ -20,6 +20,7 @@ use super::pool::{Counters, Pin, Sweep};
 use super::table::Outcome;
 use super::{BufferPool, StorageError};
 use crate::btree;
+use crate::sync::{Instant, sleep, timeout};
 
 /// How long a fetch waits for a frame before it says that the cache is full.
 const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 3_000 } else { 10_000 });
@@ -136,10 +137,10 @@ impl BufferPool {
                 return Err(StorageError::CacheFull { frames: self.arena.len() });
             }
             let Some(lsn) = undurable else {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                sleep(Duration::from_millis(1)).await;
                 continue;
             };
-            if let Ok(lost) = tokio::time::timeout(NAP, self.store.durable(lsn)).await {
+            if let Ok(lost) = timeout(NAP, self.store.durable(lsn)).await {
                 lost?;
             }
         }

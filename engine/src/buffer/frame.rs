@@ -15,15 +15,14 @@
 
 use std::marker::PhantomData;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use memmap2::{Advice, MmapMut};
 use parking_lot::lock_api::{RawRwLock as _, RawRwLockTimed as _};
-use parking_lot::{Mutex, RawRwLock};
 use sextant_redo::{PAGE_SIZE, PageId};
 
 use super::StorageError;
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, RawRwLock};
 
 /// Pin count of a claimed frame: far above what real pins reach.
 const CLAIMED: u32 = 1 << 31;

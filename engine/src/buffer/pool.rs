@@ -6,7 +6,6 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sextant_redo::{Lsn, PAGE_SIZE, PageId, page};
@@ -15,6 +14,7 @@ use sextant_volume::LogStore;
 use super::frame::{Arena, Claimed, Exclusive, Pinned, Shared};
 use super::table::PageTable;
 use super::{PoolStats, Step, Stop, StorageError, metrics};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 
 /// Fewest frames: what one mini-transaction that splits a tree's pages up to the root may need at once, and some more.
 const MIN_FRAMES: usize = 32;
@@ -96,9 +96,17 @@ pub(super) enum Sweep<'a> {
 impl BufferPool {
     /// A cache over `store` whose pages take at most `capacity_bytes` (but never fewer than a handful of frames).
     pub fn new(store: Arc<dyn LogStore>, capacity_bytes: usize) -> Result<Arc<BufferPool>, StorageError> {
+        BufferPool::with_frames(store, (capacity_bytes / PAGE_SIZE).max(MIN_FRAMES))
+    }
+
+    /// As [`BufferPool::new`], with so many frames and not one more.
+    pub(crate) fn with_frames(
+        store: Arc<dyn LogStore>,
+        frames: usize,
+    ) -> Result<Arc<BufferPool>, StorageError> {
         let pool = Arc::new(BufferPool {
             store,
-            arena: Arena::new((capacity_bytes / PAGE_SIZE).max(MIN_FRAMES))?,
+            arena: Arena::new(frames)?,
             table: PageTable::new(),
             hand: AtomicUsize::new(0),
             ensured: AtomicU64::new(0),

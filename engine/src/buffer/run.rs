@@ -9,6 +9,7 @@ use sextant_volume::{LogStore, Reservation};
 use super::pool::Pin;
 use super::{BufferPool, Step, Stop, StorageError};
 use crate::mtr::MiniTxn;
+use crate::sync::yield_now;
 
 /// Log space taken before a step is tried: enough for all but splits, which ask again.
 const FIRST_RESERVATION: u64 = 2048;
@@ -108,7 +109,7 @@ impl BufferPool {
         match stop {
             Stop::Missing(page) => self.fetch_for(page, pins).await,
             Stop::Contended(_) => {
-                tokio::task::yield_now().await;
+                yield_now().await;
                 Ok(())
             }
             Stop::NeedPages(page) => {

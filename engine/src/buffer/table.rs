@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use parking_lot::{Mutex, MutexGuard};
 use sextant_redo::PageId;
 use tokio::sync::watch;
 
 use super::StorageError;
+use crate::sync::{Mutex, MutexGuard};
 
 /// Spreads page numbers, which come in runs, over the bits that the map uses.
 #[derive(Default)]
