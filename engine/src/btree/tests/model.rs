@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::atomic::Ordering;
 
 use proptest::prelude::*;
 use sextant_volume::memory::MemoryStore;
 
 use super::check::{check, check_cache, check_space};
-use super::{Direction, Edit, Tree, fresh, get, put, remove, scan};
+use super::{Direction, Edit, Tree, answered, fresh, get, put, remove, scan};
 use crate::btree::max_value;
 use crate::buffer::BufferPool;
+use crate::buffer::tests::store::{Failing, TestStore};
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -67,7 +69,7 @@ async fn put_run(
         keys.iter().map(|k| (&k[..], &value[..value.len().min(max_value(k.len()))])).collect();
     let mut rest = &entries[..];
     while let Some((key, value)) = rest.first() {
-        let (done, _) = pool.write(|mtr| tree.insert_run(mtr, rest)).await.unwrap();
+        let (done, _) = answered!(pool.write(|mtr| tree.insert_run(mtr, rest)));
         if done == 0 {
             put(pool, tree, key, value).await;
         }
@@ -78,9 +80,10 @@ async fn put_run(
     }
 }
 
-async fn run(ops: Vec<Op>) {
-    let store = MemoryStore::new();
-    let (pool, tree) = fresh(store, 1).await;
+async fn run(ops: Vec<Op>, failing: Failing) {
+    let store = TestStore::new();
+    let (pool, tree) = fresh(store.clone(), 1).await;
+    *store.failing.lock() = failing;
     let mut model: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
     for op in ops {
         match op {
@@ -118,15 +121,17 @@ async fn run(ops: Vec<Op>) {
                 assert_eq!(scan(&pool, tree, from, Direction::Backward).await, expected);
             }
             Op::LastKey => {
-                let last = pool.run(|| tree.last_key_below(&pool, &[0xff; 2001])).await.unwrap();
+                let last = answered!(pool.run(|| tree.last_key_below(&pool, &[0xff; 2001])));
                 assert_eq!(last.as_ref(), model.last_key_value().map(|(k, _)| k));
             }
         }
     }
+    *store.failing.lock() = Failing::Never;
     let sound = check(&pool, tree).await;
     assert_eq!(sound.entries, model);
     check_space(&pool, &[&sound]).await;
     assert!(check_cache(&pool).await > 0);
+    assert_eq!(store.reserved.load(Ordering::Relaxed), 0);
 }
 
 fn block_on(future: impl Future<Output = ()>) {
@@ -137,7 +142,15 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 2000, ..ProptestConfig::default() })]
     #[test]
     fn a_tree_is_an_ordered_map(ops in proptest::collection::vec(op(), 1..1200)) {
-        block_on(run(ops));
+        block_on(run(ops, Failing::Never));
+    }
+
+    #[test]
+    fn a_tree_whose_reads_fail_now_and_then_is_an_ordered_map(
+        ops in proptest::collection::vec(op(), 1..1200),
+        one_in in 2u64..20,
+    ) {
+        block_on(run(ops, Failing::OneIn(one_in)));
     }
 }
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 use sextant_volume::memory::MemoryStore;
 
 use super::check::{check, check_cache, check_space};
-use super::{Direction, Edit, Resume, Tree, fresh, get, put, random, remove};
+use super::{Direction, Edit, Resume, Tree, answered, fresh, get, put, random, remove};
 use crate::buffer::BufferPool;
-use crate::buffer::tests::store::TestStore;
+use crate::buffer::tests::store::{Failing, TestStore};
 
 /// Lets the VDL lag and catch up until told to stop.
 fn lagging(store: Arc<MemoryStore>, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<()> {
@@ -64,7 +64,7 @@ async fn scanner(pool: Arc<BufferPool>, tree: Tree, direction: Direction, stop: 
                 })?;
                 Ok((resume, keys))
             };
-            let (resume, keys) = pool.run(step).await.unwrap();
+            let (resume, keys) = answered!(pool.run(&step));
             for key in keys {
                 let ordered = last.as_ref().is_none_or(|last| match direction {
                     Direction::Forward => *last < key,
@@ -84,7 +84,7 @@ async fn scanner(pool: Arc<BufferPool>, tree: Tree, direction: Direction, stop: 
     }
 }
 
-async fn storm(frames: usize, ops: u64) {
+async fn storm(frames: usize, ops: u64, failing: Failing) {
     let slow = TestStore::new();
     let store = slow.memory.clone();
     let (pool, tree) = fresh(slow.clone(), frames).await;
@@ -93,6 +93,7 @@ async fn storm(frames: usize, ops: u64) {
     for n in 0..fixed {
         put(&pool, tree, &[&(n * 19).to_be_bytes()[..], b"x"].concat(), b"fixed").await;
     }
+    *slow.failing.lock() = failing;
     let stop = Arc::new(AtomicBool::new(false));
     let lag = lagging(store.clone(), stop.clone());
     let scans: Vec<_> = [Direction::Forward, Direction::Backward]
@@ -108,13 +109,16 @@ async fn storm(frames: usize, ops: u64) {
         scan.await.unwrap();
     }
     lag.join().unwrap();
+    *slow.failing.lock() = Failing::Never;
     let sound = check(&pool, tree).await;
     let entries: BTreeMap<_, _> = sound.entries.clone().into_iter().filter(|(k, _)| k.len() == 8).collect();
     assert!(entries == model, "the tree lost or kept what it should not");
     check_space(&pool, &[&sound]).await;
     check_cache(&pool).await;
     let stats = pool.stats();
-    println!("{frames} frames, {} pages: {stats:?}", sound.pages.len());
+    let failed = slow.failed.load(Ordering::Relaxed);
+    println!("{frames} frames, {} pages, {failed} reads failed: {stats:?}", sound.pages.len());
+    assert_eq!(failed > 100, matches!(failing, Failing::OneIn(_)), "{failed} reads failed");
     assert_eq!(slow.reserved.load(Ordering::Relaxed), 0);
     let after = BufferPool::new(store.crash(), 1 << 20).unwrap();
     assert_eq!(check(&after, tree).await.entries, sound.entries);
@@ -122,12 +126,17 @@ async fn storm(frames: usize, ops: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn threads_do_not_disturb_each_other_in_a_large_cache() {
-    storm(4096, 30_000).await;
+    storm(4096, 30_000, Failing::Never).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn threads_do_not_disturb_each_other_in_a_tiny_cache() {
-    storm(40, 8000).await;
+    storm(40, 8000, Failing::Never).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn threads_do_not_disturb_each_other_when_reads_fail() {
+    storm(40, 8000, Failing::OneIn(10)).await;
 }
 
 /// Leaves of a handful of entries that are filled and emptied all the time: on the way to a leaf it splits, leaves the tree,

@@ -18,19 +18,59 @@ pub(crate) struct TestStore {
     pub(crate) gate: Semaphore,
     /// What the next read answers instead of the page.
     pub(crate) next_read: Mutex<Option<Result<Page, VolumeError>>>,
+    /// Which reads no copy answers.
+    pub(crate) failing: Mutex<Failing>,
+    /// Reads that no copy has answered.
+    pub(crate) failed: AtomicU64,
     /// Bytes reserved and neither released nor used.
     pub(crate) reserved: AtomicI64,
     /// One more than the last page that was made sure of.
     pub(crate) ensured: AtomicU64,
 }
 
+/// Which reads fail.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Failing {
+    Never,
+    /// The one behind so many, once.
+    After(u64),
+    /// About one in so many.
+    OneIn(u64),
+}
+
+impl Failing {
+    /// Whether read number `n` fails.
+    fn strikes(&mut self, n: u64) -> bool {
+        match self {
+            Failing::Never => false,
+            Failing::After(0) => {
+                *self = Failing::Never;
+                true
+            }
+            Failing::After(left) => {
+                *left -= 1;
+                false
+            }
+            // Fibonacci hashing: no read in step with anything fails always.
+            Failing::OneIn(many) => (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32).is_multiple_of(*many),
+        }
+    }
+}
+
 impl TestStore {
     pub(crate) fn new() -> Arc<TestStore> {
+        TestStore::over(MemoryStore::new())
+    }
+
+    /// Over a volume that there is.
+    pub(crate) fn over(memory: Arc<MemoryStore>) -> Arc<TestStore> {
         Arc::new(TestStore {
-            memory: MemoryStore::new(),
+            memory,
             reads: AtomicU64::new(0),
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
             next_read: Mutex::new(None),
+            failing: Mutex::new(Failing::Never),
+            failed: AtomicU64::new(0),
             reserved: AtomicI64::new(0),
             ensured: AtomicU64::new(0),
         })
@@ -75,10 +115,15 @@ impl LogStore for TestStore {
 
     fn read_page(&self, page: PageId) -> BoxFuture<'_, Result<Page, VolumeError>> {
         let n = self.reads.fetch_add(1, Ordering::Relaxed);
+        let fails = self.failing.lock().strikes(n);
         Box::pin(async move {
             let _permit = self.gate.acquire().await.expect("the gate is never closed");
             for _ in 0..n % 5 {
                 tokio::task::yield_now().await;
+            }
+            if fails {
+                self.failed.fetch_add(1, Ordering::Relaxed);
+                return Err(VolumeError::Unreadable { page, last: "planted".to_owned() });
             }
             let planted = self.next_read.lock().take();
             let image = match planted {

@@ -24,13 +24,18 @@ fn number_of(value: &[u8]) -> i64 {
 }
 
 /// A row as it is written: eight bytes of number, the rest is the value.
-pub(super) async fn encode(bed: &Bed, txn: &mut Transaction, id: RowId, value: &[u8]) -> Vec<u8> {
+pub(super) async fn encode(
+    bed: &Bed,
+    txn: &mut Transaction,
+    id: RowId,
+    value: &[u8],
+) -> Result<Vec<u8>, TxnError> {
     let rest = &value[8..];
     let datum = match rest.len() > INSIDE {
-        true => Datum::Large(bed.system.put_value(txn, &bed.table, id, rest).await.unwrap()),
+        true => Datum::Large(bed.system.put_value(txn, &bed.table, id, rest).await?),
         false => Datum::Bytea(rest.into()),
     };
-    bytes_of(number_of(value), datum)
+    Ok(bytes_of(number_of(value), datum))
 }
 
 /// The same row with another number.
@@ -45,7 +50,7 @@ pub(super) fn row(bytes: &[u8]) -> RowBytes<'_> {
 
 pub(super) async fn insert(bed: &Bed, txn: &mut Transaction, value: &[u8]) -> RowId {
     let id = bed.system.row_ids(&bed.table, 1).await.unwrap();
-    let bytes = encode(bed, txn, id, value).await;
+    let bytes = encode(bed, txn, id, value).await.unwrap();
     bed.system.insert_as(txn, &bed.table, id, row(&bytes)).await.unwrap();
     id
 }
@@ -55,7 +60,12 @@ pub(super) async fn value_of(bed: &Bed, id: RowId, bytes: &[u8]) -> Vec<u8> {
         true => bed.system.with_values(&bed.table, id, bytes, |_| true).await.unwrap(),
         false => bytes.to_vec(),
     };
-    match layout().decode(&whole).unwrap().as_slice() {
+    decoded(&whole)
+}
+
+/// What was encoded, of a row that has all its values.
+pub(super) fn decoded(whole: &[u8]) -> Vec<u8> {
+    match layout().decode(whole).unwrap().as_slice() {
         [Datum::Int8(number), Datum::Bytea(rest)] => [&number.to_le_bytes(), &rest[..]].concat(),
         other => panic!("{other:?}"),
     }
@@ -169,7 +179,7 @@ async fn a_value_stays_as_long_as_a_snapshot_needs_it() {
     let old = bed.now();
     let mut txn = bed.begin();
     bed.lock(&mut txn, id).await.unwrap();
-    let bytes = encode(&bed, &mut txn, id, &long(2, 30_000)).await;
+    let bytes = encode(&bed, &mut txn, id, &long(2, 30_000)).await.unwrap();
     bed.system.update(&mut txn, &bed.table, id, row(&bytes)).await.unwrap();
     txn.commit().await.unwrap();
     clean(&bed).await;
@@ -197,7 +207,7 @@ async fn what_is_rolled_back_is_freed_by_the_cleaner_and_by_a_vacuum_after_a_cra
     insert(&bed, &mut txn, &long(9, 50_000)).await;
     txn.set_savepoint();
     bed.lock(&mut txn, id).await.unwrap();
-    let bytes = encode(&bed, &mut txn, id, &long(2, 30_000)).await;
+    let bytes = encode(&bed, &mut txn, id, &long(2, 30_000)).await.unwrap();
     bed.system.update(&mut txn, &bed.table, id, row(&bytes)).await.unwrap();
     // The writer is in progress: nothing is touched.
     clean(&bed).await;

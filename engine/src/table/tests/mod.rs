@@ -5,6 +5,7 @@ mod churn;
 mod crash;
 mod indexes;
 mod large;
+mod large_failing;
 mod model;
 mod no_replay;
 mod redo_size;
@@ -14,6 +15,7 @@ mod waiting;
 
 use std::sync::Arc;
 
+use sextant_volume::LogStore;
 use sextant_volume::memory::MemoryStore;
 
 use super::{Index, IndexKey, LockOutcome, RowBatch, RowBytes, RowId, Table, TableScan};
@@ -40,7 +42,12 @@ impl Bed {
     }
 
     async fn with_cache(store: Arc<MemoryStore>, bytes: usize) -> Bed {
-        let pool = BufferPool::new(store.clone(), bytes).unwrap();
+        Bed::over(store.clone(), store, bytes).await
+    }
+
+    /// Reached through `log`, which lies over `store`.
+    async fn over(store: Arc<MemoryStore>, log: Arc<dyn LogStore>, bytes: usize) -> Bed {
+        let pool = BufferPool::new(log, bytes).unwrap();
         let new = format_if_new(&pool).await.unwrap();
         let system = TransactionSystem::open(pool.clone()).await.unwrap();
         let tree = if new {

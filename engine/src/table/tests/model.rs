@@ -197,7 +197,9 @@ impl Run {
                     let bytes = match (&fresh, &new) {
                         (None, _) => None,
                         (Some(number), New::Beside) => Some(rows::beside(&out, number)),
-                        (Some(value), _) => Some(rows::encode(&self.bed, &mut txn.real, id, value).await),
+                        (Some(value), _) => {
+                            Some(rows::encode(&self.bed, &mut txn.real, id, value).await.unwrap())
+                        }
                     };
                     let value = match (fresh, &new) {
                         (Some(number), New::Beside) => {
