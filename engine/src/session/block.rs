@@ -36,6 +36,7 @@ pub(super) struct Block {
     /// What BEGIN or SET TRANSACTION said; else the session's default counts.
     isolation: Option<IsolationLevel>,
     pub(super) read_only: Option<bool>,
+    deferrable: Option<bool>,
     /// A statement has run: the isolation level stands.
     pub(super) used: bool,
     /// The outermost first; each has its number in the transaction below.
@@ -108,10 +109,14 @@ impl Session {
             None => self.db.txns.begin(isolation),
         };
         // Defaults that are set meanwhile count for the next one.
-        let read_only = self.read_only();
+        let (read_only, deferrable) = (self.read_only(), self.deferrable());
         (self.block.isolation, self.block.read_only) = (Some(self.isolation()), Some(read_only));
+        self.block.deferrable = Some(deferrable);
         if read_only {
             txn.declare_read_only();
+        }
+        if deferrable {
+            txn.declare_deferrable();
         }
         self.block.txn = Some(txn);
         self.context.start_transaction();
@@ -125,6 +130,11 @@ impl Session {
     /// Whether this transaction, or the next, may not write.
     pub(super) fn read_only(&self) -> bool {
         self.block.read_only.unwrap_or(self.derived.read_only)
+    }
+
+    /// Whether this transaction, or the next, waits for a safe snapshot if it is serializable and may not write.
+    pub(super) fn deferrable(&self) -> bool {
+        self.block.deferrable.unwrap_or(self.derived.deferrable)
     }
 
     /// BEGIN.
@@ -172,6 +182,9 @@ impl Session {
             }
             self.block.read_only = Some(read_only);
         }
+        if let Some(deferrable) = modes.deferrable {
+            self.set_deferrable(deferrable)?;
+        }
         if !self.block.used && self.block.savepoints.is_empty() && self.block.txn.is_some() {
             // Nothing has run: begin anew with the new modes.
             if let Some(txn) = self.block.txn.take() {
@@ -180,6 +193,18 @@ impl Session {
             self.start_transaction();
         }
         Ok(())
+    }
+
+    fn set_deferrable(&mut self, deferrable: bool) -> SqlResult<()> {
+        let refused = if !self.block.savepoints.is_empty() {
+            "SET TRANSACTION [NOT] DEFERRABLE cannot be called within a subtransaction"
+        } else if self.block.used {
+            "SET TRANSACTION [NOT] DEFERRABLE must be called before any query"
+        } else {
+            self.block.deferrable = Some(deferrable);
+            return Ok(());
+        };
+        Err(SqlError::new(sqlstate::ACTIVE_TRANSACTION, refused))
     }
 
     /// COMMIT. Its command tag: a failed block answers ROLLBACK.
@@ -229,6 +254,7 @@ impl Session {
         Ok(chain.then(|| TransactionModes {
             isolation: Some(self.isolation()),
             read_only: Some(self.read_only()),
+            deferrable: Some(self.deferrable()),
         }))
     }
 

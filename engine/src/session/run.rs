@@ -42,6 +42,7 @@ impl Clock {
 pub(super) struct Derived {
     pub(super) isolation: IsolationLevel,
     pub(super) read_only: bool,
+    pub(super) deferrable: bool,
     pub(super) statement_timeout: Option<Duration>,
     pub(super) lock_timeout: Option<Duration>,
     pub(super) idle_timeout: Option<Duration>,
@@ -58,6 +59,7 @@ impl Derived {
             isolation: level_of(settings.get("default_transaction_isolation"))
                 .unwrap_or(IsolationLevel::ReadCommitted),
             read_only: settings.get("default_transaction_read_only") == "on",
+            deferrable: settings.get("default_transaction_deferrable") == "on",
             statement_timeout: settings.timeout("statement_timeout"),
             lock_timeout: settings.timeout("lock_timeout"),
             idle_timeout: settings.timeout("idle_in_transaction_session_timeout"),

@@ -120,6 +120,10 @@ impl Session {
             let value = if read_only { "on" } else { "off" };
             self.settings.set("default_transaction_read_only", Some(value), false)?;
         }
+        if let Some(deferrable) = modes.deferrable {
+            let value = if deferrable { "on" } else { "off" };
+            self.settings.set("default_transaction_deferrable", Some(value), false)?;
+        }
         Ok(())
     }
 
@@ -148,14 +152,20 @@ impl Session {
                 if isolation.is_none() {
                     self.settings.set(name, Some(value), true)?;
                 }
-                self.set_modes(TransactionModes { isolation, read_only: None })?;
+                self.set_modes(TransactionModes { isolation, ..TransactionModes::default() })?;
             }
-            ("transaction_read_only", Some(value)) => {
+            ("transaction_read_only" | "transaction_deferrable", Some(value)) => {
                 // Checked by the settings, kept by the block.
                 let mut probe = self.settings.clone();
                 probe.set(name, Some(value), true)?;
-                let read_only = Some(probe.get(name) == "on");
-                self.set_modes(TransactionModes { isolation: None, read_only })?;
+                let on = Some(probe.get(name) == "on");
+                let mut modes = TransactionModes::default();
+                if name == "transaction_read_only" {
+                    modes.read_only = on;
+                } else {
+                    modes.deferrable = on;
+                }
+                self.set_modes(modes)?;
             }
             (name, value) => self.settings.set(name, value, local)?,
         }
@@ -186,6 +196,8 @@ impl Session {
                 "transaction_isolation" => level_name(self.isolation()),
                 "transaction_read_only" if self.read_only() => "on",
                 "transaction_read_only" => "off",
+                "transaction_deferrable" if self.deferrable() => "on",
+                "transaction_deferrable" => "off",
                 name => self.settings.show(name)?.1,
             };
             rows::write(&mut wire.out, &[Datum::text(value)], &columns, &portal.formats, zone);

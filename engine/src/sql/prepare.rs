@@ -270,7 +270,7 @@ impl Execution {
         // Not for LOCK TABLE, so that a block can begin with it and see what it waited for; nor for DDL, whose snapshot
         // must have every change of the catalog.
         if matches!(self.prepared.task, Task::Query(_) | Task::Change(_)) {
-            txn.keep_snapshot();
+            txn.keep_snapshot().await?;
         }
         self.lock_tables(txn).await?;
         // A lock that was waited for may have let a change of the catalog through.

@@ -191,6 +191,8 @@ pub struct TransactionModes {
     pub isolation: Option<IsolationLevel>,
     /// READ ONLY (true) or READ WRITE.
     pub read_only: Option<bool>,
+    /// DEFERRABLE (true) or NOT DEFERRABLE.
+    pub deferrable: Option<bool>,
 }
 
 /// The isolation levels of SQL, as asked for.

@@ -139,6 +139,22 @@ impl TransactionSystem {
         })
     }
 
+    /// The snapshot of a serializable transaction that only reads and can wait: nothing of it has to be noted.
+    pub(super) async fn pin_safe(&self) -> Result<Arc<Pin>, TxnError> {
+        let store = self.pool.store();
+        loop {
+            let judged = self.serializable.judge(|| {
+                let pin = self.pin();
+                (pin.lsn, pin)
+            });
+            match judged.await {
+                Ok(pin) => return Ok(pin),
+                // The snapshot is let go of before anything is waited for.
+                Err(until) => store.durable(until).await.map_err(|e| TxnError::Storage(e.into()))?,
+            }
+        }
+    }
+
     /// To be called where an index is dropped, behind the lock that keeps everybody else out of its table.
     pub(crate) fn index_goes(&self, index: u32, table: u32) {
         self.serializable.index_goes(index, table);
@@ -148,10 +164,10 @@ impl TransactionSystem {
         self.snapshots.horizon(&**self.pool.store())
     }
 
-    /// How many transactions wait for a lock, or for another's end, now.
+    /// How many transactions wait for a lock, for another's end, or for a safe snapshot, now.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.locks.waiting(|id| self.commits.active.get(id).is_some())
+        self.locks.waiting(|id| self.commits.active.get(id).is_some()) + self.serializable.waiting()
     }
 
     /// The LSN of the oldest snapshot in use: what vacuum may not reach beyond. `None` when there is none.

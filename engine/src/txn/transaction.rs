@@ -35,6 +35,8 @@ pub struct Transaction {
     command: u32,
     pin: Option<Arc<Pin>>,
     read_only: bool,
+    /// It waits for a safe snapshot.
+    deferrable: bool,
     tracked: Option<Arc<Tracked>>,
     /// Modes gained, in that order.
     pub(super) locks: Vec<Taken>,
@@ -66,6 +68,7 @@ impl Transaction {
             command: 0,
             pin: None,
             read_only: false,
+            deferrable: false,
             tracked: None,
             locks: Vec::new(),
             undo: None,
@@ -108,6 +111,12 @@ impl Transaction {
         self.read_only = true;
     }
 
+    /// Says, before its first statement, that it can wait until its snapshot is safe. That means something only if it is
+    /// serializable and writes nothing: then it is never refused, and nothing of it is noted.
+    pub fn declare_deferrable(&mut self) {
+        self.deferrable = true;
+    }
+
     /// Starts a statement: what the ones before wrote becomes visible, and under READ COMMITTED what others committed.
     /// To be called before each statement, and between parts of one that must see what the part before did.
     pub fn begin_statement(&mut self) {
@@ -145,10 +154,18 @@ impl Transaction {
 
     /// Takes the snapshot of a level that keeps one for the whole transaction: before anything is waited for, so that what
     /// was waited for is not in it.
-    pub(crate) fn keep_snapshot(&mut self) {
+    pub(crate) async fn keep_snapshot(&mut self) -> Result<(), TxnError> {
+        if self.pin.is_none()
+            && self.deferrable
+            && self.read_only
+            && self.isolation == Isolation::Serializable
+        {
+            self.pin = Some(self.system.pin_safe().await?);
+        }
         if self.isolation.keeps_snapshot() {
             self.pinned();
         }
+        Ok(())
     }
 
     /// The registration that keeps older versions in place while this transaction works.

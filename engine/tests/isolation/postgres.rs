@@ -145,7 +145,8 @@ impl Place for Hall<'_> {
 
 impl Hall<'_> {
     async fn count(&self) -> usize {
-        let sql = "select count(distinct pid) from pg_locks where not granted";
+        let sql = "select (select count(distinct pid) from pg_locks where not granted)
+            + (select count(*) from pg_stat_activity where wait_event = 'SafeSnapshot')";
         let row = self.watch.query_one(sql, &[]).await.expect("counted");
         row.get::<_, i64>(0) as usize
     }

@@ -76,8 +76,8 @@ pub(super) const TABLE: &[Setting] = &[
     plain(
         "default_transaction_deferrable",
         "off",
-        Kind::Word(&["off"]),
-        "Deferrable status of new transactions.",
+        Kind::Bool,
+        "Sets the default deferrable status of new transactions.",
     ),
     plain(
         "default_transaction_isolation",
@@ -161,7 +161,12 @@ pub(super) const TABLE: &[Setting] = &[
         Kind::TimeZone,
         "Sets the time zone for displaying and interpreting time stamps.",
     ),
-    plain("transaction_deferrable", "off", Kind::Word(&["off"]), "Whether this transaction may be deferred."),
+    plain(
+        "transaction_deferrable",
+        "off",
+        Kind::Bool,
+        "Whether to defer a read-only serializable transaction until it can be executed with no possible serialization failures.",
+    ),
     plain(
         "transaction_isolation",
         "read committed",

@@ -114,9 +114,9 @@ fn modes(c: &mut Cursor<'_>) -> SqlResult<TransactionModes> {
         } else if c.eat_all(&["READ", "WRITE"]) {
             modes.read_only = Some(false);
         } else {
-            // Deferrable means something for serializable transactions only.
-            c.eat("NOT");
+            let not = c.eat("NOT");
             c.expect("DEFERRABLE")?;
+            modes.deferrable = Some(!not);
         }
     }
     Ok(modes)

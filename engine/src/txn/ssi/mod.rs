@@ -14,12 +14,17 @@
 //! What must hold: the snapshot is taken under the mutex under which the transaction is entered, so nobody who committed
 //! behind it is forgotten before; an id is entered before anything is written under it.
 //!
+//! A transaction that only reads and can wait (DEFERRABLE) asks for a snapshot with which it is no part of anything, and is
+//! not tracked.
+//!
 //! | module | idea |
 //! | --- | --- |
 //! | [`core`] | who read what, who missed whom, who must give way; pure |
 //! | `tracked` | the mutex around it, and a transaction's hold on it |
+//! | `deferred` | waiting for a safe snapshot |
 
 pub(super) mod core;
+mod deferred;
 mod tracked;
 
 pub(crate) use self::core::KeyRange;

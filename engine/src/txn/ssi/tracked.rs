@@ -1,9 +1,11 @@
 //! The mutex around the core, and a transaction's hold on it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use parking_lot::Mutex;
 use sextant_redo::Lsn;
+use tokio::sync::Notify;
 
 use super::core::{KeyRange, Limits, Refused, Ssi, Sxact};
 use crate::txn::{FIRST_USER_OID, METRICS, TxId, TxnError};
@@ -11,7 +13,11 @@ use crate::txn::{FIRST_USER_OID, METRICS, TxId, TxnError};
 /// All serializable transactions of an engine.
 #[derive(Debug)]
 pub(crate) struct Serializable {
-    core: Mutex<Ssi>,
+    pub(super) core: Mutex<Ssi>,
+    /// Told when one ends while a snapshot is judged.
+    pub(super) ended: Notify,
+    /// Who waits for a safe snapshot.
+    pub(super) waiting: AtomicUsize,
 }
 
 /// One of them, known to the transaction and to its snapshots.
@@ -23,7 +29,11 @@ pub(crate) struct Tracked {
 
 impl Serializable {
     pub(crate) fn new() -> Arc<Serializable> {
-        Arc::new(Serializable { core: Mutex::new(Ssi::new(Limits::default())) })
+        Arc::new(Serializable {
+            core: Mutex::new(Ssi::new(Limits::default())),
+            ended: Notify::new(),
+            waiting: AtomicUsize::new(0),
+        })
     }
 
     /// Begins one with the snapshot that `take` gives. No [`Tracked`]: nothing can come of it.
@@ -86,10 +96,18 @@ impl Tracked {
 
     /// The commit record has this LSN; `None`: nothing was written.
     pub(crate) fn committed(&self, lsn: Option<Lsn>) {
-        self.all.core.lock().committed(self.id, lsn);
+        self.end(|core, me| core.committed(me, lsn));
     }
 
     pub(crate) fn rolled_back(&self) {
-        self.all.core.lock().rolled_back(self.id);
+        self.end(Ssi::rolled_back);
+    }
+
+    fn end(&self, f: impl FnOnce(&mut Ssi, Sxact)) {
+        let mut core = self.all.core.lock();
+        f(&mut core, self.id);
+        if core.is_judging() {
+            self.all.ended.notify_waiters();
+        }
     }
 }

@@ -12,6 +12,7 @@ mod danger;
 mod entry;
 mod forget;
 mod ranges;
+mod safe;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,8 @@ use sextant_redo::Lsn;
 use self::entry::{Entry, Phase};
 pub(crate) use self::ranges::KeyRange;
 use self::ranges::RangeSet;
+use self::safe::Judged;
+pub(crate) use self::safe::{Deferred, Safety};
 use crate::txn::TxId;
 
 /// A serializable transaction.
@@ -68,6 +71,8 @@ pub(crate) struct Ssi {
     running: BTreeSet<(Lsn, Sxact)>,
     /// Those that have, by the LSN at which they were over.
     kept: BTreeSet<(Lsn, Sxact)>,
+    /// Snapshots that are being judged.
+    deferred: BTreeMap<Deferred, Judged>,
     /// The newest snapshot so far: none below will be taken.
     newest: Lsn,
     last: u64,
@@ -179,21 +184,23 @@ impl Ssi {
         Ok(())
     }
 
-    /// `me` has committed at `lsn`; `None` when it wrote nothing.
-    pub(crate) fn committed(&mut self, me: Sxact, lsn: Option<Lsn>) {
+    /// `me` has committed, what it wrote at this LSN; `None` when it wrote nothing.
+    pub(crate) fn committed(&mut self, me: Sxact, wrote: Option<Lsn>) {
         let Some(entry) = self.txns.get_mut(&me) else { return };
         self.order += 1;
         let prepared = entry.prepared().unwrap_or(self.order);
-        entry.read_only |= lsn.is_none();
-        let lsn = lsn.unwrap_or(entry.snapshot);
+        entry.read_only |= wrote.is_none();
+        let lsn = wrote.unwrap_or(entry.snapshot);
         entry.phase = Phase::Committed { prepared, order: self.order, first: lsn, last: lsn };
         self.running.remove(&(entry.snapshot, me));
         self.kept.insert((lsn, me));
+        self.decide(me, wrote);
         self.forget();
     }
 
     /// `me` was rolled back: it is as if it had never been.
     pub(crate) fn rolled_back(&mut self, me: Sxact) {
+        self.decide(me, None);
         // Who missed its writes missed nothing.
         for other in
             self.txns.get_mut(&me).map(|entry| std::mem::take(&mut entry.missed_by)).unwrap_or_default()

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sextant_redo::Lsn;
 
-use super::super::{KeyRange, Limits, Refused, Ssi, Sxact};
+use super::super::{Deferred, KeyRange, Limits, Refused, Safety, Ssi, Sxact};
 use super::serial::{Done, Key, State, is_serializable};
 use crate::txn::TxId;
 
@@ -31,6 +31,8 @@ pub(super) enum Step {
     Rollback,
     /// Everything in the log becomes durable.
     Durable,
+    /// Somebody who reads everything asks for a safe snapshot or, when there is one, uses it.
+    Report,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +67,12 @@ pub(super) struct World {
     begun: usize,
     log_end: u64,
     durable: u64,
+    /// The snapshot of a report that waits.
+    waiting: Option<(Deferred, u64)>,
+    /// Reports do not wait: every snapshot is as good as any.
+    pub(super) trusts: bool,
+    pub(super) reports: usize,
+    pub(super) spoiled: usize,
     pub(super) committed: BTreeMap<usize, Done>,
     pub(super) refused: usize,
 }
@@ -84,6 +92,10 @@ impl World {
             begun: 0,
             log_end: 0,
             durable: 0,
+            waiting: None,
+            trusts: false,
+            reports: 0,
+            spoiled: 0,
             committed: BTreeMap::new(),
             refused: 0,
         }
@@ -93,6 +105,9 @@ impl World {
         if let Step::Durable = step {
             self.durable = self.log_end;
             return;
+        }
+        if let Step::Report = step {
+            return self.report();
         }
         let me = match self.sessions.get(&session) {
             Some(me) => *me,
@@ -138,6 +153,10 @@ impl World {
                 Phase::Runs | Phase::Prepared => self.roll_back(me),
             }
         }
+        if self.waiting.is_some() {
+            self.report();
+            assert!(self.waiting.is_none(), "nobody runs, and a report still waits");
+        }
         let last: State =
             self.versions.iter().filter_map(|(key, all)| Some((*key, all.last()?.by))).collect();
         is_serializable(&self.committed, &last)
@@ -151,6 +170,34 @@ impl World {
         let done = Done::default();
         self.txns.insert(me, Txn { sxact, snapshot: self.durable, read_only, phase: Phase::Runs, done });
         me
+    }
+
+    fn report(&mut self) {
+        let Some((id, snapshot)) = self.waiting.take() else {
+            if self.begun < TXNS_MAX {
+                self.begun += 1;
+                self.waiting = Some((self.ssi.defer(Lsn(self.durable)), self.durable));
+            }
+            return;
+        };
+        match self.ssi.safety(id) {
+            Safety::Open if !self.trusts => return self.waiting = Some((id, snapshot)),
+            Safety::Unsafe { until } if !self.trusts => {
+                assert!(until > Lsn(snapshot), "what spoils a snapshot is not in it");
+                self.spoiled += 1;
+            }
+            _ => {
+                let mut done = Done::default();
+                for (key, all) in &self.versions {
+                    let seen = all.iter().rfind(|version| version.lsn != 0 && version.lsn <= snapshot);
+                    done.reads.push((*key, seen.map(|version| version.by)));
+                }
+                // No other has a number above all that may begin.
+                self.committed.insert(TXNS_MAX + self.reports, done);
+                self.reports += 1;
+            }
+        }
+        self.ssi.judge_no_more(id);
     }
 
     fn read(&mut self, me: usize, keys: std::ops::RangeInclusive<Key>) -> Result<(), Refused> {

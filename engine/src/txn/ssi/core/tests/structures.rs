@@ -1,7 +1,9 @@
 //! The stories that the rules were made for, one by one, and who has to give way.
 
-use super::super::Limits;
-use super::model::Step::{Begin, Commit, Durable, Read, Scan, Write};
+use sextant_redo::Lsn;
+
+use super::super::{Limits, Safety};
+use super::model::Step::{Begin, Commit, Durable, Read, Rollback, Scan, Write};
 use super::model::{Step, World};
 
 const RW: Step = Begin { read_only: false };
@@ -84,4 +86,51 @@ fn who_only_reads_beside_nobody_is_not_tracked() {
     world.step(1, RW);
     world.step(2, RO);
     assert_eq!(world.ssi.len(), 2);
+}
+
+/// The read-only anomaly again, with a report that can wait: what becomes of its snapshot when the withdrawal ends so.
+fn report_beside(end: Step) -> (Safety, Safety, Safety) {
+    let mut world = World::new(Limits::default(), true);
+    for step in [(0, RW), (0, Read(1)), (0, Read(2)), (1, RW), (1, Write(2)), (1, Commit), (1, Durable)] {
+        world.step(step.0, step.1);
+    }
+    let first = world.ssi.defer(Lsn(10));
+    let before = world.ssi.safety(first);
+    world.step(0, Write(1));
+    world.step(0, end);
+    let after = world.ssi.safety(first);
+    world.ssi.judge_no_more(first);
+    world.step(9, Durable);
+    let second = world.ssi.defer(Lsn(20));
+    let next = world.ssi.safety(second);
+    world.ssi.judge_no_more(second);
+    (before, after, next)
+}
+
+#[test]
+fn a_snapshot_is_safe_unless_somebody_it_misses_has_missed_somebody_it_sees() {
+    let spoiled = Safety::Unsafe { until: Lsn(20) };
+    assert_eq!(report_beside(Commit), (Safety::Open, spoiled, Safety::Safe));
+    assert_eq!(report_beside(Rollback), (Safety::Open, Safety::Safe, Safety::Safe));
+}
+
+#[test]
+fn a_commit_that_is_not_durable_yet_is_missed_and_judged_at_once() {
+    let mut world = World::new(Limits::default(), true);
+    for step in [(0, RW), (0, Read(1)), (1, RW), (1, Write(1)), (1, Commit), (1, Durable)] {
+        world.step(step.0, step.1);
+    }
+    world.step(0, Write(2));
+    world.step(0, Commit);
+    // Another one has nothing to do with either.
+    world.step(2, RW);
+    world.step(2, Write(3));
+    let judged = world.ssi.defer(Lsn(10));
+    assert_eq!(world.ssi.safety(judged), Safety::Unsafe { until: Lsn(20) });
+    world.ssi.judge_no_more(judged);
+    world.step(9, Durable);
+    let judged = world.ssi.defer(Lsn(20));
+    assert_eq!(world.ssi.safety(judged), Safety::Open);
+    world.step(2, Commit);
+    assert_eq!(world.ssi.safety(judged), Safety::Safe);
 }
