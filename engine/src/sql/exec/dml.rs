@@ -41,7 +41,8 @@ pub(crate) enum Kind {
         scan: Arc<Scan>,
         /// Column, new value over the old row.
         sets: Vec<(usize, Expr)>,
-        lock: RowLock,
+        /// Columns of unique keys that are set, perhaps to what they are.
+        keys: Vec<usize>,
     },
     Delete(Arc<Scan>),
 }
@@ -73,8 +74,8 @@ impl Change {
         let of_key = |column: usize| {
             bound.table.indexes.iter().any(|index| index.is_key() && index.has_column(column))
         };
-        let mut changed = bound.sets.iter().chain(&bound.rules.generated).map(|(column, _)| *column);
-        let lock = if changed.any(of_key) { RowLock::Update } else { RowLock::NoKeyUpdate };
+        let changed = bound.sets.iter().chain(&bound.rules.generated).map(|(column, _)| *column);
+        let keys = changed.filter(|column| of_key(*column)).collect();
         let mut looked_at = of_constraints(&bound.table, &bound.referential);
         let generated = bound.rules.generated.iter().map(|(_, value)| value);
         let checks = bound.rules.checks.iter().map(|check| &check.condition);
@@ -85,7 +86,7 @@ impl Change {
         let scan = plan::plan_target(bound.table.clone(), bound.alias, bound.filter, &looked_at);
         Change {
             table: bound.table,
-            kind: Kind::Update { scan, sets: bound.sets, lock },
+            kind: Kind::Update { scan, sets: bound.sets, keys },
             rules: bound.rules,
             referential: bound.referential,
             returning: bound.returning.exprs,
@@ -131,14 +132,14 @@ impl Change {
     async fn change_rows(&self, cx: &mut Cx<'_>, changed: &mut Changed) -> SqlResult<()> {
         match &self.kind {
             Kind::Insert(source) => self.run_insert(source, cx, changed).await?,
-            Kind::Update { scan, sets, lock } => {
+            Kind::Update { scan, sets, keys } => {
                 let mut scanner = Scanner::new(scan.clone());
                 let mut bytes = Vec::new();
                 while let Some(rows) = scanner.next(cx).await? {
                     for n in 0..rows.len() {
                         let target = Target { scan, id: scanner.ids[n], seen: rows.row(n) };
-                        let Some(old) = target.lock(*lock, &mut bytes, cx).await? else { continue };
-                        let new = self.new_row(sets, &old, cx).await?;
+                        let made = self.lock_to_update(&target, sets, keys, &mut bytes, cx).await?;
+                        let Some((old, new)) = made else { continue };
                         let db = cx.db.clone();
                         relation::update(&db.txns, cx.txn, &self.table, target.id, &old, &new).await?;
                         changed.count += 1;
@@ -189,6 +190,40 @@ impl Change {
             }
         }
         Ok(())
+    }
+
+    /// Locks a row, and makes the new one: both, or `None` when it is gone or no longer meant.
+    ///
+    /// A key's column that is set to what it is leaves the key alone, so whoever holds the row FOR KEY SHARE is not waited
+    /// for. Which lock is needed is known when the new row is: as in PostgreSQL it is made of the row that was seen, and once
+    /// more when that is not the newest.
+    async fn lock_to_update(
+        &self,
+        target: &Target<'_>,
+        sets: &[(usize, Expr)],
+        keys: &[usize],
+        bytes: &mut Vec<u8>,
+        cx: &mut Cx<'_>,
+    ) -> SqlResult<Option<(Vec<Datum>, Vec<Datum>)>> {
+        if keys.is_empty() {
+            let Some(old) = target.lock(RowLock::NoKeyUpdate, bytes, cx).await? else { return Ok(None) };
+            let new = self.new_row(sets, &old, cx).await?;
+            return Ok(Some((old, new)));
+        }
+        let new = self.new_row(sets, target.seen, cx).await?;
+        let lock = lock_for(keys, target.seen, &new);
+        let old = match target.lock_version(lock, bytes, cx).await? {
+            None => return Ok(None),
+            Some(Version::Seen) => return Ok(Some((target.seen.to_vec(), new))),
+            Some(Version::Newest(old)) => old,
+        };
+        // Nobody changes it any more.
+        let new = self.new_row(sets, &old, cx).await?;
+        let stronger = lock_for(keys, &old, &new);
+        if stronger != lock && target.lock_version(stronger, bytes, cx).await?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some((old, new)))
     }
 
     async fn new_row(&self, sets: &[(usize, Expr)], old: &[Datum], cx: &Cx<'_>) -> SqlResult<Vec<Datum>> {
@@ -251,6 +286,18 @@ struct Target<'a> {
     seen: &'a [Datum],
 }
 
+/// What a change of a row locks it with.
+fn lock_for(keys: &[usize], old: &[Datum], new: &[Datum]) -> RowLock {
+    let moves = keys.iter().any(|column| old[*column] != new[*column]);
+    if moves { RowLock::Update } else { RowLock::NoKeyUpdate }
+}
+
+/// Which version of it is there to be changed.
+enum Version {
+    Seen,
+    Newest(Vec<Datum>),
+}
+
 impl Target<'_> {
     /// Locks the row. The version to change; `None` when it is gone or no longer meant.
     async fn lock(
@@ -259,15 +306,27 @@ impl Target<'_> {
         bytes: &mut Vec<u8>,
         cx: &mut Cx<'_>,
     ) -> SqlResult<Option<Vec<Datum>>> {
+        Ok(self.lock_version(lock, bytes, cx).await?.map(|version| match version {
+            Version::Seen => self.seen.to_vec(),
+            Version::Newest(row) => row,
+        }))
+    }
+
+    async fn lock_version(
+        &self,
+        lock: RowLock,
+        bytes: &mut Vec<u8>,
+        cx: &mut Cx<'_>,
+    ) -> SqlResult<Option<Version>> {
         let db = cx.db.clone();
         let table = &self.scan.table.store;
         let outcome = db.txns.lock_row(cx.txn, table, self.id, lock, LockWait::Block, bytes).await?;
         match outcome {
-            LockOutcome::Locked => Ok(Some(self.seen.to_vec())),
+            LockOutcome::Locked => Ok(Some(Version::Seen)),
             LockOutcome::Updated => {
                 let mut newest = RowBatch::new(self.seen.len());
                 let still_meant = self.scan.decode(self.id, bytes, cx, &mut newest).await?;
-                Ok(still_meant.then(|| newest.row(0).to_vec()))
+                Ok(still_meant.then(|| Version::Newest(newest.row(0).to_vec())))
             }
             LockOutcome::Gone | LockOutcome::SelfModified => Ok(None),
         }

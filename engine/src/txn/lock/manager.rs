@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::queue::{Acquired, Queue};
+use super::queue::{Acquired, Queue, Turns};
 use super::{LockKey, LockWait, Mode};
 use crate::txn::metrics::METRICS;
 use crate::txn::{Owner, TxId, TxnError};
@@ -61,6 +61,10 @@ impl Drop for Waiting<'_> {
     }
 }
 
+fn turns(key: LockKey) -> Turns {
+    if matches!(key, LockKey::Row(..)) { Turns::Passed } else { Turns::Kept }
+}
+
 impl LockManager {
     pub(crate) fn new() -> LockManager {
         LockManager {
@@ -93,7 +97,7 @@ impl LockManager {
         wait: LockWait,
         timeout: Option<Duration>,
     ) -> Result<Option<u8>, TxnError> {
-        let attempt = self.with_queue(key, |queue| match queue.acquire(owner, mode) {
+        let attempt = self.with_queue(key, |queue| match queue.acquire(owner, mode, turns(key)) {
             Acquired::Granted(before) => Ok(before),
             Acquired::Blocked => Err((wait == LockWait::Block).then(|| {
                 let (wake, woken) = oneshot::channel();
@@ -116,7 +120,7 @@ impl LockManager {
 
     /// Takes the lock if nobody is in the way; true when it is held now.
     pub(crate) fn try_acquire(&self, owner: Owner, key: LockKey, mode: Mode) -> bool {
-        self.with_queue(key, |queue| queue.acquire(owner, mode) != Acquired::Blocked)
+        self.with_queue(key, |queue| queue.acquire(owner, mode, turns(key)) != Acquired::Blocked)
     }
 
     /// Waits for another's end, which `ended` tells, with the same care for deadlocks.

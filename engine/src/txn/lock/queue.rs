@@ -27,6 +27,15 @@ pub(super) struct Queue {
     waiters: VecDeque<Waiter>,
 }
 
+/// Whether a newcomer waits behind those whom it would block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turns {
+    Kept,
+    /// It shares with who holds the lock, and those who wait, wait longer: what PostgreSQL does with rows. So who inserts what
+    /// refers to a row never waits for one who only waits to take it away.
+    Passed,
+}
+
 /// What [`Queue::acquire`] says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Acquired {
@@ -52,14 +61,16 @@ impl Queue {
         }
     }
 
-    /// Takes the lock if nobody is in the way. Whoever holds it already passes those that wait: they wait for it.
-    pub(super) fn acquire(&mut self, owner: Owner, mode: Mode) -> Acquired {
+    /// Takes the lock if nobody is in the way: holders, and where `turns` are kept those that wait, too. Whoever holds it
+    /// already passes them: they wait for it.
+    pub(super) fn acquire(&mut self, owner: Owner, mode: Mode, turns: Turns) -> Acquired {
         let held = self.modes_of(owner);
         if held & mode.implied_by != 0 {
             return Acquired::Granted(None);
         }
         let overtakes = |w: &Waiter| w.owner != owner && w.mode.bit & mode.conflicts != 0;
-        if self.holders_conflict(owner, mode) || (held == 0 && self.waiters.iter().any(overtakes)) {
+        let waits_its_turn = turns == Turns::Kept && held == 0 && self.waiters.iter().any(overtakes);
+        if waits_its_turn || self.holders_conflict(owner, mode) {
             return Acquired::Blocked;
         }
         self.grant(owner, mode);
@@ -168,7 +179,7 @@ mod tests {
 
     fn wait(queue: &mut Queue, owner: Owner, lock: RowLock) -> oneshot::Receiver<()> {
         let (wake, woken) = oneshot::channel();
-        assert_eq!(queue.acquire(owner, lock.into()), Acquired::Blocked);
+        assert_eq!(queue.acquire(owner, lock.into(), Turns::Kept), Acquired::Blocked);
         queue.wait(owner, lock.into(), wake);
         woken
     }
@@ -176,8 +187,8 @@ mod tests {
     #[test]
     fn waiters_are_served_in_order_and_sharers_together() {
         let mut queue = Queue::default();
-        assert_eq!(queue.acquire(A, RowLock::Update.into()), Acquired::Granted(Some(0)));
-        assert_eq!(queue.acquire(A, RowLock::Share.into()), Acquired::Granted(None));
+        assert_eq!(queue.acquire(A, RowLock::Update.into(), Turns::Kept), Acquired::Granted(Some(0)));
+        assert_eq!(queue.acquire(A, RowLock::Share.into(), Turns::Kept), Acquired::Granted(None));
         let mut b = wait(&mut queue, B, RowLock::Share);
         let mut c = wait(&mut queue, C, RowLock::KeyShare);
         assert!(b.try_recv().is_err());
@@ -191,7 +202,7 @@ mod tests {
     #[test]
     fn a_newcomer_does_not_overtake_one_that_it_would_block() {
         let mut queue = Queue::default();
-        queue.acquire(A, RowLock::Share.into());
+        queue.acquire(A, RowLock::Share.into(), Turns::Kept);
         let mut b = wait(&mut queue, B, RowLock::Update);
         let mut c = wait(&mut queue, C, RowLock::Share);
         assert_eq!(queue.blockers(C), vec![B]);
@@ -202,9 +213,23 @@ mod tests {
     }
 
     #[test]
+    fn where_turns_are_passed_a_newcomer_waits_for_holders_only() {
+        let mut queue = Queue::default();
+        queue.acquire(A, RowLock::Share.into(), Turns::Passed);
+        let mut b = wait(&mut queue, B, RowLock::Update);
+        assert_eq!(queue.acquire(C, RowLock::Share.into(), Turns::Kept), Acquired::Blocked);
+        assert_eq!(queue.acquire(C, RowLock::Share.into(), Turns::Passed), Acquired::Granted(Some(0)));
+        assert_eq!(queue.blockers(B), vec![A, C]);
+        queue.remove(A);
+        assert!(b.try_recv().is_err());
+        queue.remove(C);
+        assert!(b.try_recv().is_ok());
+    }
+
+    #[test]
     fn giving_up_lets_those_behind_through() {
         let mut queue = Queue::default();
-        queue.acquire(A, RowLock::Share.into());
+        queue.acquire(A, RowLock::Share.into(), Turns::Kept);
         let _b = wait(&mut queue, B, RowLock::Update);
         let mut c = wait(&mut queue, C, RowLock::Share);
         queue.give_up(B, RowLock::Update.into(), 0);
@@ -215,8 +240,8 @@ mod tests {
     #[test]
     fn an_upgrade_waits_for_the_other_holder_only() {
         let mut queue = Queue::default();
-        queue.acquire(A, RowLock::KeyShare.into());
-        queue.acquire(B, RowLock::KeyShare.into());
+        queue.acquire(A, RowLock::KeyShare.into(), Turns::Kept);
+        queue.acquire(B, RowLock::KeyShare.into(), Turns::Kept);
         let _c = wait(&mut queue, C, RowLock::Update);
         let mut a = wait(&mut queue, A, RowLock::Update);
         assert_eq!(queue.blockers(A), vec![B]);
@@ -227,9 +252,9 @@ mod tests {
     #[test]
     fn going_back_to_a_weaker_mode_lets_others_through() {
         let mut queue = Queue::default();
-        queue.acquire(A, RowLock::KeyShare.into());
+        queue.acquire(A, RowLock::KeyShare.into(), Turns::Kept);
         let before = Mode::from(RowLock::KeyShare).bit;
-        assert_eq!(queue.acquire(A, RowLock::Update.into()), Acquired::Granted(Some(before)));
+        assert_eq!(queue.acquire(A, RowLock::Update.into(), Turns::Kept), Acquired::Granted(Some(before)));
         let mut b = wait(&mut queue, B, RowLock::Share);
         queue.reduce(A, before);
         assert!(b.try_recv().is_ok());

@@ -38,6 +38,9 @@ enum Todo {
     Refers(Arc<Link>, Vec<Datum>),
     /// A key of the parent's that went, or became another.
     Gone { link: Arc<Link>, old: Vec<Datum>, new: Option<Vec<Datum>>, action: ForeignAction },
+    /// The same after SET DEFAULT: the default may be the very key that went. Asked at once, as PostgreSQL does, also where
+    /// the constraint is deferred: the rows were not changed, so nobody would ask later.
+    StillNeeded(Arc<Link>, Vec<Datum>),
 }
 
 /// What a statement has changed so far, as far as foreign keys want to know.
@@ -117,10 +120,12 @@ impl Changes {
                     let mut made = Changes::default();
                     act(&link, &old, new.as_deref(), action, referential, &mut made, cx).await?;
                     if action == ForeignAction::SetDefault {
-                        // The default may be the very key that went.
-                        made.todo.push(Todo::Gone { link, old, new, action: ForeignAction::NoAction });
+                        made.todo.push(Todo::StillNeeded(link, old));
                     }
                     stack.extend(made.todo.into_iter().rev());
+                }
+                Todo::StillNeeded(link, old) => {
+                    must_not_be_needed(&link, &old, ForeignAction::NoAction, cx).await?;
                 }
                 // RESTRICT waits for nothing.
                 Todo::Gone { link, old, action: ForeignAction::NoAction, .. } if waits(&link, cx) => {
