@@ -84,13 +84,14 @@ impl World {
     }
 }
 
-/// More pages than frames, wanted by everybody: a page that is pinned stays, and one that is not is found to be what it is,
-/// or to be missing.
-pub fn pins_and_evictions() {
-    let world = World::new(2, 4);
-    let pin = |order: [u64; 4]| {
+/// Three want pages of which too few fit: one that is pinned stays, and one that is not is found to be what it is, or to be
+/// missing.
+fn crowd(frames: usize, pinning: [&'static [u64]; 2], looking: &'static [u64]) {
+    let pages = looking.iter().copied().max().unwrap_or(0);
+    let world = World::new(frames, pages);
+    let pin = |order: &'static [u64]| {
         world.spawn(move |world| {
-            for page in order {
+            for &page in order {
                 let pinned = block_on(world.pool.fetch(PageId(page))).expect("fetched");
                 point();
                 let Ok(guard) = world.pool.read(PageId(page)) else { panic!("pinned page {page} has left") };
@@ -102,9 +103,19 @@ pub fn pins_and_evictions() {
             }
         })
     };
-    let look = world.spawn(|world| [2, 4, 1, 3].into_iter().for_each(|page| world.holds_its_number(page)));
-    let threads = [pin([1, 2, 3, 4]), pin([4, 3, 1, 2]), look];
+    let look = world.spawn(|world| looking.iter().for_each(|page| world.holds_its_number(*page)));
+    let threads = [pin(pinning[0]), pin(pinning[1]), look];
     world.ended(threads);
+}
+
+/// Four pages in two frames.
+pub fn pins_and_evictions() {
+    crowd(2, [&[1, 2, 3, 4], &[4, 3, 1, 2]], &[2, 4, 1, 3]);
+}
+
+/// Three pages in one frame: whoever looks around for room meets the frame that others look at.
+pub fn one_frame_for_all() {
+    crowd(1, [&[1, 2, 1, 3], &[3, 2, 3, 1]], &[2, 3, 2, 1]);
 }
 
 /// Several want one page at once: one request, and all get it.

@@ -9,6 +9,11 @@ fn pins_and_evictions() {
 }
 
 #[test]
+fn one_frame_for_all() {
+    explore(20_000, cache::one_frame_for_all);
+}
+
+#[test]
 fn fetches_that_meet() {
     explore(3_000, cache::fetches_that_meet);
 }
