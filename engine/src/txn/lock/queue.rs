@@ -61,15 +61,15 @@ impl Queue {
         }
     }
 
-    /// Takes the lock if nobody is in the way: holders, and where `turns` are kept those that wait, too. Whoever holds it
-    /// already passes them: they wait for it.
+    /// Takes the lock if nobody is in the way: holders, and where `turns` are kept those that wait before it, too.
     pub(super) fn acquire(&mut self, owner: Owner, mode: Mode, turns: Turns) -> Acquired {
         let held = self.modes_of(owner);
         if held & mode.implied_by != 0 {
             return Acquired::Granted(None);
         }
         let overtakes = |w: &Waiter| w.owner != owner && w.mode.bit & mode.conflicts != 0;
-        let waits_its_turn = turns == Turns::Kept && held == 0 && self.waiters.iter().any(overtakes);
+        let mut before = self.waiters.iter().take(self.place(held));
+        let waits_its_turn = turns == Turns::Kept && before.any(overtakes);
         if waits_its_turn || self.holders_conflict(owner, mode) {
             return Acquired::Blocked;
         }
@@ -77,15 +77,15 @@ impl Queue {
         Acquired::Granted(Some(held))
     }
 
-    /// Joins the queue; holders that want more go before those that hold nothing.
+    /// Where one who holds these modes waits: at the end, but before the first one that waits for what it holds.
+    fn place(&self, held: u8) -> usize {
+        self.waiters.iter().position(|w| w.mode.conflicts & held != 0).unwrap_or(self.waiters.len())
+    }
+
+    /// Joins the queue.
     pub(super) fn wait(&mut self, owner: Owner, mode: Mode, wake: oneshot::Sender<()>) {
-        let waiter = Waiter { owner, mode, wake };
-        if self.modes_of(owner) == 0 {
-            self.waiters.push_back(waiter);
-            return;
-        }
-        let at = self.waiters.iter().position(|w| self.modes_of(w.owner) == 0).unwrap_or(self.waiters.len());
-        self.waiters.insert(at, waiter);
+        let at = self.place(self.modes_of(owner));
+        self.waiters.insert(at, Waiter { owner, mode, wake });
     }
 
     /// Who else holds what `mode` conflicts with.
@@ -171,7 +171,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::txn::RowLock;
+    use crate::txn::{RowLock, TableLock};
 
     const A: Owner = Owner(1);
     const B: Owner = Owner(2);
@@ -247,6 +247,23 @@ mod tests {
         assert_eq!(queue.blockers(A), vec![B]);
         queue.remove(B);
         assert!(a.try_recv().is_ok());
+    }
+
+    #[test]
+    fn a_holder_passes_only_those_who_wait_for_what_it_holds() {
+        let table = |lock: TableLock| Mode::from(lock);
+        let mut queue = Queue::default();
+        for (owner, lock) in [(A, TableLock::AccessShare), (B, TableLock::RowExclusive)] {
+            assert_eq!(queue.acquire(owner, table(lock), Turns::Kept), Acquired::Granted(Some(0)));
+        }
+        let (wake, mut c) = oneshot::channel();
+        queue.wait(C, table(TableLock::Share), wake);
+        // C does not wait for A, but for B.
+        assert_eq!(queue.acquire(A, table(TableLock::RowExclusive), Turns::Kept), Acquired::Blocked);
+        let got = queue.acquire(B, table(TableLock::ShareRowExclusive), Turns::Kept);
+        assert!(matches!(got, Acquired::Granted(Some(_))), "{got:?}");
+        queue.remove(B);
+        assert!(c.try_recv().is_ok());
     }
 
     #[test]
