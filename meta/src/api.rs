@@ -11,7 +11,9 @@
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
-use sextant_redo::{AzId, ClusterId, Geometry, MembershipEpoch, NodeId, PgId, VolumeEpoch, VolumeId};
+use sextant_redo::{
+    AzId, ClusterId, Geometry, MembershipEpoch, NodeId, PgId, Segments, VolumeEpoch, VolumeId,
+};
 
 use crate::{ClusterView, Grant, VolumeInfo};
 
@@ -54,6 +56,9 @@ pub enum Request {
         name: String,
         /// Page spread.
         geometry: Geometry,
+        /// What its segments are; left out for full ones, as it was before there were others.
+        #[serde(default, skip_serializing_if = "Segments::is_full")]
+        segments: Segments,
     },
     /// See [`crate::MetaClient::volume`].
     Volume {

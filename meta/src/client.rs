@@ -13,7 +13,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sextant_redo::{AzId, ClusterId, Geometry, MembershipEpoch, NodeId, PgId, VolumeEpoch, VolumeId};
+use sextant_redo::{
+    AzId, ClusterId, Geometry, MembershipEpoch, NodeId, PgId, Segments, VolumeEpoch, VolumeId,
+};
 use tokio::time::Instant;
 
 use crate::api::{Hello, Reply, Request};
@@ -79,9 +81,14 @@ impl MetaClient {
     }
 
     /// Creates a volume with its first protection group on six living nodes, two in each zone; the volume of that name
-    /// when there is one already (whatever its geometry). [`MetaError::NotEnoughNodes`] until six nodes live.
-    pub async fn create_volume(&self, name: &str, geometry: Geometry) -> Result<VolumeInfo> {
-        let request = Request::CreateVolume { name: name.to_owned(), geometry };
+    /// when there is one already (whatever its geometry and segments). [`MetaError::NotEnoughNodes`] until six nodes live.
+    pub async fn create_volume(
+        &self,
+        name: &str,
+        geometry: Geometry,
+        segments: Segments,
+    ) -> Result<VolumeInfo> {
+        let request = Request::CreateVolume { name: name.to_owned(), geometry, segments };
         self.volume_reply(&request).await
     }
 

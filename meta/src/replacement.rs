@@ -111,7 +111,7 @@ fn revert((volume, pg): (VolumeId, PgId), group: &PgRecord, replacement: &Replac
 
 #[cfg(test)]
 mod tests {
-    use sextant_redo::{AzId, ClusterId, Geometry};
+    use sextant_redo::{AzId, ClusterId, Geometry, Segments};
 
     use super::*;
     use crate::state::NodeRecord;
@@ -134,7 +134,15 @@ mod tests {
         }
         let alive: BTreeSet<NodeId> = (0..100).map(NodeId).collect();
         let geometry = Geometry { pages_per_pg: 16 };
-        apply(VOLUME.0, Command::CreateVolume { name: "v".to_owned(), geometry, alive: alive.clone() });
+        apply(
+            VOLUME.0,
+            Command::CreateVolume {
+                name: "v".to_owned(),
+                geometry,
+                segments: Segments::Full,
+                alive: alive.clone(),
+            },
+        );
         for pg in 1..groups {
             let epoch = sextant_redo::VolumeEpoch(0);
             let add = Command::AddPg { volume: VOLUME, epoch, pg: PgId(pg), alive: alive.clone() };

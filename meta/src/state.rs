@@ -8,7 +8,8 @@
 //! - Applying a command again changes nothing, except [`Command::Acquire`], which compares the epoch first.
 //! - An id is the log index of the command that made it: never reused. So a volume that was dropped stays known as dropped.
 //! - Epochs only grow. A protection group has six members on distinct nodes, two in each of three zones, and a successor
-//!   for each of the at most two that are being replaced.
+//!   for each of the at most two that are being replaced. In a volume of full segments and tails one of the two is full and
+//!   one a tail; a successor is of its predecessor's kind.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -25,7 +26,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sextant_redo::{
-    AzId, ClusterId, Geometry, GeometryEpoch, MembershipEpoch, NodeId, PgId, VolumeEpoch, VolumeId,
+    AzId, ClusterId, Geometry, GeometryEpoch, MembershipEpoch, NodeId, PgId, SegmentKind, Segments,
+    VolumeEpoch, VolumeId,
 };
 use std::net::SocketAddr;
 
@@ -71,6 +73,9 @@ pub struct VolumeRecord {
     pub name: String,
     /// Page spread.
     pub geometry: Geometry,
+    /// What the segments of each group are.
+    #[serde(default, skip_serializing_if = "Segments::is_full")]
+    pub segments: Segments,
     /// Raised by each added group.
     pub geometry_epoch: GeometryEpoch,
     /// Newest granted epoch; 0 before the first.
@@ -112,6 +117,9 @@ pub struct PgMember {
     /// of another time.
     #[serde(default)]
     pub since: MembershipEpoch,
+    /// What its segment keeps.
+    #[serde(default, skip_serializing_if = "SegmentKind::is_full")]
+    pub kind: SegmentKind,
 }
 
 impl MetaState {
@@ -125,8 +133,8 @@ impl MetaState {
             Command::InitCluster { cluster } => Ok(Applied::Cluster(*self.cluster.get_or_insert(*cluster))),
             Command::JoinMember { id, uuid } => self.join_member(*id, uuid),
             Command::RegisterNode { node, cluster } => self.register_node(index, node, *cluster),
-            Command::CreateVolume { name, geometry, alive } => {
-                self.create_volume(VolumeId(index), name, *geometry, alive)
+            Command::CreateVolume { name, geometry, segments, alive } => {
+                self.create_volume(VolumeId(index), name, (*geometry, *segments), alive)
             }
             Command::Acquire { volume, expected, writer } => self.acquire(*volume, *expected, writer),
             Command::Release { volume, instance, epoch } => self.release(*volume, instance, *epoch),

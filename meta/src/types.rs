@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use sextant_redo::{
-    AzId, ClusterId, Geometry, GeometryEpoch, MembershipEpoch, NodeId, PgId, VolumeEpoch, VolumeId,
+    AzId, ClusterId, Geometry, GeometryEpoch, MembershipEpoch, NodeId, PgId, SegmentKind, Segments,
+    VolumeEpoch, VolumeId,
 };
 
 /// A storage node.
@@ -35,6 +36,9 @@ pub struct Member {
     pub addr: SocketAddr,
     /// Whether a writer has reported that the segment exists there.
     pub created: bool,
+    /// What its segment keeps.
+    #[serde(default, skip_serializing_if = "SegmentKind::is_full")]
+    pub kind: SegmentKind,
 }
 
 /// A protection group and where it lies.
@@ -48,7 +52,7 @@ pub struct PgInfo {
     /// replaced.
     pub members: Vec<Member>,
     /// Replacements that are under way, at most two. The quorums follow from them: write = 4 of 6 of *every* choice
-    /// between old and new (P18 section 4.1).
+    /// between old and new (P18 section 4.1), or all full members of it.
     #[serde(default)]
     pub replacements: Vec<Replacement>,
     /// Nodes that left the group and have not said yet that their copy is gone.
@@ -91,6 +95,9 @@ pub struct VolumeInfo {
     pub name: String,
     /// How pages map to protection groups.
     pub geometry: Geometry,
+    /// What the segments of its protection groups are.
+    #[serde(default, skip_serializing_if = "Segments::is_full")]
+    pub segments: Segments,
     /// Raised by each added protection group.
     pub geometry_epoch: GeometryEpoch,
     /// The newest granted epoch; 0 before the first opening.

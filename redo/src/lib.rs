@@ -10,6 +10,7 @@
 //! | [`record`] | a redo record: LSN, the three back-links, one page, its patches |
 //! | [`batch`] | records of one protection group in a row, encoded once: the same bytes on the wire and on disk |
 //! | [`mod@apply`] | `apply(record, page)`, total |
+//! | [`segments`] | what the copies of a group keep: log and pages, or log alone |
 //! | [`truncation`] | ranges of the log that a volume opening declared void |
 //! | [`frame`] | the envelope of every message on a Sextant TCP connection |
 //! | [`wire`] | requests and replies between the engine (or a peer) and a storage node |
@@ -27,6 +28,7 @@ pub mod mtr;
 pub mod page;
 pub mod patch;
 pub mod record;
+pub mod segments;
 pub mod truncation;
 pub mod wire;
 
@@ -40,4 +42,5 @@ pub use ids::{
 pub use mtr::{Mtr, PageChange};
 pub use page::{PAGE_BODY, PAGE_HEADER, PAGE_SIZE, Page, PageError};
 pub use record::{Record, RecordLinks};
+pub use segments::{SegmentKind, Segments};
 pub use truncation::{TruncationRange, Truncations};

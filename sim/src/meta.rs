@@ -10,7 +10,9 @@ use std::time::Duration;
 use sextant_meta::lease::Leases;
 use sextant_meta::state::{Applied, Command, MetaState, NodeRecord, Outcome};
 use sextant_meta::{Grant, MetaError, VolumeInfo, WriterInfo};
-use sextant_redo::{AzId, ClusterId, Geometry, MembershipEpoch, NodeId, PgId, VolumeEpoch, VolumeId};
+use sextant_redo::{
+    AzId, ClusterId, Geometry, MembershipEpoch, NodeId, PgId, Segments, VolumeEpoch, VolumeId,
+};
 
 use crate::clock::Clock;
 use crate::mutant::Mutant;
@@ -133,7 +135,7 @@ impl Meta {
             }
         }
         let alive = self.nodes.iter().copied().collect();
-        let create = Command::CreateVolume { name: "bank".into(), geometry, alive };
+        let create = Command::CreateVolume { name: "bank".into(), geometry, segments: Segments::Full, alive };
         if let Applied::Volume(info) = self.apply(create)? {
             self.volume = info.id;
         }

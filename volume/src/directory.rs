@@ -1,7 +1,7 @@
 //! The metadata service as the driver needs it: a seam, so that tests can stand in for it.
 
 use sextant_meta::{Grant, MetaClient, MetaError, VolumeInfo};
-use sextant_redo::{ClusterId, Geometry, MembershipEpoch, NodeId, PgId, VolumeEpoch, VolumeId};
+use sextant_redo::{ClusterId, Geometry, MembershipEpoch, NodeId, PgId, Segments, VolumeEpoch, VolumeId};
 
 use crate::{BoxFuture, VolumeError};
 
@@ -18,7 +18,12 @@ type Answer<'a, T> = BoxFuture<'a, Result<T, MetaError>>;
 pub(crate) trait Directory: Send + Sync + 'static {
     fn cluster(&self) -> Answer<'_, ClusterId>;
     /// The volume of that name, created when there is none.
-    fn create_volume<'a>(&'a self, name: &'a str, geometry: Geometry) -> Answer<'a, VolumeInfo>;
+    fn create_volume<'a>(
+        &'a self,
+        name: &'a str,
+        geometry: Geometry,
+        segments: Segments,
+    ) -> Answer<'a, VolumeInfo>;
     fn volume<'a>(&'a self, name: &'a str) -> Answer<'a, VolumeInfo>;
     fn acquire<'a>(&'a self, volume: VolumeId, instance: &'a Instance) -> Answer<'a, Grant>;
     /// Milliseconds that the lease runs from now.
@@ -55,8 +60,13 @@ impl Directory for MetaClient {
         Box::pin(async { Ok(MetaClient::cluster(self).await?.cluster) })
     }
 
-    fn create_volume<'a>(&'a self, name: &'a str, geometry: Geometry) -> Answer<'a, VolumeInfo> {
-        Box::pin(self.create_volume(name, geometry))
+    fn create_volume<'a>(
+        &'a self,
+        name: &'a str,
+        geometry: Geometry,
+        segments: Segments,
+    ) -> Answer<'a, VolumeInfo> {
+        Box::pin(self.create_volume(name, geometry, segments))
     }
 
     fn volume<'a>(&'a self, name: &'a str) -> Answer<'a, VolumeInfo> {

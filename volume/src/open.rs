@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sextant_meta::{Grant, MetaClient, MetaError, VolumeInfo};
-use sextant_redo::{Geometry, Lsn, VolumeEpoch};
+use sextant_redo::{Geometry, Lsn, Segments, VolumeEpoch};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -28,6 +28,8 @@ pub struct OpenOptions {
     pub volume: String,
     /// Used when the volume does not exist yet and is created.
     pub geometry: Geometry,
+    /// The same: what its segments are.
+    pub segments: Segments,
     /// This engine's own name: the same after a restart, another one than any other engine's.
     pub instance: String,
     /// `host:port` of its SQL front. Not empty.
@@ -48,6 +50,7 @@ impl OpenOptions {
             meta,
             volume: volume.into(),
             geometry: Geometry::DEFAULT,
+            segments: Segments::Full,
             instance: instance.into(),
             advertise: String::new(),
             http: String::new(),
@@ -75,6 +78,7 @@ pub(crate) struct Opener {
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) volume: String,
     pub(crate) geometry: Geometry,
+    pub(crate) segments: Segments,
     pub(crate) instance: Instance,
     pub(crate) lal: u64,
     pub(crate) deadline: Duration,
@@ -94,6 +98,7 @@ impl Volume {
             directory: Arc::new(options.meta),
             volume: options.volume,
             geometry: options.geometry,
+            segments: options.segments,
             instance,
             lal: options.lal_bytes,
             deadline: options.deadline,
@@ -129,7 +134,9 @@ impl Opener {
         }
         let began = Instant::now();
         let deadline = began + self.deadline;
-        let info = retry(deadline, || self.directory.create_volume(&self.volume, self.geometry)).await?;
+        let info =
+            retry(deadline, || self.directory.create_volume(&self.volume, self.geometry, self.segments))
+                .await?;
         let cluster = retry(deadline, || self.directory.cluster()).await?;
         loop {
             let grant = retry(deadline, || self.directory.acquire(info.id, &self.instance)).await?;

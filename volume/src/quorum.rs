@@ -1,6 +1,7 @@
 //! Quorums as boolean expressions over member sets (P18 sections 4.1 and 4.2). A group writes to 4 of 6 and reads from 3
-//! of 6. While members are being replaced it does so in *every* choice between old and new: a conjunction. Full and tail
-//! segments are a disjunction.
+//! of 6. Where three of the six are full and three are tails (log alone), the three full ones are enough to write as well, and
+//! a read needs a full one among its three. While members are being replaced all of that holds in *every* choice between old
+//! and new: a conjunction.
 //!
 //! P18 lets a read during a change take 3 of 6 of *either* choice. That does not meet the writes of the epoch before:
 //! with F being replaced by G, {A, B, G} is such a read, and {C, D, E, F} wrote. So reads too need every choice here.
@@ -9,7 +10,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use sextant_meta::PgInfo;
-use sextant_redo::{Lsn, NodeId};
+use sextant_redo::{Lsn, NodeId, SegmentKind};
 
 /// Copies of a group (P17 2.1: V = 6).
 pub const COPIES: usize = 6;
@@ -17,6 +18,9 @@ pub const COPIES: usize = 6;
 pub const WRITE: usize = 4;
 /// Copies that know all that is durable (P17 2.1: Vr = 3).
 pub const READ: usize = 3;
+
+/// Full copies that make a write durable by themselves, where there are tails (P18 4.2).
+pub const FULL: usize = 3;
 
 /// Most members that a group may have while its membership changes.
 pub const MAX_MEMBERS: usize = 32;
@@ -170,27 +174,22 @@ impl QuorumSet {
         let successor = |old: NodeId| info.replacements.iter().find(|r| r.old == old).map(|r| index(r.new));
         let succeeds = |node: NodeId| info.replacements.iter().any(|r| r.new == node);
         let holders = info.members.iter().map(|member| member.node).filter(|node| !succeeds(*node));
-        let seats: Vec<Seat> =
-            holders.map(|node| Seat { holder: index(node), successor: successor(node) }).collect();
-        QuorumSet::of_seats(&seats)
+        let kind = |node| info.members.iter().find(|m| m.node == node).map_or(SegmentKind::Full, |m| m.kind);
+        let seat = |node| Seat { holder: index(node), successor: successor(node), kind: kind(node) };
+        QuorumSet::of_seats(&holders.map(seat).collect::<Vec<_>>())
     }
 
-    /// Write 4/6 and read 3/6 of every choice between holders and successors.
+    /// Write 4/6 and read 3/6 of every choice between holders and successors; with tails among them write also 3/3 of the
+    /// full ones, and read not without one of these.
     #[must_use]
     pub fn of_seats(seats: &[Seat]) -> QuorumSet {
-        let mut choices = vec![MemberSet::EMPTY];
+        let mut choices = vec![Choice::default()];
         for seat in seats {
-            let with = |member: usize| {
-                choices.iter().map(move |choice| {
-                    let mut choice = *choice;
-                    choice.insert(member);
-                    choice
-                })
-            };
+            let with = |member: usize| choices.iter().map(move |choice| choice.with(member, seat.kind));
             choices = with(seat.holder).chain(seat.successor.into_iter().flat_map(with)).collect();
         }
-        let every = |needed| all(choices.iter().map(|of| Quorum::AtLeast { needed, of: *of }).collect());
-        QuorumSet { write: every(WRITE), read: every(READ) }
+        let every = |quorum: fn(&Choice) -> Quorum| all(choices.iter().map(quorum).collect());
+        QuorumSet { write: every(Choice::write), read: every(Choice::read) }
     }
 
     /// Everybody whom they speak of.
@@ -214,6 +213,46 @@ fn all(mut parts: Vec<Quorum>) -> Quorum {
     }
 }
 
+/// One member of each seat.
+#[derive(Debug, Clone, Copy, Default)]
+struct Choice {
+    members: MemberSet,
+    full: MemberSet,
+}
+
+impl Choice {
+    fn with(mut self, member: usize, kind: SegmentKind) -> Choice {
+        self.members.insert(member);
+        if kind.is_full() {
+            self.full.insert(member);
+        }
+        self
+    }
+
+    fn has_tails(&self) -> bool {
+        self.full != self.members
+    }
+
+    fn write(&self) -> Quorum {
+        let four = Quorum::AtLeast { needed: WRITE, of: self.members };
+        match self.has_tails() {
+            // Never fewer than the three that P18 has: two full ones and a read that knows the third would not meet.
+            true => {
+                Quorum::Any(vec![four, Quorum::AtLeast { needed: self.full.len().max(FULL), of: self.full }])
+            }
+            false => four,
+        }
+    }
+
+    fn read(&self) -> Quorum {
+        let three = Quorum::AtLeast { needed: READ, of: self.members };
+        match self.has_tails() {
+            true => Quorum::All(vec![three, Quorum::AtLeast { needed: 1, of: self.full }]),
+            false => three,
+        }
+    }
+}
+
 /// One of the six places of a group: the member that holds it and, while it is being replaced, its successor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seat {
@@ -221,13 +260,21 @@ pub struct Seat {
     pub holder: usize,
     /// Index of its successor.
     pub successor: Option<usize>,
+    /// What both of them keep: a successor is of its predecessor's kind.
+    pub kind: SegmentKind,
 }
 
 impl Seat {
-    /// Nobody is to succeed.
+    /// A full segment whom nobody is to succeed.
     #[must_use]
     pub fn held_by(holder: usize) -> Seat {
-        Seat { holder, successor: None }
+        Seat { holder, successor: None, kind: SegmentKind::Full }
+    }
+
+    /// The same seat in other hands.
+    #[must_use]
+    pub fn taken_by(self, holder: usize) -> Seat {
+        Seat { holder, successor: None, ..self }
     }
 }
 

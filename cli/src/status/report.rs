@@ -251,6 +251,7 @@ mod tests {
             az: AzId(index as u16 / 2),
             addr: "127.0.0.1:1".parse().expect("address"),
             created: true,
+            kind: sextant_redo::SegmentKind::Full,
         };
         let members = (0..6 + replacements.len() as u64).map(member).collect();
         PgInfo { pg: PgId(0), membership: MembershipEpoch(1), members, replacements, former: Vec::new() }

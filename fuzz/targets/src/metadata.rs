@@ -9,7 +9,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use sextant_meta::WriterInfo;
 use sextant_meta::api::Request;
 use sextant_meta::state::{Command, MetaState, NodeRecord};
-use sextant_redo::{AzId, ClusterId, Geometry, MembershipEpoch, NodeId, PgId, VolumeEpoch, VolumeId};
+use sextant_redo::{
+    AzId, ClusterId, Geometry, MembershipEpoch, NodeId, PgId, Segments, VolumeEpoch, VolumeId,
+};
 
 use crate::input::{Input, noise};
 
@@ -137,7 +139,8 @@ fn command(input: &mut Input<'_>, state: &MetaState) -> Command {
         2 => register(u64::from(input.u8() % 16), u16::from(input.u8() % 4), cluster(input)),
         3 => {
             let geometry = Geometry { pages_per_pg: input.number() };
-            Command::CreateVolume { name: name(input), geometry, alive: alive(input) }
+            let segments = if input.u8() & 1 == 0 { Segments::Full } else { Segments::FullTail };
+            Command::CreateVolume { name: name(input), geometry, segments, alive: alive(input) }
         }
         4 => {
             let volume = volume(input);

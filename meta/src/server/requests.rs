@@ -33,9 +33,9 @@ impl Member {
                 }
             }
             Request::Heartbeat { node } => self.heartbeat(group, node).await,
-            Request::CreateVolume { name, geometry } => {
+            Request::CreateVolume { name, geometry, segments } => {
                 let alive = self.alive();
-                volume(group.propose(Command::CreateVolume { name, geometry, alive }).await?)
+                volume(group.propose(Command::CreateVolume { name, geometry, segments, alive }).await?)
             }
             Request::Volume { name } => {
                 group.read_barrier().await?;

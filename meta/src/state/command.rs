@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use sextant_redo::{ClusterId, Geometry, MembershipEpoch, NodeId, PgId, VolumeEpoch, VolumeId};
+use sextant_redo::{ClusterId, Geometry, MembershipEpoch, NodeId, PgId, Segments, VolumeEpoch, VolumeId};
 
 use super::{Applied, NodeRecord};
 use crate::{Result, WriterInfo};
@@ -38,6 +38,9 @@ pub enum Command {
         name: String,
         /// Page spread.
         geometry: Geometry,
+        /// What its segments are; older entries of the log do not say, and mean full ones.
+        #[serde(default, skip_serializing_if = "Segments::is_full")]
+        segments: Segments,
         /// Nodes that live, as the leader sees it.
         alive: BTreeSet<NodeId>,
     },

@@ -5,6 +5,7 @@
 //! What must hold:
 //! - a step names the membership epoch that it was decided on, and raises it by one;
 //! - a step that was taken already is answered, not taken again: its answer may have been lost;
+//! - a successor is of its predecessor's kind, full or tail, so that each choice of members is three and three;
 //! - a successor is never a node that may hold a copy of the group from before; it says itself when that is gone; nor
 //!   one that left under this volume epoch: its writer may have missed that;
 //! - a replacement is finished only when the writer *of the current volume epoch* has said that the successor has all
@@ -83,7 +84,9 @@ impl MetaState {
             let new = self.successor(at, old, alive)?;
             let group = self.group_mut(at)?;
             group.raise();
-            group.members.push(PgMember { node: new, created: false, since: group.membership });
+            let kind = group.members.iter().find(|member| member.node == old).map(|member| member.kind);
+            let kind = kind.unwrap_or_default();
+            group.members.push(PgMember { node: new, created: false, since: group.membership, kind });
             group.replacements.push(Replacement { old, new, hydrated: false, automatic });
         }
         self.volume_info(at.0).map(Applied::Volume)

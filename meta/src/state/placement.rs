@@ -1,9 +1,10 @@
 //! Where the six copies of a protection group go: two in each of three zones, on distinct nodes, the least loaded
-//! first (P17 2.2: six copies, two per zone; an AZ plus one more may fail without loss).
+//! first (P17 2.2: six copies, two per zone; an AZ plus one more may fail without loss). Where the volume has tails, one of
+//! the two is a tail, so that a zone and one more node may fail without the last full one (P18 4.2).
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sextant_redo::{AzId, MembershipEpoch, NodeId};
+use sextant_redo::{AzId, MembershipEpoch, NodeId, SegmentKind, Segments};
 
 use super::{MetaState, PgMember};
 use crate::{MetaError, Result};
@@ -27,7 +28,12 @@ pub(super) enum Need {
 
 impl MetaState {
     /// Six members, zone by zone; among equals the lower id, so every replica of the state decides alike.
-    pub(super) fn place(&self, alive: &BTreeSet<NodeId>, need: Need) -> Result<Vec<PgMember>> {
+    pub(super) fn place(
+        &self,
+        segments: Segments,
+        alive: &BTreeSet<NodeId>,
+        need: Need,
+    ) -> Result<Vec<PgMember>> {
         let load = self.segments_per_node();
         let mut members = Vec::with_capacity(AZS * COPIES_PER_AZ);
         for az in 0..AZS {
@@ -39,11 +45,17 @@ impl MetaState {
                 .filter(|(dead, ..)| !dead || need == Need::WriteQuorumAlive)
                 .collect();
             candidates.sort_unstable();
-            let chosen = candidates.iter().take(COPIES_PER_AZ);
-            members.extend(chosen.map(|(_, _, node)| PgMember {
+            let chosen: Vec<NodeId> =
+                candidates.iter().take(COPIES_PER_AZ).map(|(_, _, node)| *node).collect();
+            let tail = match segments {
+                Segments::Full => None,
+                Segments::FullTail => self.tail_of(&chosen, alive),
+            };
+            members.extend(chosen.iter().map(|node| PgMember {
                 node: *node,
                 created: false,
                 since: MembershipEpoch(1),
+                kind: if Some(*node) == tail { SegmentKind::Tail } else { SegmentKind::Full },
             }));
         }
         let living = members.iter().filter(|member| alive.contains(&member.node)).count();
@@ -51,6 +63,14 @@ impl MetaState {
             return Err(self.not_enough(alive, need));
         }
         Ok(members)
+    }
+
+    /// Which of these is to keep log alone: one that is away, since somebody has to serve pages now; else the one that has
+    /// more full segments already, which cost more; among equals the higher id.
+    fn tail_of(&self, chosen: &[NodeId], alive: &BTreeSet<NodeId>) -> Option<NodeId> {
+        let members = || self.volumes.values().flat_map(|volume| &volume.pgs).flat_map(|pg| &pg.members);
+        let full = |node: NodeId| members().filter(|m| m.node == node && m.kind.is_full()).count();
+        chosen.iter().copied().max_by_key(|node| (!alive.contains(node), full(*node), *node))
     }
 
     /// Segments on each node that has any.

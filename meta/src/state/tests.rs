@@ -9,6 +9,7 @@ use super::*;
 
 mod leftovers;
 mod replacing;
+mod tails;
 
 const GEOMETRY: Geometry = Geometry { pages_per_pg: 16 };
 
@@ -48,7 +49,12 @@ fn all(state: &MetaState) -> BTreeSet<NodeId> {
 }
 
 fn create(state: &mut MetaState, index: u64, name: &str) -> Result<VolumeInfo> {
-    let command = Command::CreateVolume { name: name.to_owned(), geometry: GEOMETRY, alive: all(state) };
+    create_of(state, index, name, Segments::Full)
+}
+
+fn create_of(state: &mut MetaState, index: u64, name: &str, segments: Segments) -> Result<VolumeInfo> {
+    let (name, alive) = (name.to_owned(), all(state));
+    let command = Command::CreateVolume { name, geometry: GEOMETRY, segments, alive };
     match state.apply(index, &command).0? {
         Applied::Volume(volume) => Ok(volume),
         other => panic!("{other:?}"),
@@ -109,7 +115,8 @@ fn a_volume_needs_six_living_nodes() {
     let (mut state, index) = cluster(2);
     let mut alive = all(&state);
     alive.pop_first();
-    let command = Command::CreateVolume { name: "v".to_owned(), geometry: GEOMETRY, alive };
+    let command =
+        Command::CreateVolume { name: "v".to_owned(), geometry: GEOMETRY, segments: Segments::Full, alive };
     assert!(matches!(state.apply(index, &command).0, Err(MetaError::NotEnoughNodes { .. })));
     let volume = create(&mut state, index + 1, "v").unwrap();
     assert_eq!(volume.id, VolumeId(index + 1));
@@ -211,7 +218,10 @@ fn commands() -> impl Strategy<Value = Vec<Command>> {
             node: node(uuid, if az == 3 { 3 } else { (uuid % 3) as u16 }),
             cluster: None,
         }),
-        4 => ("[abc]", alive()).prop_map(|(name, alive)| Command::CreateVolume { name, geometry: GEOMETRY, alive }),
+        4 => ("[abc]", alive()).prop_map(|(name, alive)| {
+            let segments = if name == "a" { Segments::FullTail } else { Segments::Full };
+            Command::CreateVolume { name, geometry: GEOMETRY, segments, alive }
+        }),
         4 => (volume(), epoch(), "[xy]")
             .prop_map(|(volume, expected, instance)| Command::Acquire { volume, expected, writer: writer(&instance) }),
         1 => (volume(), "[xy]", epoch())
@@ -277,6 +287,7 @@ fn check_placement(state: &MetaState) {
                 *per_az.entry(state.nodes[&member.node].az).or_insert(0) += 1;
             }
             assert_eq!(per_az.values().copied().collect::<Vec<_>>(), [2, 2, 2], "{id:?} pg {at}");
+            tails::check(state, volume, pg);
             replacing::check(state, pg);
         }
     }
@@ -290,7 +301,7 @@ fn check_growth(before: &MetaState, after: &MetaState, command: &Command) {
     leftovers::check_step(before, after, command);
     for (id, old) in &before.volumes {
         let Some(new) = after.volumes.get(id) else { continue };
-        assert_eq!((&old.name, old.geometry), (&new.name, new.geometry));
+        assert_eq!((&old.name, old.geometry, old.segments), (&new.name, new.geometry, new.segments));
         assert!(new.epoch >= old.epoch && new.geometry_epoch >= old.geometry_epoch);
         assert!(new.writer.as_ref().is_none_or(|writer| writer.epoch == new.epoch));
         for (old, new) in old.pgs.iter().zip(&new.pgs) {

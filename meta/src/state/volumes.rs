@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use sextant_redo::{AzId, Geometry, GeometryEpoch, MembershipEpoch, NodeId, PgId, VolumeEpoch, VolumeId};
+use sextant_redo::{
+    AzId, Geometry, GeometryEpoch, MembershipEpoch, NodeId, PgId, Segments, VolumeEpoch, VolumeId,
+};
 
 use super::nodes::check_name;
 use super::placement::Need;
@@ -14,7 +16,7 @@ impl MetaState {
         &mut self,
         id: VolumeId,
         name: &str,
-        geometry: Geometry,
+        (geometry, segments): (Geometry, Segments),
         alive: &BTreeSet<NodeId>,
     ) -> Result<Applied> {
         self.cluster()?;
@@ -25,10 +27,11 @@ impl MetaState {
         if geometry.pages_per_pg == 0 {
             return Err(MetaError::refused("a protection group must hold at least one page"));
         }
-        let members = self.place(alive, Need::AllAlive)?;
+        let members = self.place(segments, alive, Need::AllAlive)?;
         let volume = VolumeRecord {
             name: name.to_owned(),
             geometry,
+            segments,
             geometry_epoch: GeometryEpoch(1),
             epoch: VolumeEpoch(0),
             writer: None,
@@ -90,7 +93,7 @@ impl MetaState {
             )));
         }
         if pg_index(pg) == have {
-            let members = self.place(alive, Need::WriteQuorumAlive)?;
+            let members = self.place(volume.segments, alive, Need::WriteQuorumAlive)?;
             let volume = self.volume_mut(id)?;
             volume.pgs.push(PgRecord::new(members));
             volume.geometry_epoch.0 += 1;
@@ -130,6 +133,7 @@ impl MetaState {
             id,
             name: volume.name.clone(),
             geometry: volume.geometry,
+            segments: volume.segments,
             geometry_epoch: volume.geometry_epoch,
             epoch: volume.epoch,
             writer: volume.writer.clone(),
@@ -146,6 +150,7 @@ impl MetaState {
                 az: AzId(node.az.0),
                 addr: node.addr,
                 created: member.created,
+                kind: member.kind,
             });
         }
         let replacements = record.replacements.clone();

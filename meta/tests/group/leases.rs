@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use sextant_meta::{MetaClient, MetaError};
-use sextant_redo::{ClusterId, Geometry, MembershipEpoch, PgId, VolumeEpoch, VolumeId};
+use sextant_redo::{ClusterId, Geometry, MembershipEpoch, PgId, Segments, VolumeEpoch, VolumeId};
 use tokio::time::sleep;
 
 use crate::harness::{Cluster, LIMIT};
@@ -32,7 +32,7 @@ async fn a_lease_is_held_lapses_and_the_old_writer_is_fenced() {
     let cluster = Cluster::started(3).await;
     let client = cluster.client();
     let (_, nodes, _beats) = cluster.with_nodes().await;
-    let volume = client.create_volume("v", Geometry { pages_per_pg: 64 }).await.unwrap().id;
+    let volume = client.create_volume("v", Geometry { pages_per_pg: 64 }, Segments::Full).await.unwrap().id;
     let first = acquire(&client, volume, "a").await.unwrap();
 
     // Renewed for longer than its length, it keeps the other out all the while.
@@ -67,7 +67,7 @@ async fn who_holds_the_lease_gets_a_new_epoch_at_once_and_a_released_one_is_free
     let cluster = Cluster::started(3).await;
     let client = cluster.client();
     let (_, _, _beats) = cluster.with_nodes().await;
-    let volume = client.create_volume("v", Geometry { pages_per_pg: 64 }).await.unwrap().id;
+    let volume = client.create_volume("v", Geometry { pages_per_pg: 64 }, Segments::Full).await.unwrap().id;
     let first = acquire(&client, volume, "a").await.unwrap();
     let second = acquire(&client, volume, "a").await.unwrap();
     assert!(second > first);
@@ -85,7 +85,7 @@ async fn a_lapsed_lease_that_nobody_took_is_renewed() {
     let cluster = Cluster::started(3).await;
     let client = cluster.client();
     let (_, _, _beats) = cluster.with_nodes().await;
-    let volume = client.create_volume("v", Geometry { pages_per_pg: 64 }).await.unwrap().id;
+    let volume = client.create_volume("v", Geometry { pages_per_pg: 64 }, Segments::Full).await.unwrap().id;
     let epoch = acquire(&client, volume, "a").await.unwrap();
     sleep(Duration::from_millis(1500)).await;
     client.renew(volume, "a", epoch).await.unwrap();
@@ -101,7 +101,7 @@ async fn a_new_leader_starts_leases_afresh_and_the_epoch_outlives_it() {
     }
     let client = cluster.client();
     let (_, _, _beats) = cluster.with_nodes().await;
-    let volume = client.create_volume("v", Geometry { pages_per_pg: 64 }).await.unwrap().id;
+    let volume = client.create_volume("v", Geometry { pages_per_pg: 64 }, Segments::Full).await.unwrap().id;
     let first = acquire(&client, volume, "a").await.unwrap();
     sleep(Duration::from_millis(1500)).await;
     let leader = client.cluster().await.unwrap().leader.unwrap();
@@ -123,7 +123,7 @@ async fn of_many_that_ask_at_once_one_is_granted() {
     let cluster = Cluster::started(3).await;
     let client = cluster.client();
     let (_, _, _beats) = cluster.with_nodes().await;
-    let volume = client.create_volume("v", Geometry { pages_per_pg: 64 }).await.unwrap().id;
+    let volume = client.create_volume("v", Geometry { pages_per_pg: 64 }, Segments::Full).await.unwrap().id;
     let asking = (0..8).map(|at| {
         let client = client.clone();
         tokio::spawn(async move { acquire(&client, volume, &format!("i{at}")).await })
@@ -146,7 +146,7 @@ async fn a_leader_that_slept_through_its_successor_renews_nothing() {
     let cluster = Cluster::started(3).await;
     let client = cluster.client();
     let (_, _, _beats) = cluster.with_nodes().await;
-    let volume = client.create_volume("v", Geometry { pages_per_pg: 64 }).await.unwrap().id;
+    let volume = client.create_volume("v", Geometry { pages_per_pg: 64 }, Segments::Full).await.unwrap().id;
     let first = acquire(&client, volume, "a").await.unwrap();
     let leader = client.cluster().await.unwrap().leader.unwrap();
     cluster.running[&leader].pause(Duration::from_secs(6));
@@ -169,7 +169,7 @@ async fn a_volume_is_dropped_once_nobodys_lease_runs() {
     let client = cluster.client();
     let (ours, _, _beats) = cluster.with_nodes().await;
     let geometry = Geometry { pages_per_pg: 64 };
-    let volume = client.create_volume("v", geometry).await.unwrap().id;
+    let volume = client.create_volume("v", geometry, Segments::Full).await.unwrap().id;
     let epoch = acquire(&client, volume, "a").await.unwrap();
     let held = client.drop_volume(volume).await.unwrap_err();
     assert!(matches!(&held, MetaError::LeaseHeld { holder, .. } if holder == "a"), "{held}");
@@ -188,7 +188,7 @@ async fn a_volume_is_dropped_once_nobodys_lease_runs() {
     assert_eq!(client.dropped(theirs, &[volume]).await, Err(MetaError::WrongCluster { ours, theirs }));
 
     // Released, it can be dropped at once; and the name is free.
-    let again = client.create_volume("v", geometry).await.unwrap().id;
+    let again = client.create_volume("v", geometry, Segments::Full).await.unwrap().id;
     assert!(again != volume);
     let epoch = acquire(&client, again, "a").await.unwrap();
     client.release(again, "a", epoch).await.unwrap();

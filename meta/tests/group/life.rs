@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sextant_meta::MetaError;
-use sextant_redo::{Geometry, GeometryEpoch, MembershipEpoch, PgId, VolumeEpoch};
+use sextant_redo::{Geometry, GeometryEpoch, MembershipEpoch, PgId, Segments, VolumeEpoch};
 use tokio::time::{sleep, timeout};
 
 use crate::harness::{Cluster, LIMIT, eventually, free_addresses};
@@ -19,8 +19,8 @@ async fn a_group_forms_and_every_call_may_be_repeated() {
     let (again, nodes_again, _beats) = cluster.with_nodes().await;
     assert_eq!((id, &nodes), (again, &nodes_again), "the uuid is the identity");
 
-    let volume = client.create_volume("v", GEOMETRY).await.unwrap();
-    assert_eq!(client.create_volume("v", Geometry::DEFAULT).await.unwrap(), volume);
+    let volume = client.create_volume("v", GEOMETRY, Segments::Full).await.unwrap();
+    assert_eq!(client.create_volume("v", Geometry::DEFAULT, Segments::Full).await.unwrap(), volume);
     assert_eq!(volume.pgs.len(), 1);
     let zones: Vec<u16> = volume.pgs[0].members.iter().map(|member| member.az.0).collect();
     assert_eq!(zones, [0, 0, 1, 1, 2, 2]);
@@ -54,13 +54,13 @@ async fn a_group_forms_and_every_call_may_be_repeated() {
 async fn a_volume_waits_for_six_living_nodes() {
     let cluster = Cluster::started(3).await;
     let client = cluster.client();
-    let refused = client.create_volume("v", GEOMETRY).await.unwrap_err();
+    let refused = client.create_volume("v", GEOMETRY, Segments::Full).await.unwrap_err();
     assert!(matches!(refused, MetaError::NotEnoughNodes { .. }) && refused.is_retryable(), "{refused}");
     let (_, _, beats) = cluster.with_nodes().await;
-    client.create_volume("v", GEOMETRY).await.unwrap();
+    client.create_volume("v", GEOMETRY, Segments::Full).await.unwrap();
     drop(beats);
     sleep(Duration::from_millis(3300)).await;
-    let refused = client.create_volume("w", GEOMETRY).await.unwrap_err();
+    let refused = client.create_volume("w", GEOMETRY, Segments::Full).await.unwrap_err();
     assert!(matches!(refused, MetaError::NotEnoughNodes { .. }), "dead nodes get no segments: {refused}");
     assert!(client.cluster().await.unwrap().nodes.iter().all(|node| !node.alive));
 }
@@ -70,7 +70,7 @@ async fn the_group_goes_on_without_its_leader_and_takes_it_back() {
     let mut cluster = Cluster::started(3).await;
     let client = cluster.client();
     let (_, _, _beats) = cluster.with_nodes().await;
-    let volume = client.create_volume("v", GEOMETRY).await.unwrap();
+    let volume = client.create_volume("v", GEOMETRY, Segments::Full).await.unwrap();
     let mut epoch = VolumeEpoch(0);
     for _ in 0..3 {
         let leader = client.cluster().await.unwrap().leader.unwrap();
@@ -92,7 +92,7 @@ async fn everything_is_there_after_all_were_killed_even_on_other_ports() {
     let mut cluster = Cluster::started(3).await;
     let client = cluster.client();
     let (_, nodes, beats) = cluster.with_nodes().await;
-    let volume = client.create_volume("v", GEOMETRY).await.unwrap();
+    let volume = client.create_volume("v", GEOMETRY, Segments::Full).await.unwrap();
     let grant = client.acquire_writer(volume.id, "a", "db:1", "db:2").await.unwrap();
     client.mark_created(volume.id, grant.epoch, (PgId(0), MembershipEpoch(2)), &nodes).await.unwrap();
     // Every member is on record before the kill.
@@ -126,7 +126,7 @@ async fn without_a_quorum_nothing_is_granted_and_the_error_can_be_retried() {
     let mut cluster = Cluster::started(3).await;
     let client = cluster.client();
     let (_, _, _beats) = cluster.with_nodes().await;
-    let volume = client.create_volume("v", GEOMETRY).await.unwrap();
+    let volume = client.create_volume("v", GEOMETRY, Segments::Full).await.unwrap();
     let leader = client.cluster().await.unwrap().leader.unwrap();
     let others: Vec<u64> = cluster.ids().into_iter().filter(|id| *id != leader).collect();
     for id in &others {
@@ -201,7 +201,7 @@ async fn a_member_far_behind_catches_up_by_snapshot() {
     cluster.kill(other).await;
     let view = client.cluster().await.unwrap();
     assert_eq!(view.nodes.len(), nodes.len());
-    client.create_volume("after", GEOMETRY).await.unwrap();
+    client.create_volume("after", GEOMETRY, Segments::Full).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sextant_meta::{MetaClient, MetaError, PgInfo, Replacement};
-use sextant_redo::{AzId, Geometry, MembershipEpoch, NodeId, PgId};
+use sextant_redo::{AzId, Geometry, MembershipEpoch, NodeId, PgId, Segments};
 use tokio::time::sleep;
 
 use crate::harness::{Beats, Cluster, eventually};
@@ -26,7 +26,7 @@ async fn a_silent_node_is_replaced_unless_it_returns_first() {
     cluster.start(1).await;
     let client = cluster.client();
     let (_, nodes, beats) = cluster.with_nodes().await;
-    client.create_volume("v", GEOMETRY).await.unwrap();
+    client.create_volume("v", GEOMETRY, Segments::Full).await.unwrap();
     let (old, new) = (nodes[0], spare(&client).await);
     drop(beats);
     let others: Vec<NodeId> = nodes[1..].iter().copied().chain([new]).collect();
@@ -60,7 +60,7 @@ async fn an_operator_replaces_a_living_node_step_by_step() {
     }
     let client = cluster.client();
     let (_, nodes, _beats) = cluster.with_nodes().await;
-    let volume = client.create_volume("v", GEOMETRY).await.unwrap().id;
+    let volume = client.create_volume("v", GEOMETRY, Segments::Full).await.unwrap().id;
     let grant = client.acquire_writer(volume, "a", "db:1", "db:2").await.unwrap();
     let (old, pg, first) = (nodes[0], PgId(0), MembershipEpoch(1));
     let nobody = client.successor(volume, pg, old).await.unwrap_err();

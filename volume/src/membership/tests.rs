@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use sextant_meta::Member;
-use sextant_redo::{AzId, PgId};
+use sextant_redo::{AzId, PgId, SegmentKind};
 
 use super::*;
 use crate::quorum::Seat;
@@ -20,6 +20,7 @@ fn info(epoch: u64, seats: &[(u64, Option<u64>)]) -> PgInfo {
         az: AzId(0),
         addr: ([127, 0, 0, 1], 1).into(),
         created: true,
+        kind: SegmentKind::Full,
     };
     let replacement = |(old, new): &(u64, Option<u64>)| {
         let (old, new) = (NodeId(*old), NodeId((*new)?));

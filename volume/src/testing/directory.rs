@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use sextant_meta::{Grant, Member, MetaError, PgInfo, Replacement, VolumeInfo, WriterInfo};
 use sextant_redo::{
-    AzId, ClusterId, Geometry, GeometryEpoch, MembershipEpoch, NodeId, PgId, VolumeEpoch, VolumeId,
+    AzId, ClusterId, Geometry, GeometryEpoch, MembershipEpoch, NodeId, PgId, SegmentKind, Segments,
+    VolumeEpoch, VolumeId,
 };
 
 use super::node::{CLUSTER, VOLUME};
@@ -107,7 +108,7 @@ impl Inner {
 
     fn member(&self, at: usize) -> Member {
         let (node, az) = (NodeId(at as u64 + 1), AzId(at as u16 / 2));
-        Member { node, az, addr: self.addrs[at], created: false }
+        Member { node, az, addr: self.addrs[at], created: false, kind: SegmentKind::Full }
     }
 
     fn current(&mut self, epoch: VolumeEpoch) -> Result<&mut VolumeInfo, MetaError> {
@@ -128,6 +129,7 @@ impl Directory for FakeDirectory {
         &'a self,
         name: &'a str,
         geometry: Geometry,
+        segments: Segments,
     ) -> BoxFuture<'a, Result<VolumeInfo, MetaError>> {
         self.with(|inner| {
             let first = inner.group(0);
@@ -135,6 +137,7 @@ impl Directory for FakeDirectory {
                 id: VOLUME,
                 name: name.to_owned(),
                 geometry,
+                segments,
                 geometry_epoch: GeometryEpoch(1),
                 epoch: VolumeEpoch(0),
                 writer: None,

@@ -271,7 +271,8 @@ fn the_end_of_a_change_may_make_more_durable() {
 
 fn changing(successors: &[(usize, usize)]) -> QuorumSet {
     let successor = |seat| successors.iter().find(|(old, _)| *old == seat).map(|(_, new)| *new);
-    let seats: Vec<Seat> = (0..MEMBERS).map(|holder| Seat { holder, successor: successor(holder) }).collect();
+    let seats: Vec<Seat> =
+        (0..MEMBERS).map(|holder| Seat { successor: successor(holder), ..Seat::held_by(holder) }).collect();
     QuorumSet::of_seats(&seats)
 }
 

@@ -142,7 +142,7 @@ fn a_member_is_replaced_in_two_epochs() {
     assert_eq!(cluster.group().membership, MembershipEpoch(2));
     assert_eq!(
         cluster.group().members[6],
-        PgMember { node: pending.new, created: false, since: MembershipEpoch(2) }
+        PgMember { node: pending.new, created: false, since: MembershipEpoch(2), kind: SegmentKind::Full }
     );
     assert_eq!(cluster.state.nodes[&pending.new].az, cluster.state.nodes[&old].az);
     assert!(refused(cluster.finish(pending)), "not hydrated");
@@ -151,7 +151,8 @@ fn a_member_is_replaced_in_two_epochs() {
     cluster.hydrated(pending.new).unwrap();
     let group = cluster.finish(pending).unwrap();
     assert_eq!(group.membership, MembershipEpoch(3));
-    assert_eq!(group.members[5], PgMember { node: pending.new, created: true, since: MembershipEpoch(2) });
+    let (node, kind) = (pending.new, SegmentKind::Full);
+    assert_eq!(group.members[5], PgMember { node, created: true, since: MembershipEpoch(2), kind });
     assert_eq!((group.members.len(), group.replacements.len()), (6, 0));
     assert_eq!(group.former, [old].into());
 }
