@@ -39,6 +39,8 @@ pub(crate) struct Metrics {
     pub(crate) gossip_bytes: IntCounter,
     pub(crate) copies_begun: IntCounter,
     pub(crate) copies_done: IntCounter,
+    pub(crate) tails_begun: IntCounter,
+    pub(crate) tail_bytes: IntGauge,
     pub(crate) segments_dropped: IntCounter,
     pub(crate) copied_bytes: IntCounter,
     pub(crate) scrub_passes: IntCounter,
@@ -150,6 +152,14 @@ impl Metrics {
             gossip_bytes: counter("gossip_fetched_bytes_total", "Bytes of log fetched from peers")?,
             copies_begun: counter("copies_begun_total", "Copies of a segment's pages begun")?,
             copies_done: counter("copies_done_total", "Copies of a segment's pages completed")?,
+            tails_begun: counter(
+                "tails_begun_total",
+                "Tails that began further on because no peer's log reached back to them",
+            )?,
+            tail_bytes: gauge(
+                "tail_log_bytes",
+                "Bytes of log that tails keep: not every full segment is known to have it",
+            )?,
             segments_dropped: counter(
                 "segments_dropped_total",
                 "Copies dropped on a node that was replaced",

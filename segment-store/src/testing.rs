@@ -11,7 +11,7 @@ use sextant_redo::patch::Patch;
 use sextant_redo::wire::{Append, Epochs, Request};
 use sextant_redo::{
     Batch, BatchBuilder, ClusterId, Lsn, MembershipEpoch, Mtr, NodeId, Page, PageId, PgId, RecordLinks,
-    SegmentId, TruncationRange, VolumeEpoch, VolumeId, apply,
+    SegmentId, SegmentKind, TruncationRange, VolumeEpoch, VolumeId, apply,
 };
 
 use crate::NodeError;
@@ -119,7 +119,7 @@ pub(crate) fn append(epoch: u64, batch: Bytes) -> Request {
 }
 
 pub(crate) fn create(epoch: u64) -> Request {
-    Request::CreateSegment { segment: SEGMENT, epochs: epochs(epoch) }
+    Request::CreateSegment { segment: SEGMENT, epochs: epochs(epoch), kind: SegmentKind::Full }
 }
 
 /// Admits requests, then writes until nothing waits.

@@ -12,7 +12,9 @@ use sextant_meta::{MetaClient, MetaConfig};
 use sextant_node::net::{self, FrameReader};
 use sextant_redo::frame;
 use sextant_redo::wire::{Epochs, PeerKind, Reply, Request};
-use sextant_redo::{AzId, ClusterId, MembershipEpoch, NodeId, PgId, SegmentId, VolumeEpoch, VolumeId};
+use sextant_redo::{
+    AzId, ClusterId, MembershipEpoch, NodeId, PgId, SegmentId, SegmentKind, VolumeEpoch, VolumeId,
+};
 use sextant_segment_store::{NodeError, SegmentConfig, run};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
@@ -147,7 +149,12 @@ fn a_node_registers_serves_and_keeps_its_identity() {
     let (cluster, id) = block_on(registered(&client, addr));
     let target = SegmentId { volume: VolumeId(1), pg: PgId(0) };
     let epochs = Epochs { volume: VolumeEpoch(1), membership: MembershipEpoch(1) };
-    let replies = block_on(ask(addr, cluster, id, Request::CreateSegment { segment: target, epochs }));
+    let replies = block_on(ask(
+        addr,
+        cluster,
+        id,
+        Request::CreateSegment { segment: target, epochs, kind: SegmentKind::Full },
+    ));
     assert_eq!(replies[0], Reply::Hello { cluster, node: id });
     assert!(matches!(&replies[1], Reply::State(state) if state.epochs == epochs));
 

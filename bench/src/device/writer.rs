@@ -8,7 +8,8 @@ use bytes::Bytes;
 use sextant_redo::patch::Patch;
 use sextant_redo::wire::{Append, Epochs, Reply, Request};
 use sextant_redo::{
-    BatchBuilder, Lsn, MembershipEpoch, Mtr, PageId, PgId, RecordLinks, SegmentId, VolumeEpoch, VolumeId,
+    BatchBuilder, Lsn, MembershipEpoch, Mtr, PageId, PgId, RecordLinks, SegmentId, SegmentKind, VolumeEpoch,
+    VolumeId,
 };
 
 use super::client::Client;
@@ -69,7 +70,7 @@ impl Writer {
         says_vdl: bool,
     ) -> Result<Writer, BenchError> {
         let segment = SegmentId { volume: VolumeId(volume), pg: PgId(0) };
-        client.ask(&Request::CreateSegment { segment, epochs: epochs() })?;
+        client.ask(&Request::CreateSegment { segment, epochs: epochs(), kind: SegmentKind::Full })?;
         let random = 0x9e37_79b9_7f4a_7c15 ^ volume;
         Ok(Writer {
             client,

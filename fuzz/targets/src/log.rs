@@ -10,7 +10,7 @@ use sextant_redo::patch::Patch;
 use sextant_redo::wire::{Epochs, SegmentState};
 use sextant_redo::{
     Batch, BatchBuilder, ClusterId, Lsn, MembershipEpoch, Mtr, NodeId, PageId, PgId, RecordLinks, SegmentId,
-    TruncationRange, VolumeEpoch, VolumeId,
+    SegmentKind, TruncationRange, VolumeEpoch, VolumeId,
 };
 use sextant_segment_store::core::{Entry, Store};
 use sextant_segment_store::disk::{ALIGN, FileId};
@@ -134,7 +134,7 @@ impl Writer {
 
 fn write(input: &mut Input<'_>) -> Writer {
     let mut writer = Writer::new();
-    let created = Entry::Created(SEGMENT, writer.epochs());
+    let created = Entry::Created(SEGMENT, writer.epochs(), SegmentKind::Full);
     writer.group(vec![created]);
     for _ in 0..input.below(12) {
         let entries = match input.u8() % 8 {
@@ -190,7 +190,7 @@ const GROUP_HEADER: usize = 40;
 #[must_use]
 pub fn image_seeds() -> Vec<Vec<u8>> {
     let mut writer = Writer::new();
-    let mut groups = vec![vec![Entry::Created(SEGMENT, writer.epochs())]];
+    let mut groups = vec![vec![Entry::Created(SEGMENT, writer.epochs(), SegmentKind::Full)]];
     let noise = noise(1, 200);
     let batch = writer.batch(&mut Input::new(&noise));
     let range = TruncationRange { epoch: VolumeEpoch(2), from: Lsn(5), to: Lsn(50) };

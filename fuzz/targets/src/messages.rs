@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use sextant_redo::frame::{self, Frame, FrameError};
 use sextant_redo::wire::{Append, Epochs, PeerKind, Reply, Request, SegmentError, SegmentState};
 use sextant_redo::{
-    ClusterId, Lsn, MembershipEpoch, NodeId, PAGE_SIZE, PageId, PgId, RecordLinks, SegmentId,
+    ClusterId, Lsn, MembershipEpoch, NodeId, PAGE_SIZE, PageId, PgId, RecordLinks, SegmentId, SegmentKind,
     TruncationRange, VolumeEpoch, VolumeId,
 };
 
@@ -99,7 +99,8 @@ pub fn message_seeds() -> Vec<Vec<u8>> {
         Request::Hello { cluster: ClusterId(9), node: NodeId(3), peer: PeerKind::Storage },
         Request::Append(Append { segment, epochs, batch: Bytes::from_static(b"bytes") }),
         Request::ReadPage { segment, epochs, page: PageId(1), read_point: Lsn(2), required_scl: Lsn(3) },
-        Request::CreateSegment { segment, epochs },
+        Request::CreateSegment { segment, epochs, kind: SegmentKind::Full },
+        Request::CreateSegment { segment, epochs, kind: SegmentKind::Tail },
         Request::OpenSegment { segment, epochs },
         Request::ReadChain { segment, epochs, after: Lsn(8), max_records: 9 },
         Request::ReadLog { segment, epochs, after: Lsn(8), up_to: Lsn(10), max_bytes: 9 },

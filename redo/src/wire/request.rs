@@ -4,7 +4,9 @@ use bytes::Bytes;
 
 use super::message::{epochs, lsn, put_epochs, put_ranges, put_segment, put_u64, ranges, segment};
 use crate::codec::{DecodeError, Reader};
-use crate::{ClusterId, Lsn, MembershipEpoch, NodeId, PageId, SegmentId, TruncationRange, VolumeEpoch};
+use crate::{
+    ClusterId, Lsn, MembershipEpoch, NodeId, PageId, SegmentId, SegmentKind, TruncationRange, VolumeEpoch,
+};
 
 /// Both epochs that ride on every read, write and gossip message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -90,6 +92,8 @@ pub enum Request {
         segment: SegmentId,
         /// Epochs it starts with.
         epochs: Epochs,
+        /// What it is to keep. A full segment is asked for as it was before there were tails.
+        kind: SegmentKind,
     },
     /// Records a new volume epoch durably: from now on everything with a lower one is refused. Reply: `State`.
     OpenSegment {
@@ -174,6 +178,9 @@ const STATUS: u8 = 9;
 const GOSSIP: u8 = 10;
 const COPY_PAGES: u8 = 11;
 
+/// Behind the epochs of a segment that is to be made: it is a tail.
+const TAIL: u8 = 1;
+
 impl Request {
     /// Frame kind of [`Request::Append`], for senders that write the payload in parts.
     pub const APPEND: u8 = APPEND;
@@ -220,9 +227,13 @@ impl Request {
                 put_u64(&mut out, read_point.0);
                 put_u64(&mut out, required_scl.0);
             }
-            Request::CreateSegment { segment, epochs }
-            | Request::OpenSegment { segment, epochs }
-            | Request::Gossip { segment, epochs } => {
+            Request::CreateSegment { segment, epochs, kind } => {
+                put_target(&mut out, *segment, *epochs);
+                if *kind == SegmentKind::Tail {
+                    out.push(TAIL);
+                }
+            }
+            Request::OpenSegment { segment, epochs } | Request::Gossip { segment, epochs } => {
                 put_target(&mut out, *segment, *epochs);
             }
             Request::ReadChain { segment, epochs, after, max_records } => {
@@ -274,7 +285,9 @@ impl Request {
                 read_point: lsn(r)?,
                 required_scl: lsn(r)?,
             },
-            CREATE_SEGMENT => Request::CreateSegment { segment: segment(r)?, epochs: epochs(r)? },
+            CREATE_SEGMENT => {
+                Request::CreateSegment { segment: segment(r)?, epochs: epochs(r)?, kind: kind_of_segment(r)? }
+            }
             OPEN_SEGMENT => Request::OpenSegment { segment: segment(r)?, epochs: epochs(r)? },
             READ_CHAIN => Request::ReadChain {
                 segment: segment(r)?,
@@ -313,6 +326,16 @@ fn put_target(out: &mut Vec<u8>, segment: SegmentId, epochs: Epochs) {
     put_epochs(out, epochs);
 }
 
+fn kind_of_segment(r: &mut Reader<'_>) -> Result<SegmentKind, DecodeError> {
+    match r.is_empty() {
+        true => Ok(SegmentKind::Full),
+        false => match r.u8()? {
+            TAIL => Ok(SegmentKind::Tail),
+            tag => Err(DecodeError::UnknownTag { what: "kind of segment", tag: u64::from(tag) }),
+        },
+    }
+}
+
 fn peer_kind(reader: &mut Reader<'_>) -> Result<PeerKind, DecodeError> {
     match reader.u8()? {
         0 => Ok(PeerKind::Engine),
@@ -342,7 +365,8 @@ mod tests {
         round_trip(Request::Append(Append { segment, epochs, batch: Bytes::from_static(b"bytes") }));
         let (page, read_point, required_scl) = (PageId(1), Lsn(2), Lsn(3));
         round_trip(Request::ReadPage { segment, epochs, page, read_point, required_scl });
-        round_trip(Request::CreateSegment { segment, epochs });
+        round_trip(Request::CreateSegment { segment, epochs, kind: SegmentKind::Full });
+        round_trip(Request::CreateSegment { segment, epochs, kind: SegmentKind::Tail });
         round_trip(Request::OpenSegment { segment, epochs });
         round_trip(Request::ReadChain { segment, epochs, after: Lsn(8), max_records: 9 });
         round_trip(Request::ReadLog { segment, epochs, after: Lsn(8), up_to: Lsn(10), max_bytes: 9 });

@@ -231,6 +231,13 @@ impl Chain {
         start
     }
 
+    /// The log at or below `point` is not needed any more, wherever it lies.
+    pub fn give_up(&mut self, point: Lsn) {
+        if point > self.log_start {
+            self.start_above(point);
+        }
+    }
+
     fn start_above(&mut self, start: Lsn) {
         self.log_start = start;
         self.batches.retain(|_, batch| batch.last > start);

@@ -6,17 +6,19 @@
 //! | kind | entry | rest |
 //! | --- | --- | --- |
 //! | 1 | batch | (the batch itself, nothing in front) |
-//! | 2 | segment created | volume epoch u64, membership epoch u64 |
+//! | 2 | full segment created | volume epoch u64, membership epoch u64 |
 //! | 3 | epochs recorded | volume epoch u64, membership epoch u64 |
 //! | 4 | truncation list recorded, in place of the one before | count u32, then epoch u64, from u64, to u64 of each |
 //! | 5 | pages copied from peers | point u64, VDL u64, PGMRPL u64, 1 while pages are missing u32, the first of them u64 |
 //! | 6 | segment dropped: this node is no member of its group any more, or the volume is gone | |
+//! | 7 | tail segment created | volume epoch u64, membership epoch u64 |
 
 use bytes::Bytes;
 use sextant_redo::codec::{DecodeError, Reader};
 use sextant_redo::wire::Epochs;
 use sextant_redo::{
-    Batch, BatchError, Lsn, MembershipEpoch, PageId, PgId, SegmentId, TruncationRange, VolumeEpoch, VolumeId,
+    Batch, BatchError, Lsn, MembershipEpoch, PageId, PgId, SegmentId, SegmentKind, TruncationRange,
+    VolumeEpoch, VolumeId,
 };
 
 use super::Copied;
@@ -57,8 +59,8 @@ impl LogAddress {
 pub enum Entry {
     /// A batch, checked.
     Batch(Batch),
-    /// The segment exists, with these epochs.
-    Created(SegmentId, Epochs),
+    /// The segment exists, with these epochs, and is of this kind.
+    Created(SegmentId, Epochs, SegmentKind),
     /// The segment was opened under these epochs.
     Epochs(SegmentId, Epochs),
     /// These are the segment's truncation ranges, and no others.
@@ -87,6 +89,7 @@ const EPOCHS: u32 = 3;
 const TRUNCATIONS: u32 = 4;
 const COPIED: u32 = 5;
 const DROPPED: u32 = 6;
+const TAIL_CREATED: u32 = 7;
 
 impl Entry {
     /// Bytes in front of every entry.
@@ -97,7 +100,7 @@ impl Entry {
     pub fn segment(&self) -> SegmentId {
         match self {
             Entry::Batch(batch) => batch.header().segment,
-            Entry::Created(segment, _)
+            Entry::Created(segment, ..)
             | Entry::Epochs(segment, _)
             | Entry::Truncations(segment, _)
             | Entry::Copied(segment, _)
@@ -122,7 +125,8 @@ impl Entry {
     pub fn encode(&self, put: &mut dyn FnMut(&[u8])) {
         let kind = match self {
             Entry::Batch(_) => BATCH,
-            Entry::Created(..) => CREATED,
+            Entry::Created(.., SegmentKind::Full) => CREATED,
+            Entry::Created(.., SegmentKind::Tail) => TAIL_CREATED,
             Entry::Epochs(..) => EPOCHS,
             Entry::Truncations(..) => TRUNCATIONS,
             Entry::Copied(..) => COPIED,
@@ -132,7 +136,7 @@ impl Entry {
         put(&((self.encoded_len() - Entry::HEADER) as u32).to_le_bytes());
         match self {
             Entry::Batch(batch) => put(batch.bytes()),
-            Entry::Created(segment, epochs) | Entry::Epochs(segment, epochs) => {
+            Entry::Created(segment, epochs, _) | Entry::Epochs(segment, epochs) => {
                 put_segment(put, *segment);
                 put(&epochs.volume.0.to_le_bytes());
                 put(&epochs.membership.0.to_le_bytes());
@@ -180,7 +184,8 @@ fn decode_control(kind: u32, body: &[u8]) -> Result<Entry, DecodeError> {
     let mut r = Reader::new(body);
     let segment = SegmentId { volume: VolumeId(r.u64()?), pg: PgId(r.u32()?) };
     let entry = match kind {
-        CREATED => Entry::Created(segment, epochs(&mut r)?),
+        CREATED => Entry::Created(segment, epochs(&mut r)?, SegmentKind::Full),
+        TAIL_CREATED => Entry::Created(segment, epochs(&mut r)?, SegmentKind::Tail),
         EPOCHS => Entry::Epochs(segment, epochs(&mut r)?),
         TRUNCATIONS => {
             let count = r.u32()? as usize;

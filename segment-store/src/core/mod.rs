@@ -23,6 +23,7 @@ mod index;
 mod map;
 mod segment;
 mod store;
+pub mod tail;
 
 pub use chain::{Chain, ChainError, Cut, StoredBatch};
 pub use copying::{Copied, CopyPlan, CopyWanted, Copying};

@@ -9,11 +9,14 @@
 //!   writer would look like live ones below the new writer's first batch;
 //! - a truncation list takes the place of the one before: a range that the opener did not learn of belongs to an opening
 //!   that never completed, and what it voided may have been found durable since;
-//! - the VDL and PGMRPL that batches carry only go up.
+//! - the VDL and PGMRPL that batches carry only go up;
+//! - a tail has no pages, serves none and makes none; its log goes only up to where every full segment has it
+//!   ([`super::tail`]).
 
 use sextant_redo::wire::{Epochs, SegmentError, SegmentState};
 use sextant_redo::{
-    Batch, BatchHeader, Lsn, MembershipEpoch, SegmentId, TruncationRange, Truncations, VolumeEpoch,
+    Batch, BatchHeader, Lsn, MembershipEpoch, SegmentId, SegmentKind, TruncationRange, Truncations,
+    VolumeEpoch,
 };
 
 use super::{Chain, Copied, Copying, Coverage, Cut, LogAddress, StoredBatch};
@@ -33,6 +36,8 @@ pub enum Admission {
 /// Everything about a segment that a checkpoint keeps besides its pages.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SegmentParts {
+    /// What it keeps.
+    pub kind: SegmentKind,
     /// Volume epoch at creation.
     pub created: VolumeEpoch,
     /// Durable epochs.
@@ -55,6 +60,7 @@ pub struct SegmentParts {
 #[derive(Debug, Clone)]
 pub struct Segment {
     id: SegmentId,
+    kind: SegmentKind,
     created: VolumeEpoch,
     epochs: Epochs,
     truncations: Truncations,
@@ -71,8 +77,8 @@ pub struct Segment {
 impl Segment {
     /// A new, empty segment.
     #[must_use]
-    pub fn create(id: SegmentId, epochs: Epochs) -> Segment {
-        let parts = SegmentParts { created: epochs.volume, epochs, ..SegmentParts::default() };
+    pub fn create(id: SegmentId, epochs: Epochs, kind: SegmentKind) -> Segment {
+        let parts = SegmentParts { kind, created: epochs.volume, epochs, ..SegmentParts::default() };
         Segment::restore(id, parts)
     }
 
@@ -81,6 +87,7 @@ impl Segment {
     pub fn restore(id: SegmentId, parts: SegmentParts) -> Segment {
         Segment {
             id,
+            kind: parts.kind,
             created: parts.created,
             epochs: parts.epochs,
             truncations: parts.truncations,
@@ -97,6 +104,7 @@ impl Segment {
     #[must_use]
     pub fn parts(&self, floor: LogAddress) -> SegmentParts {
         SegmentParts {
+            kind: self.kind,
             created: self.created,
             epochs: self.epochs,
             truncations: self.truncations.clone(),
@@ -105,6 +113,30 @@ impl Segment {
             log_start: self.chain.log_start().max(self.chain.highest_below(floor)),
             coverage: self.chain.coverage().clone(),
             copying: self.copying,
+        }
+    }
+
+    /// What it keeps.
+    #[must_use]
+    pub fn kind(&self) -> SegmentKind {
+        self.kind
+    }
+
+    fn check_has_pages(&self) -> Result<(), SegmentError> {
+        match self.kind {
+            SegmentKind::Full => Ok(()),
+            SegmentKind::Tail => Err(SegmentError::BadRequest {
+                what: "this segment is a tail: it has log and no pages; ask a full one".into(),
+            }),
+        }
+    }
+
+    /// Every full segment of the group has what lies at or below `safe`, and nothing there can be voided: a tail keeps its
+    /// log only above that. Not above its own VDL either, from which an opening reads its chain.
+    pub fn give_up(&mut self, safe: Lsn) {
+        if self.kind == SegmentKind::Tail {
+            let point = self.chain.last_record(safe.min(self.vdl).min(self.scl()));
+            self.chain.give_up(point);
         }
     }
 
@@ -292,6 +324,7 @@ impl Segment {
     pub fn admit_read(&self, epochs: Epochs, read_point: Lsn, required: Lsn) -> Result<(), SegmentError> {
         self.check_not_fenced(epochs.volume)?;
         self.check_membership(epochs.membership)?;
+        self.check_has_pages()?;
         let scl = self.scl();
         // A newer opener is not known here yet, so neither is what it truncated: another copy must answer.
         let unknown = epochs.volume > self.epochs.volume || !self.is_cleared();
@@ -325,6 +358,7 @@ impl Segment {
     /// Decides on a request for page images with every record at or below `at`; names a point when `at` is zero.
     pub fn admit_copy(&self, epochs: Epochs, at: Lsn) -> Result<Lsn, SegmentError> {
         self.check_current(epochs)?;
+        self.check_has_pages()?;
         let cap = self.materialise_cap();
         let point = if at == Lsn::ZERO { self.chain.last_record(cap) } else { at };
         if !self.is_cleared() || self.copying.is_some() || point == Lsn::ZERO || point > cap {

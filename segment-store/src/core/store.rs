@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use sextant_redo::wire::{Append, Epochs, Reply, Request, SegmentError};
-use sextant_redo::{Batch, Lsn, PageId, SegmentId};
+use sextant_redo::{Batch, Lsn, PageId, SegmentId, SegmentKind};
 
 use super::{
     Admission, CopyPlan, CopyWanted, Entry, LogAddress, MapBlock, PageIndex, PagePlan, PendingRecord,
@@ -207,7 +207,9 @@ impl Store {
                 out.push(Action::ReadPage(ticket, PageWanted { segment, page, read_point }, plan));
                 Ok(())
             }
-            Request::CreateSegment { segment, epochs } => self.admit_create(ticket, segment, epochs, out),
+            Request::CreateSegment { segment, epochs, kind } => {
+                self.admit_create(ticket, segment, (epochs, kind), out)
+            }
             Request::OpenSegment { segment, epochs } | Request::Gossip { segment, epochs } => {
                 let write = self.slot(segment)?.segment.admit_open(epochs)?;
                 let entry = write.then_some(Entry::Epochs(segment, epochs));
@@ -270,13 +272,17 @@ impl Store {
         &mut self,
         ticket: Ticket,
         id: SegmentId,
-        epochs: Epochs,
+        (epochs, kind): (Epochs, SegmentKind),
         out: &mut Vec<Action>,
     ) -> Result<(), SegmentError> {
         // One that is there already is opened: whoever made it is told of the epochs that it is made under now.
         let entry = match self.slot(id).ok() {
+            Some(slot) if slot.segment.kind() != kind => {
+                let what = format!("the segment is there already and is a {} one", slot.segment.kind());
+                return Err(SegmentError::BadRequest { what });
+            }
             Some(slot) => slot.segment.admit_open(epochs)?.then_some(Entry::Epochs(id, epochs)),
-            None => Some(Entry::Created(id, epochs)),
+            None => Some(Entry::Created(id, epochs, kind)),
         };
         out.push(Action::Write(entry, Some((ticket, Answer::State(id)))));
         Ok(())
@@ -322,8 +328,8 @@ impl Store {
         on_chain: &mut dyn FnMut(SegmentId, PageId, usize),
     ) -> Result<(), SegmentError> {
         let id = entry.segment();
-        if let Entry::Created(_, epochs) = entry {
-            let segment = || Segment::create(id, *epochs);
+        if let Entry::Created(_, epochs, kind) = entry {
+            let segment = || Segment::create(id, *epochs, *kind);
             let new = || SegmentSlot { segment: segment(), pages: PageIndex::default(), born: at };
             self.segments.entry(id).or_insert_with(new);
             return Ok(());
@@ -339,7 +345,9 @@ impl Store {
             Entry::Batch(_) if at < slot.born => {}
             Entry::Batch(batch) => {
                 let counts = slot.segment.apply_batch(batch, at, &mut self.lsns);
-                let (bytes, live) = (batch.bytes(), self.lsns.len());
+                // A tail makes no pages, so nothing waits for any.
+                let live = if slot.segment.kind().is_full() { self.lsns.len() } else { 0 };
+                let bytes = batch.bytes();
                 for (range, record) in batch.records().flatten().take(live) {
                     let pending = PendingRecord {
                         lsn: record.links.lsn,
@@ -432,8 +440,22 @@ impl Store {
 
     /// The first log file that some pending record needs.
     #[must_use]
-    pub fn oldest_file_needed(&self) -> Option<u32> {
+    pub fn oldest_file_pending(&self) -> Option<u32> {
         self.segments.values().filter_map(|slot| slot.pages.oldest_file_needed()).min()
+    }
+
+    /// The first log file that must be kept: for a record that is in no page, or for a tail.
+    #[must_use]
+    pub fn oldest_file_needed(&self) -> Option<u32> {
+        let of_tails = self.segments.values().filter_map(SegmentSlot::oldest_file_of_tail);
+        of_tails.chain(self.oldest_file_pending()).min()
+    }
+
+    /// Bytes of log that tails keep, until they know that every full segment of their groups has it.
+    #[must_use]
+    pub fn tail_bytes(&self) -> u64 {
+        let tails = self.segments.values().filter(|slot| !slot.segment.kind().is_full());
+        tails.flat_map(|slot| slot.segment.chain().batches()).map(|batch| u64::from(batch.len)).sum()
     }
 
     /// The first log file in which some segment has a batch, needed or kept for peers.
@@ -459,6 +481,26 @@ impl Store {
 }
 
 impl SegmentSlot {
+    /// The first log file in which a tail has anything: all of it is needed.
+    fn oldest_file_of_tail(&self) -> Option<u32> {
+        match self.segment.kind() {
+            SegmentKind::Full => None,
+            SegmentKind::Tail => self.segment.chain().batches().map(|batch| batch.at.file()).min(),
+        }
+    }
+
+    /// The batches in log files up to `file` that must be kept, with their lengths.
+    #[must_use]
+    pub fn batches_needed(&self, file: u32) -> BTreeMap<LogAddress, u32> {
+        match self.segment.kind() {
+            SegmentKind::Full => self.pages.batches_needed(file),
+            SegmentKind::Tail => {
+                let old = self.segment.chain().batches().filter(|batch| batch.at.file() <= file);
+                old.map(|batch| (batch.at, batch.len)).collect()
+            }
+        }
+    }
+
     fn appended(&self) -> Reply {
         let state = self.segment.state();
         Reply::Appended { segment: state.segment, scl: state.scl }

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use sextant_redo::wire::{Epochs, Reply, Request, SegmentError, SegmentState};
-use sextant_redo::{Batch, Lsn, MembershipEpoch, PageId, TruncationRange, VolumeEpoch};
+use sextant_redo::{Batch, Lsn, MembershipEpoch, PageId, SegmentKind, TruncationRange, VolumeEpoch};
 
 use super::*;
 use crate::testing::{NOBODY, SEGMENT, Writer, append, create, epochs};
@@ -125,7 +125,11 @@ fn a_newer_membership_is_taken_over_and_an_older_one_refused() {
 fn an_older_membership_is_refused_before_the_newer_one_is_durable() {
     let (mut store, mut actions, mut writer) = (Store::default(), Vec::new(), Writer::new(3));
     store
-        .on_durable(&Entry::Created(SEGMENT, epochs(3)), LogAddress::default(), &mut |_, _, _| {})
+        .on_durable(
+            &Entry::Created(SEGMENT, epochs(3), SegmentKind::Full),
+            LogAddress::default(),
+            &mut |_, _, _| {},
+        )
         .expect("applies");
     let (first, second) = (writer.batch(&[(1, 1)]), writer.batch(&[(1, 2)]));
     store.on_request(NOBODY, at_membership(append(3, first), 2), &mut actions);
@@ -147,7 +151,11 @@ fn the_door_closes_before_the_epoch_is_durable() {
     let mut store = Store::default();
     let mut actions = Vec::new();
     store
-        .on_durable(&Entry::Created(SEGMENT, epochs(3)), LogAddress::default(), &mut |_, _, _| {})
+        .on_durable(
+            &Entry::Created(SEGMENT, epochs(3), SegmentKind::Full),
+            LogAddress::default(),
+            &mut |_, _, _| {},
+        )
         .expect("applies");
     store.on_request(NOBODY, open(4), &mut actions);
     assert!(matches!(actions[..], [Action::Write(Some(Entry::Epochs(..)), Some(_))]));
@@ -391,7 +399,8 @@ proptest! {
         let copied = |next| Copied { point: Lsn(3), vdl: Lsn(4), pgmrpl: Lsn(5), next };
         for entry in [
             Entry::Batch(batch),
-            Entry::Created(SEGMENT, epochs(1)),
+            Entry::Created(SEGMENT, epochs(1), SegmentKind::Full),
+            Entry::Created(SEGMENT, epochs(1), SegmentKind::Tail),
             Entry::Epochs(SEGMENT, epochs(2)),
             Entry::Truncations(SEGMENT, vec![range, range]),
             Entry::Copied(SEGMENT, copied(Some(PageId(0)))),

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use sextant_redo::wire::{Append, Request};
-use sextant_redo::{Lsn, PgId, SegmentId, VolumeEpoch, VolumeId};
+use sextant_redo::{Lsn, PgId, SegmentId, SegmentKind, VolumeEpoch, VolumeId};
 
 use super::load::{Acknowledged, Load, Moment, ONCE, PAGES, background, open, read};
 use crate::NodeError;
@@ -18,7 +18,7 @@ const OTHER: SegmentId = SegmentId { volume: VolumeId(8), pg: PgId(0) };
 /// Takes more log, so that what was torn is written over, and does its background work.
 async fn go_on(node: &Rc<Node>, clock: &Clock) -> Result<Writer, NodeError> {
     let mut writer = Writer::of(OTHER, 1);
-    let create = Request::CreateSegment { segment: OTHER, epochs: epochs(1) };
+    let create = Request::CreateSegment { segment: OTHER, epochs: epochs(1), kind: SegmentKind::Full };
     let batch = writer.batch(&[(1, 1), (2, 2)]);
     let append = Request::Append(Append { segment: OTHER, epochs: epochs(1), batch });
     submit(node, vec![create]).await?;

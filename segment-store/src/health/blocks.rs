@@ -38,7 +38,7 @@ pub(super) async fn rebuild(health: &Rc<Health>, segment: SegmentId, lost: MapBl
 
 async fn from_peers(health: &Rc<Health>, segment: SegmentId, lost: MapBlock) -> Result<(), Failed> {
     let mut failed = Failed::Own(SegmentError::Damaged { what: "there is no peer to ask".into() });
-    for peer in health.in_turn(segment) {
+    for peer in health.full_in_turn(segment) {
         let mut images = Vec::new();
         let got = images_of(health, segment, lost, peer, &mut images).await;
         if got.is_ok() && install(health, segment, lost, &images) {

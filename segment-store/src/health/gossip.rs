@@ -110,9 +110,10 @@ async fn step(
         return Ok(None);
     };
     let mine = super::copy::with_progress(health, segment, mine);
+    super::tail::hear(health, segment, &mine, peer, &theirs);
     let decided = {
         let mut gossip = health.gossip.borrow_mut();
-        gossip.entry(segment).or_default().on_state(&mine, &theirs, peers)
+        gossip.entry(segment).or_default().on_state(&mine, &theirs, health.kind(segment, peer), peers)
     };
     let bytes = match decided {
         Step::Rest => return Ok(None),
@@ -125,6 +126,10 @@ async fn step(
             0
         }
         Step::Fetch { after, up_to } => fetch(health, segment, epochs, peer, (after, up_to)).await?,
+        Step::Begin => match super::tail::begin(health, segment, &mine).await? {
+            true => 0,
+            false => return Ok(None),
+        },
         Step::Copy { at, from } => super::copy::part(health, segment, epochs, peer, (at, from)).await?,
     };
     Ok(Some(Health::pace(bytes, health.options.copy_bytes_per_s)))

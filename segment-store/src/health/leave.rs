@@ -76,6 +76,7 @@ async fn leave(health: &Health, segment: SegmentId, why: &str) {
     }
     health.gossip.borrow_mut().remove(&segment);
     health.copies.borrow_mut().remove(&segment);
+    health.heard.borrow_mut().remove(&segment);
     let held = health.node.store.borrow().oldest_file_held();
     let held = held.unwrap_or_else(|| health.node.log.borrow().position().file);
     health.node.background.forget(segment, held);

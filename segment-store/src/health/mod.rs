@@ -6,10 +6,11 @@
 //! | [`copy`] | page images from a peer, where no peer's log reaches back |
 //! | [`scrub`] | reads everything again now and then, in search of damage |
 //! | [`repair`] | in place of what is damaged, the same from a peer |
+//! | [`tail`] | a tail gives up log that every full segment has, or begins behind it |
 //! | [`leave`] | a copy that is no member of its group any more, or whose volume was dropped, goes |
 //! | [`blocks`] | a block of the page map that is lost, with images of all its pages from a peer |
 //!
-//! What is decided is in [`crate::core::gossip`] and [`crate::core::copying`]. Everything here is background: bounded in
+//! What is decided is in [`crate::core::gossip`], [`crate::core::copying`] and [`crate::core::tail`]. Everything here is background: bounded in
 //! bytes a second, and never in the way of an append.
 
 mod blocks;
@@ -18,6 +19,7 @@ mod gossip;
 mod leave;
 pub(crate) mod repair;
 mod scrub;
+mod tail;
 #[cfg(test)]
 mod tests;
 
@@ -28,9 +30,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sextant_redo::wire::{Epochs, Reply, Request, SegmentError};
-use sextant_redo::{Lsn, NodeId, SegmentId};
+use sextant_redo::{Lsn, NodeId, SegmentId, SegmentKind};
 
 use crate::core::gossip::{Gossip, Standing};
+use crate::core::tail::Heard;
 use crate::node::Node;
 use crate::peers::{Own, PeerError, Peers};
 
@@ -52,6 +55,8 @@ pub(crate) struct Health {
     own: Rc<Own>,
     options: HealthOptions,
     gossip: RefCell<BTreeMap<SegmentId, Gossip>>,
+    /// What the tails here have heard of their peers.
+    heard: RefCell<BTreeMap<SegmentId, Heard>>,
     /// Segments that talk with a peer now.
     talking: RefCell<BTreeSet<SegmentId>>,
     /// How far copies of pages have come since their progress was last made durable.
@@ -71,6 +76,7 @@ pub fn start(node: &Rc<Node>, peers: Rc<dyn Peers>, options: HealthOptions) {
         own: Own::connect(node),
         options,
         gossip: RefCell::default(),
+        heard: RefCell::default(),
         talking: RefCell::default(),
         copies: RefCell::default(),
         repairs: repair::Repairs::default(),
@@ -93,6 +99,13 @@ impl Health {
         } else {
             Vec::new()
         }
+    }
+
+    /// What a member of the segment's group keeps.
+    fn kind(&self, segment: SegmentId, node: NodeId) -> SegmentKind {
+        let known = self.peers.members(segment);
+        let tail = known.is_some_and(|known| known.members.contains(&node) && !known.full.contains(&node));
+        if tail { SegmentKind::Tail } else { SegmentKind::Full }
     }
 
     /// The segments of this node.
@@ -123,14 +136,14 @@ impl Health {
         }
     }
 
-    /// Does with one peer after the other what must succeed with one, each time with another first. Says who it was.
+    /// Does with one of the peers after the other what must succeed with one. Says who it was.
     async fn with_a_peer(
         &self,
-        segment: SegmentId,
+        peers: Vec<NodeId>,
         attempt: impl AsyncFn(NodeId) -> Result<(), Failed>,
     ) -> Result<NodeId, Failed> {
         let mut failed = Failed::Own(SegmentError::Damaged { what: "there is no peer to ask".into() });
-        for peer in self.in_turn(segment) {
+        for peer in peers {
             match attempt(peer).await {
                 Ok(()) => return Ok(peer),
                 Err(error) => failed = error,
@@ -139,6 +152,14 @@ impl Health {
         Err(failed)
     }
 
+    /// The other members that keep pages, each time another one first.
+    fn full_in_turn(&self, segment: SegmentId) -> Vec<NodeId> {
+        let mut peers = self.in_turn(segment);
+        peers.retain(|peer| self.kind(segment, *peer).is_full());
+        peers
+    }
+
+    /// The other members, each time another one first.
     fn in_turn(&self, segment: SegmentId) -> Vec<NodeId> {
         let mut peers = self.others(segment);
         let turn = self.turn.get().wrapping_add(1);

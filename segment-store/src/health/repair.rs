@@ -125,8 +125,9 @@ async fn plan(health: &Rc<Health>, segment: SegmentId, number: PageId) -> Result
 
 /// Gets an image with every record at or below `at` from the first peer that has a good one.
 async fn image(health: &Rc<Health>, segment: SegmentId, number: PageId, at: Lsn) -> Result<(), Failed> {
+    let peers = health.full_in_turn(segment);
     let peer =
-        health.with_a_peer(segment, async |peer| image_of(health, segment, number, at, peer).await).await?;
+        health.with_a_peer(peers, async |peer| image_of(health, segment, number, at, peer).await).await?;
     METRICS.scrub_repaired.with_label_values(&["page"]).inc();
     tracing::warn!(?segment, page = %number, %peer, "a damaged page was replaced by a peer's");
     Ok(())
@@ -158,8 +159,8 @@ pub(super) async fn batch_at(health: &Rc<Health>, segment: SegmentId, at: LogAdd
     };
     // Somebody else was faster: another copy of it counts now.
     let Some(stored) = stored else { return Ok(()) };
-    let peer =
-        health.with_a_peer(segment, async |peer| batch_of(health, segment, &stored, peer).await).await?;
+    let peers = health.in_turn(segment);
+    let peer = health.with_a_peer(peers, async |peer| batch_of(health, segment, &stored, peer).await).await?;
     METRICS.scrub_repaired.with_label_values(&["log"]).inc();
     tracing::warn!(
         ?segment, first = %stored.first, last = %stored.last, %peer,

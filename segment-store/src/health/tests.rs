@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sextant_redo::wire::{Append, Epochs, Reply, Request, SegmentError};
-use sextant_redo::{Lsn, MembershipEpoch, NodeId, PAGE_SIZE, PageId, SegmentId, VolumeId};
+use sextant_redo::{Lsn, MembershipEpoch, NodeId, PAGE_SIZE, PageId, SegmentId, SegmentKind, VolumeId};
 use tokio::sync::oneshot;
 
 use super::{HealthOptions, start};
@@ -24,6 +24,8 @@ use crate::pages::store::PAGE_FILE;
 use crate::peers::{Membership, PeerError, Peers};
 use crate::server::ReplySink;
 use crate::testing::{IDENTITY, SEGMENT, Writer, append, block_on, create, epochs, options, read};
+
+mod tails;
 
 /// How long anything here may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -130,7 +132,7 @@ impl Peers for View {
         }
         let told = self.0.told.borrow().clone();
         let all = || self.0.nodes.borrow().keys().copied().collect();
-        told.or_else(|| Some(Membership { epoch: MembershipEpoch(1), members: all() }))
+        told.or_else(|| Some(Membership { epoch: MembershipEpoch(1), members: all(), full: all() }))
     }
 
     fn refresh(&self) {}
@@ -394,8 +396,9 @@ fn a_replaced_copy_is_dropped_and_its_space_comes_back() {
         };
         let has_copy = |id| group.has_copy(id);
         let tell = |epoch, ids: &[u64]| {
-            let members = ids.iter().copied().map(NodeId).collect();
-            group.told.replace(Some(Membership { epoch: MembershipEpoch(epoch), members }));
+            let members: Vec<NodeId> = ids.iter().copied().map(NodeId).collect();
+            let full = members.clone();
+            group.told.replace(Some(Membership { epoch: MembershipEpoch(epoch), members, full }));
         };
         until("there are images", || used(3) > 20 * PAGE_SIZE as u64).await;
         let before = used(3);
@@ -415,7 +418,12 @@ fn a_replaced_copy_is_dropped_and_its_space_comes_back() {
         // A member again, with a new copy.
         tell(3, &[1, 2, 3]);
         let member = Epochs { membership: MembershipEpoch(3), ..epochs(1) };
-        group.ask(NodeId(3), Request::CreateSegment { segment: SEGMENT, epochs: member }).await;
+        group
+            .ask(
+                NodeId(3),
+                Request::CreateSegment { segment: SEGMENT, epochs: member, kind: SegmentKind::Full },
+            )
+            .await;
         heal(&group, 3);
         until("it has everything", || group.scl(3) == writer.last).await;
         same_pages(&group, 3, &writer).await;

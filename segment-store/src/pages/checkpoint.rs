@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! 0..4    magic "SXC1"
-//! 4..8    version 4, u32
+//! 4..8    version, u32: 5 where a segment is a tail, else 4
 //! 8..24   cluster id, u128
 //! 24..32  node id, u64
 //! 32..36  number of the oldest log file kept, u32
@@ -19,7 +19,7 @@
 //! 92..    sequence of the first group of each log file, from the oldest on, u64 each;
 //!         pieces of the list: slot u32, CRC32C u32 of each;
 //!         segments, each:
-//!           volume u64, pg u32, log address of its creation u64, volume epoch at creation u64, volume epoch u64, membership epoch u64,
+//!           volume u64, pg u32, in version 5: 1 for a tail, else 0, u32; log address of its creation u64, volume epoch at creation u64, volume epoch u64, membership epoch u64,
 //!           VDL u64, PGMRPL u64, log start u64,
 //!           copy of pages under way: 1 or 0 u32, its point u64, the first page that is missing u64,
 //!           truncation ranges: count u32, then epoch u64, from u64, to u64 of each,
@@ -31,8 +31,8 @@
 use sextant_redo::codec::{DecodeError, Reader};
 use sextant_redo::wire::Epochs;
 use sextant_redo::{
-    ClusterId, Lsn, MembershipEpoch, NodeId, PageId, PgId, SegmentId, TruncationRange, Truncations,
-    VolumeEpoch, VolumeId,
+    ClusterId, Lsn, MembershipEpoch, NodeId, PageId, PgId, SegmentId, SegmentKind, TruncationRange,
+    Truncations, VolumeEpoch, VolumeId,
 };
 
 use crate::core::{Copying, Coverage, LogAddress, MapBlock, PageIndex, SegmentParts, Slot, Store};
@@ -45,7 +45,10 @@ use super::blocks::Piece;
 pub(crate) const CHECKPOINT_FILE: &str = "checkpoint.sxc";
 
 const MAGIC: [u8; 4] = *b"SXC1";
+/// What is written where all segments are full.
 const VERSION: u32 = 4;
+/// What is written where some are tails.
+const VERSION_TAILS: u32 = 5;
 
 /// Where the list of pending records lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +91,9 @@ fn put_count(out: &mut Vec<u8>, count: usize) {
 pub(crate) fn encode(head: &CheckpointHead, store: &Store) -> Vec<u8> {
     let mut out = Vec::new();
     out.extend_from_slice(&MAGIC);
-    put_count(&mut out, VERSION as usize);
+    let tails = store.segments().values().any(|slot| !slot.segment.kind().is_full());
+    let version = if tails { VERSION_TAILS } else { VERSION };
+    put_count(&mut out, version as usize);
     out.extend_from_slice(&head.identity.cluster.0.to_le_bytes());
     put_u64s(&mut out, &[head.identity.node.0]);
     put_count(&mut out, head.start.file as usize);
@@ -105,7 +110,7 @@ pub(crate) fn encode(head: &CheckpointHead, store: &Store) -> Vec<u8> {
     }
     let floor = LogAddress::new(head.start.file, 0);
     for (id, slot) in store.segments() {
-        put_segment(&mut out, *id, slot.born, &slot.segment.parts(floor));
+        put_segment(&mut out, (*id, slot.born), &slot.segment.parts(floor), tails);
         put_count(&mut out, slot.pages.map().blocks().count());
         for block in slot.pages.map().blocks() {
             put_u64s(&mut out, &[block.number]);
@@ -118,9 +123,12 @@ pub(crate) fn encode(head: &CheckpointHead, store: &Store) -> Vec<u8> {
     out
 }
 
-fn put_segment(out: &mut Vec<u8>, id: SegmentId, born: LogAddress, parts: &SegmentParts) {
+fn put_segment(out: &mut Vec<u8>, (id, born): (SegmentId, LogAddress), parts: &SegmentParts, tails: bool) {
     put_u64s(out, &[id.volume.0]);
     out.extend_from_slice(&id.pg.0.to_le_bytes());
+    if tails {
+        put_count(out, usize::from(!parts.kind.is_full()));
+    }
     put_u64s(out, &[born.0]);
     let Epochs { volume, membership } = parts.epochs;
     let lsns = [parts.vdl.0, parts.pgmrpl.0, parts.log_start.0];
@@ -151,7 +159,7 @@ pub(crate) fn decode(
     }
     let head = match decode_body(body, store) {
         Err(DecodeError::UnknownTag { what: "checkpoint version", tag }) => {
-            return Err(RecoveryError::Version { file: file(), found: tag, known: VERSION });
+            return Err(RecoveryError::Version { file: file(), found: tag, known: VERSION_TAILS });
         }
         decoded => decoded.map_err(|error| damaged(error.to_string()))?,
     };
@@ -169,7 +177,7 @@ fn decode_body(body: &[u8], store: &mut Store) -> Result<CheckpointHead, DecodeE
         return unknown("checkpoint magic", 0);
     }
     let version = r.u32()?;
-    if version != VERSION {
+    if ![VERSION, VERSION_TAILS].contains(&version) {
         return unknown("checkpoint version", u64::from(version));
     }
     let identity = LogIdentity { cluster: ClusterId(r.u128()?), node: NodeId(r.u64()?) };
@@ -183,8 +191,9 @@ fn decode_body(body: &[u8], store: &mut Store) -> Result<CheckpointHead, DecodeE
     let pieces = (0..pieces).map(piece).collect::<Result<_, DecodeError>>()?;
     for _ in 0..segments {
         let id = SegmentId { volume: VolumeId(r.u64()?), pg: PgId(r.u32()?) };
+        let kind = if version == VERSION_TAILS { kind(&mut r)? } else { SegmentKind::Full };
         let born = LogAddress(r.u64()?);
-        let parts = segment(&mut r)?;
+        let parts = SegmentParts { kind, ..segment(&mut r)? };
         let pages = PageIndex::restore(blocks(&mut r)?);
         store.restore(id, parts, pages, born);
     }
@@ -194,6 +203,14 @@ fn decode_body(body: &[u8], store: &mut Store) -> Result<CheckpointHead, DecodeE
     }
     let list = PendingList { from: scan, pieces, bytes };
     Ok(CheckpointHead { identity, start: LogStart { file, reached, applied, scan }, sequences, list })
+}
+
+fn kind(r: &mut Reader<'_>) -> Result<SegmentKind, DecodeError> {
+    match r.u32()? {
+        0 => Ok(SegmentKind::Full),
+        1 => Ok(SegmentKind::Tail),
+        tag => Err(DecodeError::UnknownTag { what: "kind of segment", tag: u64::from(tag) }),
+    }
 }
 
 fn segment(r: &mut Reader<'_>) -> Result<SegmentParts, DecodeError> {
@@ -211,7 +228,8 @@ fn segment(r: &mut Reader<'_>) -> Result<SegmentParts, DecodeError> {
     for _ in 0..r.u32()? {
         coverage.insert(Lsn(r.u64()?), Lsn(r.u64()?));
     }
-    Ok(SegmentParts { created, epochs, truncations, vdl, pgmrpl, log_start, coverage, copying })
+    let kind = SegmentKind::Full;
+    Ok(SegmentParts { kind, created, epochs, truncations, vdl, pgmrpl, log_start, coverage, copying })
 }
 
 fn blocks(r: &mut Reader<'_>) -> Result<Vec<MapBlock>, DecodeError> {

@@ -176,6 +176,7 @@ pub(crate) async fn round(node: &Rc<Node>) -> Result<(), NodeError> {
     let (bytes, free) = node.background.pages.borrow().bytes();
     METRICS.page_store_bytes.set(bytes as i64);
     METRICS.page_store_free.set(free as i64);
+    METRICS.tail_bytes.set(node.store.borrow().tail_bytes() as i64);
     Ok(())
 }
 
@@ -258,7 +259,7 @@ async fn digest_oldest(node: &Rc<Node>) -> Result<(), NodeError> {
     let log_goal = for_space.max(node.background.free_to.get()).min(active);
     let mut stuck = false;
     loop {
-        let oldest = node.store.borrow().oldest_file_needed().unwrap_or(active + 1);
+        let oldest = node.store.borrow().oldest_file_pending().unwrap_or(active + 1);
         let index_over = node.store.borrow().pending_records() > index_goal;
         let wanted = oldest < log_goal || (index_over && oldest <= active);
         if !wanted || node.has_failed() {
@@ -268,13 +269,14 @@ async fn digest_oldest(node: &Rc<Node>) -> Result<(), NodeError> {
         if oldest < log_goal {
             relocate(node, oldest).await?;
         }
-        if node.store.borrow().oldest_file_needed().is_some_and(|file| file <= oldest) {
+        if node.store.borrow().oldest_file_pending().is_some_and(|file| file <= oldest) {
             // Readers hold an old read point, or the chain has a hole: only time helps.
             tracing::debug!(file = oldest, "an old log file is still needed");
             stuck = true;
             break;
         }
     }
+    stuck |= move_tails(node, log_goal).await?;
     let needed = node.store.borrow().oldest_file_needed().unwrap_or(active);
     let free_to = needed.min(log_goal);
     stuck |= log_goal > first && free_to <= first;
@@ -283,6 +285,19 @@ async fn digest_oldest(node: &Rc<Node>) -> Result<(), NodeError> {
         write_checkpoint(node, free_to).await?;
     }
     Ok(())
+}
+
+/// Moves what tails have in log files below `goal` to the end of the log, where it is little. True when something is left: a
+/// full segment of the group does not have it yet, or cannot be heard.
+async fn move_tails(node: &Rc<Node>, goal: u32) -> Result<bool, NodeError> {
+    loop {
+        let oldest = node.store.borrow().oldest_file_needed().filter(|file| *file < goal);
+        let Some(oldest) = oldest.filter(|_| !node.has_failed()) else { return Ok(false) };
+        relocate(node, oldest).await?;
+        if node.store.borrow().oldest_file_needed().is_some_and(|file| file <= oldest) {
+            return Ok(true);
+        }
+    }
 }
 
 /// Puts the records of one log file into images. The file is read once, in order; each page gets the records that lie in
@@ -309,7 +324,7 @@ async fn digest_file(node: &Rc<Node>, number: u32) -> Result<(), NodeError> {
         }
     }
     let mut done = sweep(node, &starts_there, Some(floor)).await;
-    let still_needed = node.store.borrow().oldest_file_needed().is_some_and(|file| file <= number);
+    let still_needed = node.store.borrow().oldest_file_pending().is_some_and(|file| file <= number);
     if done.is_ok() && still_needed {
         // Records that arrived out of order: the page needs what came before them in its chain, wherever that lies.
         done = sweep(node, &needs_it, None).await;
@@ -318,7 +333,7 @@ async fn digest_file(node: &Rc<Node>, number: u32) -> Result<(), NodeError> {
     done
 }
 
-/// Writes the batches that still need old log once more, at its end, when they are few: the last ones of a volume that
+/// Writes the batches that old log is still needed for once more, at its end, when they are few: the last ones of a volume that
 /// is idle, of which no later batch said that they are durable and old, must not keep all log behind them. Out of a damaged
 /// file all of them go, however many: nothing else gets rid of it while the writer is dead.
 async fn relocate(node: &Rc<Node>, number: u32) -> Result<(), NodeError> {
@@ -328,7 +343,7 @@ async fn relocate(node: &Rc<Node>, number: u32) -> Result<(), NodeError> {
             return Ok(());
         }
         let needed = |(id, slot): (&SegmentId, &SegmentSlot)| {
-            let batches = slot.pages.batches_needed(number).into_iter();
+            let batches = slot.batches_needed(number).into_iter();
             batches.map(|(at, len)| (at, (*id, len))).collect::<Vec<_>>()
         };
         store.segments().iter().flat_map(needed).collect()

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 use sextant_redo::wire::{Append, Request, SegmentError};
-use sextant_redo::{Lsn, PAGE_SIZE, PageId, PgId, SegmentId, VolumeId};
+use sextant_redo::{Lsn, PAGE_SIZE, PageId, PgId, SegmentId, SegmentKind, VolumeId};
 
 use super::checkpoint::{self, CHECKPOINT_FILE};
 use super::store::PAGE_FILE;
@@ -155,9 +155,12 @@ fn an_idle_segment_does_not_keep_all_log_behind_it() {
         // From here on nothing says that the idle segment's last batch is durable; another segment keeps writing.
         let busy = SegmentId { volume: VolumeId(8), pg: PgId(0) };
         let mut writer = Writer::of(busy, 1);
-        submit(&node, vec![Request::CreateSegment { segment: busy, epochs: epochs(1) }])
-            .await
-            .expect("created");
+        submit(
+            &node,
+            vec![Request::CreateSegment { segment: busy, epochs: epochs(1), kind: SegmentKind::Full }],
+        )
+        .await
+        .expect("created");
         for n in 0..900u64 {
             writer.vdl = writer.last;
             writer.pgmrpl = writer.last;
@@ -197,7 +200,7 @@ fn a_batch_that_cannot_be_moved_is_not_waited_for() {
         disk.put_file(&name, bytes);
         let busy = SegmentId { volume: VolumeId(8), pg: PgId(0) };
         let mut writer = Writer::of(busy, 1);
-        let create = Request::CreateSegment { segment: busy, epochs: epochs(1) };
+        let create = Request::CreateSegment { segment: busy, epochs: epochs(1), kind: SegmentKind::Full };
         submit(&node, vec![create]).await.expect("created");
         for n in 0..400u64 {
             writer.vdl = writer.last;

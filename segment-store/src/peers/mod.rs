@@ -21,6 +21,8 @@ pub struct Membership {
     pub epoch: MembershipEpoch,
     /// Every member, in the group's order.
     pub members: Vec<NodeId>,
+    /// Those of them that keep pages.
+    pub full: Vec<NodeId>,
 }
 
 /// Why a peer gave no useful answer. Nothing was changed here; another peer may do.

@@ -101,8 +101,9 @@ impl TcpPeers {
         for volume in &view.volumes {
             for group in &volume.pgs {
                 let members = group.members.iter().map(|member| member.node).collect();
+                let full = group.members.iter().filter(|m| m.kind.is_full()).map(|m| m.node).collect();
                 let id = SegmentId { volume: volume.id, pg: group.pg };
-                groups.insert(id, Membership { epoch: group.membership, members });
+                groups.insert(id, Membership { epoch: group.membership, members, full });
                 left.insert(id, group.former.clone());
             }
         }

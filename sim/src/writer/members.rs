@@ -19,6 +19,7 @@ impl Member {
         Member {
             node: node_at(info.addr),
             id: info.node,
+            kind: info.kind,
             created: info.created,
             scl: Lsn::ZERO,
             live: false,

@@ -128,7 +128,10 @@ impl Writer {
         let (segment, epochs) = (self.groups[at.group].segment, self.epochs(at.group));
         let mut node = self.node_of(at);
         let request = match &known.step {
-            Step::Create => Request::CreateSegment { segment, epochs },
+            Step::Create => {
+                let kind = self.groups[at.group].members[at.member].kind;
+                Request::CreateSegment { segment, epochs, kind }
+            }
             Step::Open => Request::OpenSegment { segment, epochs },
             Step::Truncate => Request::Truncate {
                 segment,

@@ -94,18 +94,19 @@ impl Driver {
 
     /// Creates the segment if it never existed, and records both epochs there.
     pub(crate) async fn open_segment(&self, at: Place) -> Result<SegmentState, CallError> {
-        let (node, created, segment, epochs) = {
+        let (node, created, kind, segment, epochs) = {
             let mut core = self.core.borrow_mut();
-            let created = core.member(at).created;
+            let (created, kind) = (core.member(at).created, core.member(at).kind);
             (
                 core.node_of(at),
                 created,
+                kind,
                 core.groups[at.group].segment,
                 core.epochs(at.group, self.setup.epoch),
             )
         };
         if !created {
-            state_of(self.call(node, &Request::CreateSegment { segment, epochs }).await?)?;
+            state_of(self.call(node, &Request::CreateSegment { segment, epochs, kind }).await?)?;
             self.mark_created(at, epochs.membership).await?;
         }
         let state = state_of(self.call(node, &Request::OpenSegment { segment, epochs }).await?)?;

@@ -1,4 +1,4 @@
-//! Page reads: no quorum, one segment whose SCL covers the need (P18 section 3.1). The fastest by its usual time; now
+//! Page reads: no quorum, one full segment whose SCL covers the need (P18 section 3.1). The fastest by its usual time; now
 //! and then another one, to keep the measure fresh; a second one when the first is slow; the next one when a copy
 //! refuses or is damaged.
 
@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::Driver;
 use super::link::CallError;
+use super::state::Member;
 use crate::VolumeError;
 use crate::metrics::METRICS;
 
@@ -124,8 +125,8 @@ impl Driver {
             return None;
         };
         let (read_point, required_scl) = (tracker.vdl(), tracker.required_scl(group));
-        let able =
-            of.members.iter().filter(|m| m.live && m.scl >= required_scl && core.nodes[m.node].is_ready());
+        let complete = |m: &&Member| m.live && m.scl >= required_scl && core.nodes[m.node].is_ready();
+        let able = of.members.iter().filter(|m| m.kind.is_full()).filter(complete);
         let mut copies: Vec<usize> = able.map(|m| m.node).collect();
         // Those never measured come first: they get their measure that way.
         copies.sort_by_key(|n| core.nodes[*n].read_latency);

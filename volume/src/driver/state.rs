@@ -10,7 +10,7 @@ use bytes::Bytes;
 use prometheus::IntCounter;
 use sextant_meta::{Member as MemberInfo, PgInfo};
 use sextant_redo::wire::{Append, Epochs, Reply};
-use sextant_redo::{AzId, Lsn, NodeId, SegmentId, TruncationRange, frame};
+use sextant_redo::{AzId, Lsn, NodeId, SegmentId, SegmentKind, TruncationRange, frame};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 
@@ -168,6 +168,8 @@ impl Node {
 
 pub(crate) struct Member {
     pub(crate) node: usize,
+    /// What its segment keeps.
+    pub(crate) kind: SegmentKind,
     pub(crate) created: bool,
     pub(crate) scl: Lsn,
     /// New batches are sent to it.
@@ -205,6 +207,7 @@ impl Member {
     pub(crate) fn new(node: usize, info: &MemberInfo) -> Member {
         Member {
             node,
+            kind: info.kind,
             created: info.created,
             scl: Lsn::ZERO,
             live: false,

@@ -4,23 +4,30 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use sextant_meta::Member;
-use sextant_redo::{AzId, PgId, SegmentKind};
+use sextant_redo::{AzId, PgId, SegmentKind, Segments};
 
 use super::*;
 use crate::quorum::Seat;
-use crate::quorum::tests::meet;
+use crate::quorum::tests::{meet, seats_of};
 
 const NEVER: fn(usize) -> bool = |_| false;
 
 /// A group as the metadata service tells it: six seats, each with its successor.
 fn info(epoch: u64, seats: &[(u64, Option<u64>)]) -> PgInfo {
-    let nodes = seats.iter().map(|(old, _)| *old).chain(seats.iter().filter_map(|(_, new)| *new));
-    let member = |node: u64| Member {
+    info_of(Segments::Full, epoch, seats)
+}
+
+/// The same of either mix of segments.
+fn info_of(segments: Segments, epoch: u64, seats: &[(u64, Option<u64>)]) -> PgInfo {
+    let kinds = seats_of(segments, &[]);
+    let holders = seats.iter().zip(&kinds).map(|((old, _), seat)| (*old, seat.kind));
+    let successors = seats.iter().zip(&kinds).filter_map(|((_, new), seat)| Some(((*new)?, seat.kind)));
+    let member = |(node, kind): (u64, SegmentKind)| Member {
         node: NodeId(node),
         az: AzId(0),
         addr: ([127, 0, 0, 1], 1).into(),
         created: true,
-        kind: SegmentKind::Full,
+        kind,
     };
     let replacement = |(old, new): &(u64, Option<u64>)| {
         let (old, new) = (NodeId(*old), NodeId((*new)?));
@@ -29,7 +36,7 @@ fn info(epoch: u64, seats: &[(u64, Option<u64>)]) -> PgInfo {
     PgInfo {
         pg: PgId(0),
         membership: MembershipEpoch(epoch),
-        members: nodes.map(member).collect(),
+        members: holders.chain(successors).map(member).collect(),
         replacements: seats.iter().filter_map(replacement).collect(),
         former: Vec::new(),
     }
@@ -133,7 +140,11 @@ proptest! {
     /// At any time what the writer counts by meets the quorums of the membership that the metadata service has, and of
     /// every one since the newest that is recorded: whoever opens now learns of everything that was acknowledged.
     #[test]
-    fn the_writer_meets_whoever_opens(steps in steps()) {
+    fn the_writer_meets_whoever_opens(
+        steps in steps(),
+        segments in prop_oneof![Just(Segments::Full), Just(Segments::FullTail)],
+    ) {
+        let info = |epoch, seats: &[(u64, Option<u64>)]| info_of(segments, epoch, seats);
         let (mut seats, mut epoch, mut next_node) = (plain(), 1, 6);
         let mut membership = Membership::new(&info(1, &seats));
         // What the metadata service has said since, by epoch; members as indices of the writer where it knows them.

@@ -371,7 +371,13 @@ impl Recovery {
                 if state.scl >= up_to {
                     return None;
                 }
-                let holder = self.holders(group).iter().next()?;
+                // One whose log reaches back, if there is one: full segments free log that tails still keep.
+                let holders = self.holders(group);
+                let reaches = |holder: &usize| {
+                    let known = group.members[*holder].state.as_ref();
+                    known.is_some_and(|holder| holder.log_start <= state.scl)
+                };
+                let holder = holders.iter().find(reaches).or_else(|| holders.iter().next())?;
                 let from = Place { group: place.group, member: holder };
                 Some(Action::Copy { from, to: place, after: state.scl, up_to })
             }

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use sextant_redo::wire::Epochs;
-use sextant_redo::{MembershipEpoch, PgId, SegmentId, VolumeId};
+use sextant_redo::{MembershipEpoch, PgId, SegmentId, Segments, VolumeId};
 
 use super::*;
 use crate::quorum::Seat;
+use crate::quorum::tests::seats_of;
 
 const MEMBERS: usize = 6;
 const LAL: u64 = 1000;
@@ -128,11 +129,11 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64, groups: usize) -> World {
+    fn new(seed: u64, groups: usize, segments: Segments) -> World {
         World {
             dice: Dice(seed | 1),
             segments: vec![vec![Segment::default(); MEMBERS]; groups],
-            seats: vec![(0..MEMBERS).map(Seat::held_by).collect(); groups],
+            seats: vec![seats_of(segments, &[]); groups],
             writers: Vec::new(),
             acked: BTreeMap::new(),
             epoch: 0,
@@ -157,7 +158,7 @@ impl World {
                     known && writer.scls[group][new] >= writer.needed(group)
                 });
                 if hydrated {
-                    self.seats[group][seat] = Seat::held_by(new);
+                    self.seats[group][seat] = self.seats[group][seat].taken_by(new);
                 } else if self.dice.one_in(2) {
                     self.seats[group][seat].successor = None;
                 }
@@ -344,8 +345,13 @@ proptest! {
     /// Whatever fails, crashes or arrives late: nothing acknowledged is lost, the VDL never falls, and opening again
     /// without a write in between finds the same.
     #[test]
-    fn openings_lose_nothing(seed in any::<u64>(), groups in 1usize..4, changes in any::<bool>()) {
-        let mut world = World::new(seed, groups);
+    fn openings_lose_nothing(
+        seed in any::<u64>(),
+        groups in 1usize..4,
+        changes in any::<bool>(),
+        segments in prop_oneof![Just(Segments::Full), Just(Segments::FullTail)],
+    ) {
+        let mut world = World::new(seed, groups, segments);
         let mut last: Option<Outcome> = None;
         for _ in 0..8 {
             let quiet = world.dice.one_in(3);
@@ -372,7 +378,8 @@ proptest! {
 #[test]
 fn opening_twice_without_a_write_changes_nothing() {
     for seed in 1..200 {
-        let mut world = World::new(seed * 7919, 2);
+        let segments = if seed % 2 == 0 { Segments::Full } else { Segments::FullTail };
+        let mut world = World::new(seed * 7919, 2, segments);
         while world.open().is_none() {}
         world.write();
         let first = loop {
@@ -390,4 +397,44 @@ fn opening_twice_without_a_write_changes_nothing() {
         assert_eq!(first.points.last, again.points.last, "seed {seed}");
         assert_eq!(first.ranges.len(), again.ranges.len(), "seed {seed}");
     }
+}
+
+/// Full segments have freed log that a tail still keeps: what lags is copied from the tail.
+#[test]
+fn log_is_copied_from_whom_has_it() {
+    let quorums = QuorumSet::of_seats(&seats_of(Segments::FullTail, &[]));
+    let mut recovery = Recovery::new(VolumeEpoch(1), LAL, vec![(quorums, MEMBERS)]);
+    let state = |ranges: &[TruncationRange], scl: u64, log_start: u64| SegmentState {
+        segment: SegmentId { volume: VolumeId(1), pg: PgId(0) },
+        epochs: Epochs { volume: VolumeEpoch(1), membership: MembershipEpoch(1) },
+        scl: Lsn(scl),
+        highest: Lsn(scl),
+        vdl: Lsn(90),
+        log_start: Lsn(log_start),
+        truncations: ranges.to_vec(),
+    };
+    // Members 0 (full) and 1 (a tail) are complete; 2 (full) and 3 (a tail) lag.
+    let stands = [(90, 80), (90, 40), (50, 0), (50, 0)];
+    let tell = |recovery: &mut Recovery, member: usize, ranges: &[TruncationRange]| {
+        let (scl, log_start) = stands[member];
+        let event = Event::State(Place { group: 0, member }, state(ranges, scl, log_start));
+        recovery.on(event).expect("no conflict");
+    };
+    recovery.actions();
+    (0..4).for_each(|member| tell(&mut recovery, member, &[]));
+    let ranges = recovery.actions().into_iter().find_map(|action| match action {
+        Action::Truncate(_, ranges) => Some(ranges),
+        _ => None,
+    });
+    let ranges = ranges.expect("the own range");
+    (0..4).for_each(|member| tell(&mut recovery, member, &ranges));
+    let copies: Vec<(usize, usize)> = recovery
+        .actions()
+        .into_iter()
+        .filter_map(|action| match action {
+            Action::Copy { from, to, .. } => Some((from.member, to.member)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(copies, [(1, 2), (1, 3)]);
 }

@@ -228,7 +228,7 @@ fn perform(request: Request, id: NodeId, inner: &mut Inner, manner: &Manner) -> 
             let image = from.read_page(epochs, page, read_point, required_scl)?;
             Reply::Page { image: if manner.damage_pages { damaged(&image) } else { image } }
         }
-        Request::CreateSegment { segment, epochs } => Reply::State(
+        Request::CreateSegment { segment, epochs, .. } => Reply::State(
             inner.segments.entry(segment).or_insert_with(|| Segment::new(segment, epochs)).state(),
         ),
         Request::OpenSegment { segment, epochs } => {

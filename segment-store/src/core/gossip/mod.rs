@@ -12,12 +12,13 @@
 //!   count the same records as live, and what lies below the peer's SCL is either at or below the VDL which that opening
 //!   found, or was written by the current writer for all six. It is admitted as if from the writer, under the epochs
 //!   that it was asked for with: if an opener came meanwhile, it is fenced.
-//! - **Pages.** See [`super::copying`]. Only where no peer's log reaches back.
+//! - **Pages.** See [`super::copying`]. Only where no peer's log reaches back. They come from full segments; a tail, which has
+//!   none, begins further on instead ([`super::tail`]).
 
 use std::time::Duration;
 
 use sextant_redo::wire::{Epochs, SegmentState};
-use sextant_redo::{Lsn, PageId, TruncationRange, VolumeEpoch};
+use sextant_redo::{Lsn, PageId, SegmentKind, TruncationRange, VolumeEpoch};
 
 use super::{Copying, Segment};
 
@@ -26,9 +27,14 @@ pub const SOON: Duration = Duration::from_millis(100);
 /// Until a copy with which all is well asks again.
 pub const WELL: Duration = Duration::from_secs(2);
 
+/// Until a tail with which all is well asks again: what it hears says how much log it may give up.
+pub const TAIL_WELL: Duration = Duration::from_millis(500);
+
 /// Where a copy stands, as it compares itself with a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
+    /// What it keeps.
+    pub kind: SegmentKind,
     /// What it tells others.
     pub state: SegmentState,
     /// It can tell live records from void ones.
@@ -48,7 +54,7 @@ impl Standing {
         let (state, copying) = (segment.state(), segment.copying());
         let reach = copying.map_or(state.scl, |copying| segment.chain().coverage().reaches(copying.point));
         let holes = segment.chain().coverage().holes();
-        Standing { state, cleared: segment.is_cleared(), copying, reach, holes }
+        Standing { kind: segment.kind(), state, cleared: segment.is_cleared(), copying, reach, holes }
     }
 
     /// True when something is missing for sure.
@@ -81,6 +87,8 @@ pub enum Step {
         /// The first page wanted.
         from: PageId,
     },
+    /// A tail: begin where all full segments have what lies in front, if that is known.
+    Begin,
 }
 
 /// What comparing two copies says, without regard to other peers.
@@ -146,7 +154,8 @@ impl Gossip {
     #[must_use]
     pub fn is_due(&self, now: Duration, mine: &Standing) -> bool {
         let wanting = mine.is_wanting() || self.ahead > mine.reach;
-        let interval = self.pause.max(if wanting { SOON } else { WELL });
+        let well = if mine.kind.is_full() { WELL } else { TAIL_WELL };
+        let interval = self.pause.max(if wanting { SOON } else { well });
         self.asked.is_none_or(|asked| now >= asked + interval)
     }
 
@@ -156,20 +165,31 @@ impl Gossip {
         self.turn % peers.max(1)
     }
 
-    /// What to do now that a peer, one of `peers`, has told its state.
-    pub fn on_state(&mut self, mine: &Standing, theirs: &SegmentState, peers: usize) -> Step {
+    /// What to do now that a peer of this kind, one of `peers`, has told its state.
+    pub fn on_state(
+        &mut self,
+        mine: &Standing,
+        theirs: &SegmentState,
+        peer: SegmentKind,
+        peers: usize,
+    ) -> Step {
         let step = match compare(mine, theirs) {
             Comparison::LogGone => {
                 self.log_gone += 1;
                 self.ahead = self.ahead.max(theirs.scl);
                 // Another peer may still have the log, which is far cheaper than all pages.
-                if self.log_gone < peers { self.copy_on(mine, Step::Rest) } else { copy_anew(theirs) }
+                match (mine.kind, peer) {
+                    _ if self.log_gone < peers => self.copy_on(mine, peer, Step::Rest),
+                    (SegmentKind::Tail, _) => Step::Begin,
+                    (SegmentKind::Full, SegmentKind::Full) => copy_anew(theirs),
+                    (SegmentKind::Full, SegmentKind::Tail) => Step::Rest,
+                }
             }
             Comparison::Step(step @ Step::Fetch { .. }) => {
                 self.log_gone = 0;
                 let known = std::mem::replace(&mut self.ahead, theirs.scl);
                 if mine.copying.is_some() {
-                    self.copy_on(mine, step)
+                    self.copy_on(mine, peer, step)
                 } else if mine.reach < known {
                     step
                 } else {
@@ -181,7 +201,7 @@ impl Gossip {
                 let may_copy = mine.cleared
                     && theirs.epochs == mine.state.epochs
                     && theirs.truncations == mine.state.truncations;
-                if may_copy { self.copy_on(mine, Step::Rest) } else { Step::Rest }
+                if may_copy { self.copy_on(mine, peer, Step::Rest) } else { Step::Rest }
             }
             Comparison::Step(step) => step,
         };
@@ -190,9 +210,9 @@ impl Gossip {
         step
     }
 
-    /// Goes on with the copy under way, unless it is the log's turn.
-    fn copy_on(&self, mine: &Standing, otherwise: Step) -> Step {
-        match mine.copying {
+    /// Goes on with the copy under way, unless it is the log's turn, or the peer has no pages.
+    fn copy_on(&self, mine: &Standing, peer: SegmentKind, otherwise: Step) -> Step {
+        match mine.copying.filter(|_| peer.is_full()) {
             Some(Copying { point, next }) if self.pages_next || otherwise == Step::Rest => {
                 Step::Copy { at: point, from: next }
             }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use sextant_redo::batch::cut_after;
 use sextant_redo::wire::{Append, Epochs, Reply, Request, SegmentError, SegmentState};
-use sextant_redo::{Batch, BatchHeader, Lsn, PageId, TruncationRange, VolumeEpoch};
+use sextant_redo::{Batch, BatchHeader, Lsn, PageId, SegmentKind, TruncationRange, VolumeEpoch};
 
 use super::super::*;
 use super::{Gossip, Standing, Step};
@@ -179,7 +179,9 @@ impl World {
         let mine = Standing::of(self.copies[copy].segment());
         let asked = mine.state.epochs;
         let step = match self.copies[peer].send(Request::Gossip { segment: SEGMENT, epochs: asked }) {
-            Reply::State(theirs) => self.copies[copy].gossip.on_state(&mine, &theirs, COPIES - 1),
+            Reply::State(theirs) => {
+                self.copies[copy].gossip.on_state(&mine, &theirs, SegmentKind::Full, COPIES - 1)
+            }
             Reply::Error(SegmentError::Fenced { current }) => {
                 Step::Record(Epochs { volume: current, ..asked })
             }
@@ -206,7 +208,7 @@ impl World {
                     self.arrive(0);
                 }
             }
-            Step::Copy { .. } => panic!("no log is ever freed here"),
+            Step::Copy { .. } | Step::Begin => panic!("no log is ever freed here"),
         }
         true
     }
@@ -376,7 +378,7 @@ fn an_older_list_is_not_taken_under_a_newer_epoch() {
     let ask = |copies: &mut [Copy; 2]| {
         let mine = Standing::of(copies[0].segment());
         let theirs = copies[1].state();
-        copies[0].gossip.on_state(&mine, &theirs, 1)
+        copies[0].gossip.on_state(&mine, &theirs, SegmentKind::Full, 1)
     };
     assert_eq!(ask(&mut copies), Step::TakeList(ranges));
     for copy in &mut copies {
@@ -397,14 +399,58 @@ fn a_peer_that_cannot_give_its_pages_is_not_the_only_one_asked() {
         log_start: Lsn(log_start),
         truncations: Vec::new(),
     };
-    let mine = Standing { state: state(10, 0), cleared: true, copying: None, reach: Lsn(10), holes: 0 };
+    let mine = Standing {
+        kind: SegmentKind::Full,
+        state: state(10, 0),
+        cleared: true,
+        copying: None,
+        reach: Lsn(10),
+        holes: 0,
+    };
     let (mut gossip, mut asked) = (Gossip::new(0), BTreeSet::new());
     for _ in 0..2 * COPIES {
         let peer = gossip.peer(COPIES - 1);
-        if let Step::Copy { at: Lsn::ZERO, .. } = gossip.on_state(&mine, &state(90, 50), COPIES - 1) {
+        if let Step::Copy { at: Lsn::ZERO, .. } =
+            gossip.on_state(&mine, &state(90, 50), SegmentKind::Full, COPIES - 1)
+        {
             asked.insert(peer);
         }
         gossip.on_rest(std::time::Duration::ZERO);
     }
     assert_eq!(asked.len(), COPIES - 1, "{asked:?}");
+}
+
+/// Of three full peers and two tails, none of which has the log, only full ones are asked for pages; a tail asks for none.
+#[test]
+fn pages_come_from_full_segments_only() {
+    let ahead = SegmentState {
+        segment: SEGMENT,
+        epochs: epochs(1),
+        scl: Lsn(90),
+        highest: Lsn(90),
+        vdl: Lsn(90),
+        log_start: Lsn(50),
+        truncations: Vec::new(),
+    };
+    let behind = |kind| Standing {
+        kind,
+        state: SegmentState { scl: Lsn(10), highest: Lsn(10), log_start: Lsn::ZERO, ..ahead.clone() },
+        cleared: true,
+        copying: None,
+        reach: Lsn(10),
+        holes: 0,
+    };
+    let kinds =
+        [SegmentKind::Tail, SegmentKind::Full, SegmentKind::Tail, SegmentKind::Full, SegmentKind::Tail];
+    let steps = |mine: SegmentKind| {
+        let (mut gossip, mine) = (Gossip::new(0), behind(mine));
+        let mut step = |n: usize| (n, gossip.on_state(&mine, &ahead, kinds[n % 5], 5));
+        (0..10).map(&mut step).filter(|(_, step)| *step != Step::Rest).collect::<Vec<_>>()
+    };
+    let copies = steps(SegmentKind::Full);
+    assert_eq!(copies.iter().map(|(n, _)| *n).collect::<Vec<_>>(), [6, 8], "{copies:?}");
+    assert!(copies.iter().all(|(_, step)| matches!(step, Step::Copy { at: Lsn::ZERO, .. })));
+    let begins = steps(SegmentKind::Tail);
+    assert_eq!(begins.len(), 6, "from the fifth answer on: {begins:?}");
+    assert!(begins.iter().all(|(_, step)| *step == Step::Begin));
 }

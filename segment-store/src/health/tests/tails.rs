@@ -1,0 +1,122 @@
+//! Copies 1 and 2 are full, 3 is a tail: what it keeps, what it gives up, and where it begins when it is far behind.
+
+use super::*;
+
+const TAIL: u64 = 3;
+
+async fn group_with_tail() -> (Rc<Group>, Vec<Rc<MemoryDisk>>) {
+    let group = Rc::new(Group::default());
+    let mut disks = Vec::new();
+    for id in 1..=3 {
+        disks.push(add(&group, id, Image::new()).await);
+        let kind = if id == TAIL { SegmentKind::Tail } else { SegmentKind::Full };
+        group.ask(NodeId(id), Request::CreateSegment { segment: SEGMENT, epochs: epochs(1), kind }).await;
+    }
+    let (members, full) = ((1..=3).map(NodeId).collect(), [NodeId(1), NodeId(2)].into());
+    group.told.replace(Some(Membership { epoch: MembershipEpoch(1), members, full }));
+    (group, disks)
+}
+
+fn log_start(group: &Group, id: u64) -> Lsn {
+    group.node(id).store.borrow().segments()[&SEGMENT].segment.chain().log_start()
+}
+
+fn first_file(group: &Group, id: u64) -> u32 {
+    group.node(id).log.borrow().first_file()
+}
+
+async fn a_while() {
+    tokio::time::sleep(Duration::from_secs(3)).await;
+}
+
+#[test]
+fn a_tail_keeps_log_until_every_full_segment_has_it() {
+    block_on(async {
+        let (group, _disks) = group_with_tail().await;
+        let mut writer = Writer::new(1);
+        group.fill(&mut writer, &[1, 2, 3], 5).await;
+        let before = group.scl(2);
+        group.fill(&mut writer, &[1, 3], 900).await;
+        until("the full one has freed log", || log_start(&group, 1) > before).await;
+        heal(&group, TAIL);
+        a_while().await;
+        assert!(log_start(&group, TAIL) <= before, "copy 2 lacks the rest");
+        assert_eq!(first_file(&group, TAIL), 1);
+
+        heal(&group, 2);
+        until("copy 2 has everything", || group.scl(2) == writer.last).await;
+        same_pages(&group, 2, &writer).await;
+        // Of the last batch no other one has said that it is durable.
+        until("the tail has given log up", || log_start(&group, TAIL) > before).await;
+        until("and its files are used again", || first_file(&group, TAIL) > 2).await;
+        assert_eq!(group.scl(TAIL), writer.last);
+    });
+}
+
+#[test]
+fn a_tail_makes_no_pages_and_serves_none() {
+    block_on(async {
+        let (group, _disks) = group_with_tail().await;
+        let mut writer = Writer::new(1);
+        group.fill(&mut writer, &[1, 2, 3], 300).await;
+        let (segment, epochs) = (SEGMENT, epochs(1));
+        let (page, read_point, required_scl) = (PageId(3), writer.last, writer.last);
+        let read = Request::ReadPage { segment, epochs, page, read_point, required_scl };
+        let copy = Request::CopyPages { segment, epochs, at: Lsn::ZERO, from: PageId(0), max_bytes: 1 << 20 };
+        for request in [read, copy] {
+            let full = group.ask(NodeId(1), request.clone()).await;
+            assert!(matches!(full, Reply::Page { .. } | Reply::Pages(_)), "{full:?}");
+            let tail = group.ask(NodeId(TAIL), request).await;
+            assert!(matches!(tail, Reply::Error(SegmentError::BadRequest { .. })), "{tail:?}");
+        }
+        let node = group.node(TAIL);
+        assert_eq!(node.store.borrow().pending_records(), 0);
+        assert_eq!(node.store.borrow().segments()[&SEGMENT].pages.map().blocks().count(), 0);
+    });
+}
+
+#[test]
+fn a_tail_that_is_too_far_behind_begins_further_on_and_stays_a_tail() {
+    block_on(async {
+        let (group, disks) = group_with_tail().await;
+        let mut writer = Writer::new(1);
+        group.fill(&mut writer, &[1, 2, 3], 5).await;
+        let before = group.scl(TAIL);
+        group.fill(&mut writer, &[1, 2], 900).await;
+        until("the others have freed log", || log_start(&group, 1) > before && log_start(&group, 2) > before)
+            .await;
+        // As long as one full segment is not heard nobody knows what it has.
+        group.down.borrow_mut().insert(NodeId(2));
+        heal(&group, TAIL);
+        a_while().await;
+        assert_eq!(group.scl(TAIL), before);
+
+        group.down.borrow_mut().clear();
+        until("the tail is complete", || group.scl(TAIL) == writer.last).await;
+        let start = log_start(&group, TAIL);
+        assert!(start > before);
+        assert!(keeper::checkpointed(&group.node(TAIL)).await);
+        let image = disks[2].image();
+        assert_eq!(image[CHECKPOINT_FILE][4], 5, "the version that knows tails");
+        let _disk = add(&group, TAIL, image).await;
+        assert_eq!((group.scl(TAIL), log_start(&group, TAIL) >= start), (writer.last, true));
+        assert_eq!(group.node(TAIL).store.borrow().segments()[&SEGMENT].segment.kind(), SegmentKind::Tail);
+    });
+}
+
+/// The tail is asked for the log that a full segment lacks, and not for pages.
+#[test]
+fn a_full_segment_that_is_behind_gets_log_from_a_tail() {
+    block_on(async {
+        let (group, _disks) = group_with_tail().await;
+        let mut writer = Writer::new(1);
+        group.fill(&mut writer, &[1, 2, 3], 5).await;
+        group.fill(&mut writer, &[1, 3], 900).await;
+        until("the other full one has freed log", || log_start(&group, 1) > group.scl(2)).await;
+        heal(&group, 2);
+        until("copy 2 has everything", || group.scl(2) == writer.last).await;
+        same_pages(&group, 2, &writer).await;
+        let copying = group.node(2).store.borrow().segments()[&SEGMENT].segment.copying();
+        assert_eq!(copying, None);
+    });
+}
