@@ -104,7 +104,7 @@ pub(crate) fn node_at(addr: SocketAddr) -> usize {
 impl Meta {
     pub(crate) fn new(
         nodes_per_az: usize,
-        geometry: Geometry,
+        shape: (Geometry, Segments),
         clocks: [Clock; MEMBERS],
         mutant: Option<Mutant>,
     ) -> Meta {
@@ -121,11 +121,15 @@ impl Meta {
             mutant,
         };
         meta.elect(0, 0);
-        meta.found(nodes_per_az, geometry).expect("an empty state machine takes nodes and a volume");
+        meta.found(nodes_per_az, shape).expect("an empty state machine takes nodes and a volume");
         meta
     }
 
-    fn found(&mut self, nodes_per_az: usize, geometry: Geometry) -> Result<(), MetaError> {
+    fn found(
+        &mut self,
+        nodes_per_az: usize,
+        (geometry, segments): (Geometry, Segments),
+    ) -> Result<(), MetaError> {
         self.apply(Command::InitCluster { cluster: CLUSTER })?;
         for n in 0..3 * nodes_per_az {
             let az = AzId((n / nodes_per_az) as u16);
@@ -135,7 +139,7 @@ impl Meta {
             }
         }
         let alive = self.nodes.iter().copied().collect();
-        let create = Command::CreateVolume { name: "bank".into(), geometry, segments: Segments::Full, alive };
+        let create = Command::CreateVolume { name: "bank".into(), geometry, segments, alive };
         if let Applied::Volume(info) = self.apply(create)? {
             self.volume = info.id;
         }

@@ -88,6 +88,10 @@ mutants! {
     ScrubBlind = "scrub-sees-nothing",
     /// A storage node drops its copy of a volume that the metadata service does not name, without asking whether it was dropped.
     DropUnnamed = "drop-unnamed",
+    /// The writer takes three tails for as good as three full segments.
+    TailCountsAsFull = "tail-counts-as-full",
+    /// A tail gives its log up once one full segment has it.
+    TailFreesEarly = "tail-frees-early",
     /// The metadata service hands the volume over when the lease has lapsed, without a new epoch.
     LeaseInsteadOfEpoch = "lease-instead-of-epoch",
     /// A metadata leader answers without asking whether it still has a quorum.

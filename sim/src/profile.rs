@@ -4,11 +4,15 @@
 
 use std::time::Duration;
 
+use sextant_redo::Segments;
 use sextant_segment_store::health::HealthOptions;
 
 use crate::disk::Reliability;
 use crate::rng::Rng;
 use crate::schedule::{MS, SECOND, Time};
+
+/// Makes another stream of a seed.
+const TAILS: u64 = 0x7461_696c_7461_696c;
 
 /// A kind of fault that strikes at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,6 +111,8 @@ pub struct Profile {
     pub groups: u32,
     /// Pages in each.
     pub pages_per_pg: u64,
+    /// What the segments of each are.
+    pub segments: Segments,
     /// LSN allocation limit.
     pub lal: u64,
     /// Bytes of a log file.
@@ -173,6 +179,7 @@ impl Profile {
             nodes_per_az: 2,
             groups: 2,
             pages_per_pg: 4,
+            segments: Segments::Full,
             lal: 1 << 20,
             log_file_bytes: 128 << 10,
             log_budget_files: 100_000,
@@ -208,6 +215,17 @@ impl Profile {
         }
     }
 
+    /// The one of a seed. Which seeds have tails is drawn from a stream of its own: what a seed without them means does not
+    /// depend on that.
+    #[must_use]
+    pub(crate) fn of_seed(seed: u64, rng: &mut Rng) -> Profile {
+        let mut profile = Profile::draw(rng);
+        if Rng::new(seed ^ TAILS).percent(40) {
+            profile.segments = Segments::FullTail;
+        }
+        profile
+    }
+
     /// Draws one.
     #[must_use]
     pub fn draw(rng: &mut Rng) -> Profile {
@@ -222,6 +240,7 @@ impl Profile {
             nodes_per_az,
             groups: rng.between(1, 4) as u32,
             pages_per_pg: rng.between(2, 10),
+            segments: Segments::Full,
             lal: [4 << 10, 16 << 10, 128 << 10, 1 << 20][rng.index(4)],
             log_file_bytes: [64 << 10, 128 << 10, 512 << 10][rng.index(3)],
             log_budget_files: [2, 4, 16, 64][rng.index(4)],

@@ -3,13 +3,15 @@
 //! acknowledged; what is declared durable stands on a write quorum of disks; a copy that starts again has what it had
 //! acknowledged.
 
-use sextant_redo::{Lsn, PgId, VolumeEpoch};
+use sextant_redo::{Lsn, PgId, SegmentKind, VolumeEpoch};
 
 use super::{Checked, check};
 use crate::model::Model;
 
 /// Copies that make a write quorum.
 const WRITE_QUORUM: usize = 4;
+/// Full copies that do, where the others are tails.
+const FULL_QUORUM: usize = 3;
 
 /// An opening under `epoch` came through and found `vdl`.
 pub fn opening_keeps_commits(model: &Model, epoch: VolumeEpoch, vdl: Lsn) -> Checked {
@@ -21,16 +23,29 @@ pub fn opening_keeps_commits(model: &Model, epoch: VolumeEpoch, vdl: Lsn) -> Che
     })
 }
 
-/// A writer of `epoch` declares everything at or below `vdl` durable. `scls` are the SCLs on the disks of a group's six
-/// members.
-pub fn durable_on_a_quorum(model: &Model, epoch: VolumeEpoch, vdl: Lsn, pg: PgId, scls: &[Lsn]) -> Checked {
+/// A writer of `epoch` declares everything at or below `vdl` durable. `copies` are the kinds of a group's six members and the
+/// SCLs on their disks.
+pub fn durable_on_a_quorum(
+    model: &Model,
+    epoch: VolumeEpoch,
+    vdl: Lsn,
+    pg: PgId,
+    copies: &[(SegmentKind, Lsn)],
+) -> Checked {
     let last = model.last_record(pg, vdl, epoch);
-    let have = scls.iter().filter(|scl| **scl >= last).count();
-    check("I1", have >= WRITE_QUORUM, || {
+    check("I1", is_write_quorum(copies, last), || {
         format!(
-            "{epoch:?} says {vdl} is durable; {pg:?} ends at {last} there, but its copies stand at {scls:?}"
+            "{epoch:?} says {vdl} is durable; {pg:?} ends at {last} there, but its copies stand at {copies:?}"
         )
     })
+}
+
+/// Four of any kind, or where there are tails the three full ones.
+fn is_write_quorum(copies: &[(SegmentKind, Lsn)], last: Lsn) -> bool {
+    let have = copies.iter().filter(|(_, scl)| *scl >= last);
+    let full = have.clone().filter(|(kind, _)| kind.is_full()).count();
+    let tails = copies.iter().any(|(kind, _)| !kind.is_full());
+    have.count() >= WRITE_QUORUM || (tails && full >= FULL_QUORUM)
 }
 
 /// A copy has started again; `lost` tells what it had acknowledged and has no more.
@@ -51,6 +66,21 @@ pub fn nothing_durable_is_rare(pg: PgId, vdl: Lsn, next: Option<Lsn>, copies: &[
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn three_tails_are_no_quorum() {
+        use SegmentKind::{Full, Tail};
+        let at = |scls: [u64; 6]| {
+            let kinds = [Full, Tail, Full, Tail, Full, Tail];
+            kinds.into_iter().zip(scls.map(Lsn)).collect::<Vec<_>>()
+        };
+        assert!(is_write_quorum(&at([9, 0, 9, 0, 9, 0]), Lsn(9)));
+        assert!(is_write_quorum(&at([9, 9, 0, 9, 0, 9]), Lsn(9)));
+        assert!(!is_write_quorum(&at([0, 9, 0, 9, 0, 9]), Lsn(9)));
+        assert!(!is_write_quorum(&at([9, 9, 9, 0, 0, 0]), Lsn(9)));
+        let full = [Lsn(9), Lsn(9), Lsn(9), Lsn(0), Lsn(0), Lsn(0)].map(|scl| (Full, scl));
+        assert!(!is_write_quorum(&full, Lsn(9)), "of six full ones four are needed");
+    }
 
     #[test]
     fn a_durable_record_that_few_copies_have_is_found() {

@@ -11,6 +11,7 @@
 //! | [`i05_convergence::copies_are_equal`], [`i05_convergence::pages_are_equal`] | the copies of a group at rest |
 //! | [`i06_no_lie::page_is_sealed`] | a page that was served |
 //! | [`i08_membership::is_sound`], [`i08_membership::step_is_sound`], [`i08_membership::copy_is_not_ahead`] | a group's members, now and one step before |
+//! | [`i09_garbage::tails_spare_full_segments`] | the copies of a group, the full ones asked after the tails |
 //! | [`i10_metadata::is_linearizable`] | requests to the metadata service with their times |
 
 pub mod i01_durability;

@@ -111,7 +111,11 @@ impl SimPeers {
 
 impl Peers for SimPeers {
     fn members(&self, segment: SegmentId) -> Option<Membership> {
-        self.told.borrow().groups.get(&segment).cloned()
+        let mut told = self.told.borrow().groups.get(&segment).cloned();
+        if let (Some(Mutant::TailFreesEarly), Some(told)) = (self.mutant, &mut told) {
+            told.full.truncate(1);
+        }
+        told
     }
 
     fn dropped(&self, volumes: Vec<VolumeId>) -> LocalFuture<'_, Vec<VolumeId>> {

@@ -10,11 +10,13 @@ mod dropped_volume;
 mod dying_openings;
 mod failing_peer;
 mod late_zombie;
+mod lost_full_segments;
 mod lost_grant;
 mod merged_ranges;
 mod rotten_pages;
 mod split_mtr;
 mod stranded_copy;
+mod stranded_tail;
 mod torn_groups;
 mod two_leaders;
 mod two_of_six;
@@ -63,11 +65,13 @@ pub const ALL: &[&Scenario] = &[
     &dying_openings::SCENARIO,
     &failing_peer::SCENARIO,
     &late_zombie::SCENARIO,
+    &lost_full_segments::SCENARIO,
     &lost_grant::SCENARIO,
     &merged_ranges::SCENARIO,
     &rotten_pages::SCENARIO,
     &split_mtr::SCENARIO,
     &stranded_copy::SCENARIO,
+    &stranded_tail::SCENARIO,
     &torn_groups::SCENARIO,
     &two_leaders::SCENARIO,
     &two_of_six::SCENARIO,

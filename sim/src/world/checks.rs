@@ -84,8 +84,8 @@ impl World {
                 true => Lsn::MAX,
                 false => self.nodes[node].scl(segment),
             };
-            let scls: Vec<Lsn> = pg.members.iter().map(|m| standing(node_at(m.addr))).collect();
-            i01_durability::durable_on_a_quorum(&self.model, epoch, vdl, pg.pg, &scls)?;
+            let copies: Vec<_> = pg.members.iter().map(|m| (m.kind, standing(node_at(m.addr)))).collect();
+            i01_durability::durable_on_a_quorum(&self.model, epoch, vdl, pg.pg, &copies)?;
         }
         Ok(())
     }
@@ -141,6 +141,10 @@ impl World {
                 }
             }
             let states: Vec<_> = copies.into_iter().map(|(node, (state, _))| (node, state)).collect();
+            // A successor has nothing yet, and counts for nothing.
+            let counts = |m: &&sextant_meta::Member| pg.replacements.iter().all(|r| r.new != m.node);
+            let kinds: Vec<_> = pg.members.iter().filter(counts).map(|m| (m.node, m.kind)).collect();
+            i09_garbage::tails_spare_full_segments(&kinds, &states)?;
             i03_fencing::copies_know_one_opening(info.epoch, &states)?;
         }
         Ok(())

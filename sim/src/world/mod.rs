@@ -161,7 +161,7 @@ const TRACE_LINES: usize = 4_000;
 #[must_use]
 pub fn run(seed: u64, mutant: Option<Mutant>, tracing: bool) -> Run {
     let mut rng = Rng::new(seed);
-    let profile = Profile::draw(&mut rng);
+    let profile = Profile::of_seed(seed, &mut rng);
     to_end(World::new(seed, rng, profile, mutant, tracing))
 }
 
@@ -192,7 +192,8 @@ impl World {
     fn new(seed: u64, mut rng: Rng, profile: Profile, mutant: Option<Mutant>, tracing: bool) -> World {
         let geometry = Geometry { pages_per_pg: profile.pages_per_pg };
         let clocks = std::array::from_fn(|_| Clock::ahead(rng.below(SECOND)));
-        let meta = Meta::new(profile.nodes_per_az, geometry, clocks, mutant);
+        let shape = (geometry, profile.segments);
+        let meta = Meta::new(profile.nodes_per_az, shape, clocks, mutant);
         let nodes: Vec<StorageNode> =
             meta.nodes.iter().map(|id| StorageNode::new(*id, &profile, rng.fork(), mutant)).collect();
         let liar = rng.index(nodes.len());

@@ -59,7 +59,8 @@ impl World {
         for pg in self.meta.info().iter().flat_map(|info| &info.pgs) {
             let segment = SegmentId { volume: self.meta.volume, pg: pg.pg };
             let members = pg.members.iter().map(|member| member.node).collect();
-            told.groups.insert(segment, Membership { epoch: pg.membership, members });
+            let full = pg.members.iter().filter(|m| m.kind.is_full()).map(|m| m.node).collect();
+            told.groups.insert(segment, Membership { epoch: pg.membership, members, full });
             told.former.insert(segment, pg.former.clone());
         }
         self.nodes.iter().for_each(|node| node.peers.learn(told.clone()));
@@ -154,7 +155,7 @@ impl World {
         Ok(())
     }
 
-    /// Every copy's pages against the model; then a new writer opens the volume and reads them the usual way.
+    /// The pages of every copy that has any against the model; then a new writer opens the volume and reads them the usual way.
     fn compare(&mut self) -> Checked {
         self.note(|_| "CONVERGED".to_owned());
         let Some(process) = self.writers.get(&self.current) else { return Ok(()) };
@@ -163,7 +164,7 @@ impl World {
         for pg in &info.pgs {
             let segment = SegmentId { volume: info.id, pg: pg.pg };
             let first = info.geometry.first_page(pg.pg).0;
-            let nodes = pg.members.iter().map(|m| node_at(m.addr));
+            let nodes = pg.members.iter().filter(|m| m.kind.is_full()).map(|m| node_at(m.addr));
             let sound: Vec<usize> = nodes.filter(|n| !self.nodes[*n].disk.is_damaged()).collect();
             for page in (first..first + self.profile.pages_per_pg).map(sextant_redo::PageId) {
                 let mut images = Vec::new();

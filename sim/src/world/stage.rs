@@ -129,6 +129,16 @@ impl World {
         !self.nodes[node].up
     }
 
+    /// True when the node has given up log of the first group.
+    pub(crate) fn has_given_up_log(&self, node: usize) -> bool {
+        self.nodes[node].log_start(SegmentId { volume: self.meta.volume, pg: PgId(0) }) > Lsn::ZERO
+    }
+
+    /// True when all log of the first group is still on the node.
+    pub(crate) fn has_all_log(&self, node: usize) -> bool {
+        self.nodes[node].up && !self.has_given_up_log(node)
+    }
+
     /// Loses requests to nodes for which the filter says so.
     pub(crate) fn lose_requests(&mut self, filter: Option<Filter>) {
         self.network.filter = filter;

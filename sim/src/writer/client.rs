@@ -226,13 +226,14 @@ impl Writer {
         let able: Vec<usize> = group
             .members
             .iter()
-            .filter(|m| anywhere || m.live && m.scl >= required)
+            .filter(|m| m.kind.is_full() && (anywhere || m.live && m.scl >= required))
             .map(|m| m.node)
             .collect();
         // Nobody is able now: a copy at random says so, and its answer paces the next attempt.
         let node = match able.is_empty() {
             true => {
-                let members: Vec<usize> = group.membership.members().collect();
+                let full = |member: &usize| group.members[*member].kind.is_full();
+                let members: Vec<usize> = group.membership.members().filter(full).collect();
                 group.members[members[self.rng.index(members.len())]].node
             }
             false => able[self.rng.index(able.len())],

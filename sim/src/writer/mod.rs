@@ -22,7 +22,9 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use sextant_meta::MetaError;
 use sextant_redo::wire::{Reply, Request, SegmentError};
-use sextant_redo::{Geometry, Lsn, NodeId, Page, PageId, SegmentId, TruncationRange, VolumeEpoch};
+use sextant_redo::{
+    Geometry, Lsn, NodeId, Page, PageId, SegmentId, SegmentKind, TruncationRange, VolumeEpoch,
+};
 use sextant_volume::membership::Membership;
 use sextant_volume::quorum::{Quorum, QuorumSet};
 use sextant_volume::recovery::{Place, Recovery};
@@ -142,6 +144,7 @@ struct Waiting {
 struct Member {
     node: usize,
     id: NodeId,
+    kind: SegmentKind,
     created: bool,
     scl: Lsn,
     live: bool,
@@ -285,6 +288,9 @@ impl Writer {
             Some(Mutant::OpenAtTwo) if opening => {
                 quorums.write = Quorum::AtLeast { needed: 2, of };
             }
+            Some(Mutant::TailCountsAsFull) if !opening => {
+                quorums.write = tails_as_full(quorums.write);
+            }
             _ => {}
         }
         quorums
@@ -406,5 +412,20 @@ impl Writer {
 
     fn epochs(&self, group: usize) -> sextant_redo::wire::Epochs {
         sextant_redo::wire::Epochs { volume: self.epoch, membership: self.groups[group].membership.epoch() }
+    }
+}
+
+/// A mutant's quorum: three tails are as good as three full segments.
+fn tails_as_full(quorum: Quorum) -> Quorum {
+    match quorum {
+        Quorum::All(parts) => Quorum::All(parts.into_iter().map(tails_as_full).collect()),
+        Quorum::Any(mut parts) => {
+            if let [Quorum::AtLeast { of: members, .. }, Quorum::AtLeast { needed, of: full }] = parts[..] {
+                let of = members.iter().filter(|member| !full.contains(*member)).collect();
+                parts.push(Quorum::AtLeast { needed, of });
+            }
+            Quorum::Any(parts)
+        }
+        plain => plain,
     }
 }
