@@ -61,8 +61,9 @@ impl PgRecord {
 
     /// A node is no member any more. Its copy stays until the node has dropped it.
     fn leaves(&mut self, member: PgMember, epoch: VolumeEpoch) {
-        // Where no segment was made, the writer has nothing to confuse with what may be made there later.
-        if member.created {
+        // Where no segment was made, the writer has nothing to confuse with what may be made there later. Where there are
+        // tails it has: the same node with a segment of another kind.
+        if member.created || self.members.iter().any(|other| other.kind != member.kind) {
             self.left.insert(member.node, epoch);
             self.former.insert(member.node);
         }
