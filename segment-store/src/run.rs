@@ -26,6 +26,8 @@ use crate::{NodeError, SegmentConfig, disk, health, server};
 
 /// Between two looks at the state for /health and the gauges.
 const WATCH: Duration = Duration::from_millis(500);
+/// How long the end waits for files that are being made.
+const FILES_PATIENCE: Duration = Duration::from_secs(2);
 
 type SharedHealth = Arc<Mutex<Health>>;
 
@@ -41,9 +43,15 @@ pub fn run(config: SegmentConfig, shutdown: impl Future<Output = ()>) -> Result<
             () = shutdown => Ok(()),
         }
     });
-    // A file being zeroed in the background must not hold up the end: it is not in use yet.
-    runtime.shutdown_background();
+    end(runtime);
     result
+}
+
+/// Ends the runtime once the blocking threads are done with the files that they make, rename or delete: a node that is
+/// started over the same folder in this process must not find one under its hands. A device that is stuck holds this up for
+/// [`FILES_PATIENCE`]: none of these files is in use.
+fn end(runtime: tokio::runtime::Runtime) {
+    runtime.shutdown_timeout(FILES_PATIENCE);
 }
 
 async fn serve(config: &SegmentConfig) -> Result<std::convert::Infallible, NodeError> {
@@ -156,5 +164,38 @@ async fn watch(node: Rc<Node>, health: SharedHealth, listen: SocketAddr) {
             }),
         };
         tokio::time::sleep(WATCH).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Ends a runtime on which making a file takes `time`; whether it was made, and how long the end took.
+    fn end_while_making(time: Duration) -> (bool, Duration) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let made = Arc::new(AtomicBool::new(false));
+        let (begun, begins) = std::sync::mpsc::channel();
+        let by_thread = made.clone();
+        runtime.spawn_blocking(move || {
+            begun.send(()).expect("it is waited for");
+            std::thread::sleep(time);
+            by_thread.store(true, Ordering::SeqCst);
+        });
+        begins.recv().expect("it begins");
+        let started = Instant::now();
+        end(runtime);
+        (made.load(Ordering::SeqCst), started.elapsed())
+    }
+
+    #[test]
+    fn the_end_waits_for_files_being_made_but_not_for_ever() {
+        let (made, _) = end_while_making(Duration::from_millis(100));
+        assert!(made, "the next node would meet the thread that makes it");
+        let (made, took) = end_while_making(FILES_PATIENCE + Duration::from_secs(3));
+        assert!(!made && took >= FILES_PATIENCE && took < FILES_PATIENCE + Duration::from_secs(2), "{took:?}");
     }
 }
