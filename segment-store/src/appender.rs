@@ -171,11 +171,13 @@ pub(crate) async fn keep_spare(node: Rc<Node>) {
 pub(crate) async fn next_file(node: &Node, number: u32) -> std::io::Result<FileId> {
     let name = log::file_name(number);
     let empty = node.background.empty_files.borrow_mut().pop();
-    match empty {
+    let (file, how) = match empty {
         Some((before, file)) => {
             node.disk.rename(&log::file_name(before), &name).await?;
-            Ok(file)
+            (file, "reused")
         }
-        None => node.disk.create(&name, node.options.log_file_bytes).await,
-    }
+        None => (node.disk.create(&name, node.options.log_file_bytes).await?, "made"),
+    };
+    METRICS.log_files.with_label_values(&[how]).inc();
+    Ok(file)
 }

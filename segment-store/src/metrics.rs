@@ -15,6 +15,7 @@ pub(crate) struct Metrics {
     pub(crate) duplicates: IntCounter,
     pub(crate) groups: IntCounter,
     pub(crate) written_bytes: IntCounter,
+    pub(crate) log_files: IntCounterVec,
     pub(crate) group_entries: Histogram,
     pub(crate) group_bytes: Histogram,
     pub(crate) write_seconds: Histogram,
@@ -101,6 +102,11 @@ impl Metrics {
             written_bytes: counter(
                 "log_written_bytes_total",
                 "Bytes written to the hot log, padding included",
+            )?,
+            log_files: counters(
+                "log_files_total",
+                "Log files that the log went on to: made and written with zeros, or freed before and used again",
+                "how",
             )?,
             group_entries: histogram(
                 "log_group_entries",

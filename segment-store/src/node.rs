@@ -45,6 +45,15 @@ pub struct NodeOptions {
     pub pending_records_max: usize,
 }
 
+impl NodeOptions {
+    /// Log files that are kept on the device at most, empty ones included, unless the log itself needs more: the budget, a
+    /// quarter of it by which log grows while the background frees as much, the file by which it is found to be over the
+    /// budget, and a spare one.
+    pub(crate) fn log_files_max(&self) -> usize {
+        (self.log_budget_bytes / self.log_file_bytes) as usize * 5 / 4 + 2
+    }
+}
+
 /// See the module.
 pub struct Node {
     /// Whose data this is.
@@ -110,14 +119,18 @@ impl Node {
             list = fresh.then_some(SavedList { list: head.list, cuts: 0 });
         }
         pages.settled();
-        let empty =
-            left_over(&*disk, start.file).map_err(NodeError::disk("looking through the data folder"))?;
+        let looking = NodeError::disk("looking through the data folder");
+        let empty = left_over(&*disk, start.file, options.log_file_bytes).await.map_err(looking)?;
         let mut files = recovered.files;
         if let Entry::Vacant(first) = files.entry(recovered.next.file) {
             let name = log::file_name(recovered.next.file);
             let made = disk.create(&name, options.log_file_bytes).await;
             first.insert(made.map_err(NodeError::disk(format!("making {name}")))?);
+            METRICS.log_files.with_label_values(&["made"]).inc();
         }
+        let active = log::file_name(recovered.next.file);
+        let active_bytes = disk.len(files[&recovered.next.file]);
+        let active_bytes = active_bytes.map_err(NodeError::disk(format!("looking at {active}")))?;
         if let Some(at) = recovered.torn {
             tracing::warn!(
                 file = %log::file_name(at.file()), offset = at.offset(),
@@ -144,6 +157,7 @@ impl Node {
                 files,
                 recovered.first_sequences,
                 recovered.next,
+                active_bytes,
             )),
             cache: RefCell::new(LogCache::new(options.log_cache_bytes as usize)),
             background: Background::new(pages, empty, list),
@@ -322,11 +336,22 @@ async fn load_checkpoint(
     Ok(Some(head))
 }
 
-/// Log files below the first one kept: freed, but not used again before the last stop.
-fn left_over(disk: &dyn Disk, first: u32) -> std::io::Result<Vec<(u32, FileId)>> {
+/// Log files below the first one kept: freed, but not used again before the last stop. One of another length, made under
+/// another setting, is of no use: log written to it would end too early, or make it longer.
+async fn left_over(disk: &dyn Disk, first: u32, file_bytes: u64) -> std::io::Result<Vec<(u32, FileId)>> {
     let names = disk.list()?;
-    let freed = names.iter().filter_map(|name| log::file_number(name)).filter(|number| *number < first);
-    freed.map(|number| Ok((number, disk.open(&log::file_name(number))?))).collect()
+    let mut empty = Vec::new();
+    for number in names.iter().filter_map(|name| log::file_number(name)).filter(|number| *number < first) {
+        let name = log::file_name(number);
+        let file = disk.open(&name)?;
+        if disk.len(file)? == file_bytes {
+            empty.push((number, file));
+        } else {
+            disk.close(file);
+            disk.delete(&name).await?;
+        }
+    }
+    Ok(empty)
 }
 
 /// The label of an error in metrics.

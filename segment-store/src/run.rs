@@ -196,6 +196,9 @@ mod tests {
         let (made, _) = end_while_making(Duration::from_millis(100));
         assert!(made, "the next node would meet the thread that makes it");
         let (made, took) = end_while_making(FILES_PATIENCE + Duration::from_secs(3));
-        assert!(!made && took >= FILES_PATIENCE && took < FILES_PATIENCE + Duration::from_secs(2), "{took:?}");
+        assert!(
+            !made && took >= FILES_PATIENCE && took < FILES_PATIENCE + Duration::from_secs(2),
+            "{took:?}"
+        );
     }
 }

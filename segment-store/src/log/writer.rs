@@ -73,10 +73,12 @@ pub struct HotLog {
     first_sequences: BTreeMap<u32, u64>,
     first_file: u32,
     next: LogPosition,
+    /// Bytes of the active file: one that was begun under another setting may be shorter.
+    active_bytes: u64,
 }
 
 impl HotLog {
-    /// A log that goes on at `next`. `files` holds at least the file of `next`.
+    /// A log that goes on at `next`. `files` holds at least the file of `next`, which has `active_bytes`.
     #[must_use]
     pub fn new(
         identity: LogIdentity,
@@ -84,9 +86,11 @@ impl HotLog {
         files: BTreeMap<u32, FileId>,
         first_sequences: BTreeMap<u32, u64>,
         next: LogPosition,
+        active_bytes: u64,
     ) -> HotLog {
         let first_file = files.first_key_value().map_or(next.file, |(number, _)| *number);
-        HotLog { identity, file_bytes, files, first_sequences, first_file, next }
+        let active_bytes = active_bytes.min(file_bytes);
+        HotLog { identity, file_bytes, files, first_sequences, first_file, next, active_bytes }
     }
 
     /// The handle of file `number`.
@@ -99,6 +103,12 @@ impl HotLog {
     #[must_use]
     pub fn position(&self) -> LogPosition {
         self.next
+    }
+
+    /// Files with log that is kept or may still be read, and empty ones behind the active one.
+    #[must_use]
+    pub fn file_count(&self) -> usize {
+        self.files.len()
     }
 
     /// Empty files behind the active one.
@@ -152,7 +162,7 @@ impl HotLog {
 
     fn room(&self) -> usize {
         let start = self.next.offset.max(FILE_HEADER as u64);
-        let left = self.file_bytes.saturating_sub(start) as usize;
+        let left = self.active_bytes.saturating_sub(start) as usize;
         (left / ALIGN * ALIGN).saturating_sub(GROUP_HEADER).min(GROUP_BYTES_MAX)
     }
 
@@ -168,6 +178,7 @@ impl HotLog {
             }
             self.next.file += 1;
             self.next.offset = 0;
+            self.active_bytes = self.file_bytes;
             if first.encoded_len() > self.room() {
                 return Err(LogFull);
             }

@@ -79,11 +79,13 @@ pub(super) async fn use_again(node: &Node) -> Result<(), NodeError> {
             node.background.empty_files.borrow_mut().push((number, file));
         }
     }
-    // One is kept for when the active file is full; a log that has shrunk gives the rest back to the device.
+    // A file used again is one that need not be made. A log that has shrunk gives the rest back, but for one file for when
+    // the active one is full.
     loop {
         let excess = {
             let mut empty = node.background.empty_files.borrow_mut();
-            if empty.len() > 1 { empty.pop() } else { None }
+            let all = node.log.borrow().file_count() + empty.len();
+            if all > node.options.log_files_max() && empty.len() > 1 { empty.pop() } else { None }
         };
         let Some((number, file)) = excess else {
             return Ok(());

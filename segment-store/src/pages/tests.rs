@@ -15,9 +15,10 @@ use super::store::PAGE_FILE;
 use super::{keeper, space};
 use crate::NodeError;
 use crate::core::{BLOCK_PAGES, PageBase, Store};
+use crate::disk::memory::trace::Operation;
 use crate::disk::memory::{Image, MemoryDisk};
 use crate::host::Host;
-use crate::node::Node;
+use crate::node::{Node, NodeOptions};
 use crate::recovery::RecoveryError;
 use crate::testing::{
     Clock, IDENTITY, SEGMENT, Writer, append, block_on, create, epochs, open, open_with, options, read,
@@ -80,6 +81,10 @@ fn log_files(image: &Image) -> Vec<u32> {
     image.keys().filter_map(|name| crate::log::file_number(name)).collect()
 }
 
+fn makes_log(operation: &Operation) -> bool {
+    matches!(operation, Operation::Create { name, .. } if crate::log::file_number(name).is_some())
+}
+
 #[test]
 fn long_chains_become_images_and_pages_stay_the_same() {
     block_on(async {
@@ -114,7 +119,9 @@ fn the_log_is_used_again_and_nothing_is_lost() {
         }
         let last = node.log.borrow().position().file;
         assert!(last > 12, "the log went on over many files: {last}");
-        assert!(highest <= 8, "but only {highest} files were there at once");
+        assert!(highest <= node.options.log_files_max(), "but only {highest} files were there at once");
+        let made = disk.take_seen().into_iter().filter(makes_log).count();
+        assert!(made <= node.options.log_files_max(), "and the others were used again, not {made} made");
         let state = node.store.borrow().segments()[&SEGMENT].segment.state();
         assert!(state.log_start > Lsn::ZERO && state.log_start <= writer.vdl);
         let store = node.store.borrow();
@@ -122,6 +129,67 @@ fn the_log_is_used_again_and_nothing_is_lost() {
         let refused = segment.admit_log_read(epochs(1), Lsn(state.log_start.0 - 1));
         assert_eq!(refused, Err(SegmentError::ReadPointTooOld { pgmrpl: state.log_start }));
         assert_eq!(segment.admit_log_read(epochs(1), state.log_start), Ok(()));
+    });
+}
+
+#[test]
+fn a_log_that_shrinks_gives_back_what_is_above_its_budget() {
+    block_on(async {
+        // The background does nothing meanwhile.
+        let (node, disk, writer) = filled(600).await;
+        let (max, grown) = (node.options.log_files_max(), log_files(&disk.image()).len());
+        assert!(grown > max + 2, "{grown} files");
+        for _ in 0..5 {
+            round(&node).await.expect("works");
+        }
+        assert_eq!(log_files(&disk.image()).len(), max, "what is within the budget stays, to be used again");
+        assert_eq!(node.background.empty_files.borrow().len() + node.log.borrow().file_count(), max);
+        check_all(&node, &writer, &[writer.last]).await;
+    });
+}
+
+#[test]
+fn empty_log_files_of_another_length_are_not_used_again() {
+    block_on(async {
+        let (node, disk, mut writer) = filled(600).await;
+        for _ in 0..5 {
+            round(&node).await.expect("works");
+        }
+        let empty: Vec<u32> =
+            node.background.empty_files.borrow().iter().map(|(number, _)| *number).collect();
+        assert!(empty.len() >= 2, "{empty:?}");
+        let mut image = disk.image();
+        let name = crate::log::file_name;
+        image.insert(name(empty[0]), vec![1; 64 << 10]);
+        image.insert(name(empty[1]), vec![1; 512 << 10]);
+        let (node, disk) = open(image).await.expect("starts");
+        assert_eq!(node.background.empty_files.borrow().len(), empty.len() - 2);
+        let left = log_files(&disk.image());
+        assert!(!left.contains(&empty[0]) && !left.contains(&empty[1]), "{left:?}");
+        fill(&node, &mut writer, 300).await.expect("filled");
+        assert!(disk.image().iter().all(|(name, bytes)| {
+            crate::log::file_number(name).is_none() || bytes.len() as u64 == options().log_file_bytes
+        }));
+        let (again, _) = open(disk.image()).await.expect("restarts");
+        check_all(&again, &writer, &[writer.last]).await;
+    });
+}
+
+#[test]
+fn log_files_of_another_setting_are_filled_to_their_end_and_no_further() {
+    block_on(async {
+        for other in [128u64 << 10, 512 << 10] {
+            let (node, disk, mut writer) = filled(90).await;
+            let before = node.log.borrow().position().file;
+            let changed = NodeOptions { log_file_bytes: other, ..options() };
+            let node = open_with(disk.clone(), &Clock::default(), changed).await.expect("starts");
+            // The disk in memory refuses a write behind the end of a file.
+            fill(&node, &mut writer, 300).await.expect("filled");
+            assert!(node.log.borrow().position().file > before + 1);
+            check_all(&node, &writer, &[writer.last]).await;
+            let node = open_with(disk, &Clock::default(), changed).await.expect("starts again");
+            check_all(&node, &writer, &[writer.last]).await;
+        }
     });
 }
 

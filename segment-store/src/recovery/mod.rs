@@ -146,8 +146,8 @@ async fn drop_lengthless(disk: &dyn Disk, numbers: &mut Vec<u32>) -> Result<(), 
     Ok(())
 }
 
-/// The last file may be too short when the process ended while it was being made. Writes must not extend a log file, so one
-/// that holds no log is deleted; its number is given to the next new file.
+/// The last file may be too short when the process ended while it was being made, or have been made under another setting.
+/// Writes must not extend a log file, so one that holds no log is deleted; its number is given to the next new file.
 pub(crate) async fn drop_unfinished(
     disk: &dyn Disk,
     recovered: &mut Recovered,
@@ -161,8 +161,8 @@ pub(crate) async fn drop_unfinished(
     let name = log::file_name(number);
     let io = |source| RecoveryError::Io { file: name.clone(), source };
     let len = disk.len(file).map_err(io)?;
-    if !holds_log && len < file_bytes {
-        tracing::info!(file = %name, len, "a log file was being made when the node ended; it is made anew");
+    if !holds_log && len != file_bytes {
+        tracing::info!(file = %name, len, "a log file without log has another length than it is to have; it is made anew");
         disk.close(file);
         disk.delete(&name).await.map_err(io)?;
         recovered.files.remove(&number);

@@ -179,6 +179,45 @@ fn a_missing_or_foreign_file_stops_the_node() {
     });
 }
 
+/// A freed file is overwritten from its start: what it held before lies behind the end of the log, whole groups of this very
+/// node with good checksums.
+#[test]
+fn remains_of_an_earlier_use_of_a_file_are_not_log() {
+    block_on(async {
+        let trace = record(80, 40).await;
+        let full = trace.image(trace.writes.len(), 0);
+        for old in [1, 2] {
+            let mut image = full.clone();
+            let spare = image.keys().filter_map(|name| log::file_number(name)).max().expect("log") + 1;
+            image.insert(file_name(spare), full[&file_name(old)].clone());
+            let (mut node, mut disk) = open(image).await.expect("a file used before is a spare one");
+            let mut writer = trace.writer.clone();
+            assert_eq!(scl(&node), writer.last);
+            assert_eq!(
+                node.log.borrow().spares(),
+                spare as usize - node.log.borrow().position().file as usize
+            );
+            let mut left_there = 5;
+            for n in 0..400u64 {
+                let list: Vec<(u64, u8)> = (0..40).map(|c| ((n + c) % 7, (n % 200) as u8)).collect();
+                submit(&node, vec![append(1, writer.batch(&list))]).await.expect("written");
+                let there = node.log.borrow().position().file == spare;
+                if there {
+                    // Every group of the new use stands in front of remains of the old one.
+                    (node, disk) = open(disk.image()).await.expect("restarts");
+                    assert_eq!(scl(&node), writer.last);
+                    assert_eq!(read(&node, n % 7, Lsn::MAX).await, writer.page(n % 7, Lsn::MAX));
+                    left_there -= 1;
+                }
+                if left_there == 0 {
+                    break;
+                }
+            }
+            assert_eq!(left_there, 0, "the log came to the file that was used before");
+        }
+    });
+}
+
 #[test]
 fn epochs_and_truncations_survive() {
     block_on(async {
