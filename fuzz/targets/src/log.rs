@@ -82,7 +82,7 @@ impl Writer {
         let next = LogPosition { file: 1, offset: 0, sequence: 1 };
         let image = (1..=FILES).map(|number| (number, vec![0; FILE_BYTES])).collect();
         Writer {
-            log: HotLog::new(IDENTITY, FILE_BYTES as u64, files, BTreeMap::new(), next),
+            log: HotLog::new(IDENTITY, FILE_BYTES as u64, files, BTreeMap::new(), next, FILE_BYTES as u64),
             store: Store::default(),
             epoch: 1,
             last: Lsn::ZERO,
