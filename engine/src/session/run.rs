@@ -191,10 +191,6 @@ impl Session {
             Progress::Running(running) => *running,
             Progress::Done => return finished(portal).map(Ran::Done).map_err(Failure::Sql),
         };
-        if limit > 0 && !matches!(portal.kind(), StatementKind::Query) {
-            // Data that is changed is changed whole, however few of the rows that it returns are fetched.
-            Box::pin(self.pull_all(&mut running)).await?;
-        }
         let sent = self.send(&mut running, portal, limit, wire).await?;
         self.notices(&mut running, wire);
         metrics::ROWS.inc_by(portal.sent);
@@ -216,19 +212,6 @@ impl Session {
                 Ok(Ran::Suspended)
             }
         }
-    }
-
-    async fn pull_all(&mut self, running: &mut Running) -> SqlResult<()> {
-        let mut whole = RowBatch::default();
-        while self.pull(running).await? {
-            if whole.is_empty() {
-                whole = RowBatch::new(running.batch.width());
-            }
-            running.batch.rows().for_each(|row| whole.push(row.iter().cloned()));
-        }
-        running.batch = whole;
-        running.next = 0;
-        Ok(())
     }
 
     async fn send(

@@ -4,18 +4,32 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::{Spill, failed};
 use crate::types::{SqlError, SqlResult};
 
-/// A file without a name.
+/// A file without a name. It goes with the last run in it that somebody still has.
 #[derive(Debug, Clone)]
 pub(crate) struct SpillFile {
-    file: Arc<File>,
-    end: Arc<AtomicU64>,
-    spill: Arc<Spill>,
+    inner: Arc<Inner>,
     block: usize,
+}
+
+#[derive(Debug)]
+struct Inner {
+    file: File,
+    /// Where the next block goes.
+    end: AtomicU64,
+    /// Bytes that were written.
+    len: AtomicUsize,
+    spill: Arc<Spill>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.spill.gone(*self.len.get_mut());
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +66,9 @@ async fn blocking<T: Send + 'static>(
 impl SpillFile {
     pub(super) fn new(spill: &Arc<Spill>, block: usize) -> SqlResult<SpillFile> {
         let file = tempfile::tempfile_in(&spill.dir).map_err(|error| failed("make", &error))?;
-        Ok(SpillFile { file: Arc::new(file), end: Arc::default(), spill: spill.clone(), block })
+        spill.made();
+        let inner = Inner { file, end: AtomicU64::new(0), len: AtomicUsize::new(0), spill: spill.clone() };
+        Ok(SpillFile { inner: Arc::new(inner), block })
     }
 
     /// A new run at the end of the file; several may be written at a time.
@@ -67,18 +83,24 @@ impl SpillFile {
 
     async fn write(&self, bytes: Vec<u8>) -> SqlResult<(Block, Vec<u8>)> {
         let len = bytes.len();
-        let at = self.end.fetch_add(len as u64, Ordering::Relaxed);
-        let file = self.file.clone();
-        let bytes = blocking("write", move || file.write_all_at(&bytes, at).map(|()| bytes)).await?;
-        self.spill.wrote(len);
-        Ok((Block { at, len }, bytes))
+        let at = self.inner.end.fetch_add(len as u64, Ordering::Relaxed);
+        let inner = self.inner.clone();
+        let write = move || {
+            #[cfg(test)]
+            inner.spill.has_room(at + len as u64)?;
+            inner.file.write_all_at(&bytes, at)?;
+            inner.spill.wrote(len);
+            inner.len.fetch_add(len, Ordering::Relaxed);
+            Ok(bytes)
+        };
+        Ok((Block { at, len }, blocking("write", write).await?))
     }
 
     async fn read(&self, block: Block, mut into: Vec<u8>) -> SqlResult<Vec<u8>> {
-        let file = self.file.clone();
+        let inner = self.inner.clone();
         blocking("read", move || {
             into.resize(block.len, 0);
-            file.read_exact_at(&mut into, block.at).map(|()| into)
+            inner.file.read_exact_at(&mut into, block.at).map(|()| into)
         })
         .await
     }

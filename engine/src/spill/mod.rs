@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
-use prometheus::{IntCounter, register_int_counter};
+use prometheus::{IntCounter, IntGauge, register_int_counter, register_int_gauge};
 
 pub(crate) use file::{Run, RunReader, RunWriter, SpillFile};
 pub(crate) use sorter::{Payload, Sorted, Sorter};
@@ -31,6 +31,21 @@ static BYTES: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!("sextant_sql_spilled_bytes_total", help).expect("registered once")
 });
 
+static FILES: LazyLock<IntCounter> = LazyLock::new(|| {
+    let help = "Temporary files that were made";
+    register_int_counter!("sextant_sql_temp_files_total", help).expect("registered once")
+});
+
+static FILES_NOW: LazyLock<IntGauge> = LazyLock::new(|| {
+    let help = "Temporary files that there are";
+    register_int_gauge!("sextant_sql_temp_files", help).expect("registered once")
+});
+
+static BYTES_NOW: LazyLock<IntGauge> = LazyLock::new(|| {
+    let help = "Bytes of the temporary files that there are";
+    register_int_gauge!("sextant_sql_temp_file_bytes", help).expect("registered once")
+});
+
 /// Where files are made.
 #[derive(Debug)]
 pub struct Spill {
@@ -38,16 +53,35 @@ pub struct Spill {
     /// Most bytes that one operator has held so far.
     peak: AtomicUsize,
     bytes: AtomicUsize,
+    /// Files that there are, and their bytes.
+    files_now: AtomicUsize,
+    bytes_now: AtomicUsize,
+    /// In tests a disk that is full after so many bytes.
+    #[cfg(test)]
+    pub(crate) room: AtomicUsize,
 }
 
 impl Spill {
     /// In a directory that exists.
     #[must_use]
     pub fn new(dir: PathBuf) -> Arc<Spill> {
-        Arc::new(Spill { dir, peak: AtomicUsize::new(0), bytes: AtomicUsize::new(0) })
+        // Metrics that were never touched would not be shown.
+        LazyLock::force(&BYTES);
+        LazyLock::force(&FILES);
+        LazyLock::force(&FILES_NOW);
+        LazyLock::force(&BYTES_NOW);
+        Arc::new(Spill {
+            dir,
+            peak: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            files_now: AtomicUsize::new(0),
+            bytes_now: AtomicUsize::new(0),
+            #[cfg(test)]
+            room: AtomicUsize::new(usize::MAX),
+        })
     }
 
-    /// Most bytes that one sort or hash has held in memory so far.
+    /// Most bytes that one sort or hash that has ended held in memory.
     #[must_use]
     pub fn peak(&self) -> usize {
         self.peak.load(Ordering::Relaxed)
@@ -59,33 +93,65 @@ impl Spill {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Files that there are now, and their bytes.
+    #[must_use]
+    pub fn now(&self) -> (usize, usize) {
+        (self.files_now.load(Ordering::Relaxed), self.bytes_now.load(Ordering::Relaxed))
+    }
+
+    fn made(&self) {
+        self.files_now.fetch_add(1, Ordering::Relaxed);
+        FILES.inc();
+        FILES_NOW.inc();
+    }
+
     fn wrote(&self, bytes: usize) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes_now.fetch_add(bytes, Ordering::Relaxed);
         BYTES.inc_by(bytes as u64);
+        BYTES_NOW.add(bytes as i64);
+    }
+
+    fn gone(&self, bytes: usize) {
+        self.files_now.fetch_sub(1, Ordering::Relaxed);
+        self.bytes_now.fetch_sub(bytes, Ordering::Relaxed);
+        FILES_NOW.dec();
+        BYTES_NOW.sub(bytes as i64);
+    }
+
+    /// Whether the disk of a test has room up to a place in a file.
+    #[cfg(test)]
+    fn has_room(&self, end: u64) -> io::Result<()> {
+        match end > self.room.load(Ordering::Relaxed) as u64 {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
     }
 }
 
 /// What one operator may hold in memory, and holds.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Budget {
     spill: Arc<Spill>,
     limit: usize,
     held: usize,
+    /// Most that it has held; told to everybody in the end, for that takes a turn on a line of memory which all share.
+    peak: usize,
 }
 
 impl Budget {
     pub(crate) fn new(spill: &Arc<Spill>, limit: usize) -> Budget {
-        Budget { spill: spill.clone(), limit, held: 0 }
+        Budget { spill: spill.clone(), limit, held: 0, peak: 0 }
     }
 
     /// The same limit, with nothing held yet.
     pub(crate) fn another(&self) -> Budget {
-        Budget { held: 0, ..self.clone() }
+        Budget::new(&self.spill, self.limit)
     }
 
     pub(crate) fn take(&mut self, bytes: usize) {
         self.held += bytes;
-        self.spill.peak.fetch_max(self.held, Ordering::Relaxed);
+        self.peak = self.peak.max(self.held);
     }
 
     pub(crate) fn give(&mut self, bytes: usize) {
@@ -108,6 +174,12 @@ impl Budget {
 
     pub(crate) fn file(&self) -> Result<SpillFile, SqlError> {
         SpillFile::new(&self.spill, self.block())
+    }
+}
+
+impl Drop for Budget {
+    fn drop(&mut self) {
+        self.spill.peak.fetch_max(self.peak, Ordering::Relaxed);
     }
 }
 

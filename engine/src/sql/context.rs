@@ -60,6 +60,11 @@ impl SessionInfo {
         };
         value[..digits].parse::<usize>().ok()?.checked_mul(factor)
     }
+
+    /// A setting that is a number.
+    pub(crate) fn number(&self, name: &str) -> Option<f64> {
+        self.settings.get(name)?.parse().ok()
+    }
 }
 
 impl SessionContext {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlparser::ast;
 
 use super::bind::{Binder, SubqueryKind};
-use super::exec::{Change, Cx, Node, create_concurrently, run_ddl};
+use super::exec::{Change, Cx, Node, ReturnedRows, create_concurrently, run_ddl};
 use super::plan::{self, Plan};
 use super::statement::Body;
 use super::{Column, Database, Notice, ParsedStatement, RowBatch, SessionContext, StatementKind};
@@ -196,6 +196,7 @@ pub struct Execution {
 enum State {
     Start,
     Query(Node),
+    Returned(ReturnedRows),
     Done,
 }
 
@@ -225,14 +226,21 @@ pub fn execute(
 }
 
 impl Execution {
-    /// The next rows, `None` at the end. Statements that change something do all of it in the first call, which gives
-    /// the rows of RETURNING, if any. After an error the transaction can only be rolled back.
+    /// The next rows, `None` at the end. Statements that change something do all of it in the first call, before
+    /// the first rows of RETURNING, if any. After an error the transaction can only be rolled back.
     pub async fn next_batch(&mut self, txn: &mut Transaction) -> SqlResult<Option<RowBatch>> {
         if matches!(self.state, State::Start) {
             self.state = State::Done;
             if let Some(batch) = self.start(txn).await? {
                 return Ok(Some(batch));
             }
+        }
+        if let State::Returned(rows) = &mut self.state {
+            let batch = rows.next().await?;
+            if batch.is_none() {
+                self.state = State::Done;
+            }
+            return Ok(batch);
         }
         let (State::Query(node), Some(snapshot)) = (&mut self.state, &self.snapshot) else {
             return Ok(None);
@@ -305,7 +313,8 @@ impl Execution {
                 };
                 let changed = change.run(&mut cx).await?;
                 self.rows = changed.count;
-                Ok((!changed.returned.is_empty()).then_some(changed.returned))
+                self.state = State::Returned(changed.returned);
+                Ok(None)
             }
             Task::Explain(lines) => {
                 let mut batch = RowBatch::new(1);

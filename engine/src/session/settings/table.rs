@@ -8,6 +8,8 @@ pub(super) enum Kind {
     Bool,
     /// A whole number in a range.
     Int(i64, i64),
+    /// A number in a range.
+    Real(f64, f64),
     /// Milliseconds, with PostgreSQL's units (ms, s, min, h, d); 0 switches the timeout off.
     Millis,
     /// Kilobytes with units.
@@ -104,6 +106,12 @@ pub(super) const TABLE: &[Setting] = &[
         "Sets the number of digits displayed for floating-point values.",
     ),
     plain(
+        "hash_mem_multiplier",
+        "2",
+        Kind::Real(1.0, 1000.0),
+        "Multiple of work_mem to use for hash tables.",
+    ),
+    plain(
         "idle_in_transaction_session_timeout",
         "0",
         Kind::Millis,
@@ -174,7 +182,12 @@ pub(super) const TABLE: &[Setting] = &[
         "Shows the current transaction's isolation level.",
     ),
     plain("transaction_read_only", "off", Kind::Bool, "Shows the current transaction's read-only status."),
-    plain("work_mem", "4MB", Kind::KiloBytes, "Sets the memory for one sort or hash."),
+    plain(
+        "work_mem",
+        "4MB",
+        Kind::KiloBytes,
+        "Sets the memory for one sort; one hash has hash_mem_multiplier times as much.",
+    ),
     plain(
         "xmloption",
         "content",

@@ -25,6 +25,7 @@ pub(super) fn canonical(setting: &Setting, value: &str) -> SqlResult<Cow<'static
             })
         }
         Kind::Int(min, max) => integer(setting, value, min, max),
+        Kind::Real(min, max) => real(setting, value, min, max),
         Kind::Millis => {
             millis(value).map(|ms| spell(ms, MILLIS).into()).ok_or_else(|| invalid(setting, value))
         }
@@ -70,6 +71,20 @@ fn boolean_word(word: &str, value: &str) -> bool {
 
 fn integer(setting: &Setting, value: &str, min: i64, max: i64) -> SqlResult<Cow<'static, str>> {
     let number: i64 = value.trim().parse().map_err(|_| invalid(setting, value))?;
+    in_range(setting, number, min, max)
+}
+
+fn real(setting: &Setting, value: &str, min: f64, max: f64) -> SqlResult<Cow<'static, str>> {
+    let number: f64 = value.trim().parse().map_err(|_| invalid(setting, value))?;
+    in_range(setting, number, min, max)
+}
+
+fn in_range<T: PartialOrd + std::fmt::Display + Copy>(
+    setting: &Setting,
+    number: T,
+    min: T,
+    max: T,
+) -> SqlResult<Cow<'static, str>> {
     if !(min..=max).contains(&number) {
         return Err(SqlError::new(
             sqlstate::INVALID_PARAMETER_VALUE,

@@ -6,20 +6,13 @@ use std::sync::Arc;
 
 use super::Cx;
 use super::node::{Node, row_key};
-use super::spill::{LEVELS, Partitions, Stored, StoredRows, budget};
+use super::spill::{LEVELS, Partitions, Source, Stored, hash_budget};
 use crate::spill::Budget;
 use crate::sql::RowBatch;
 use crate::types::{SqlResult, SqlType};
 
 /// Bytes of an entry of the set beside the row's.
 const OVERHEAD: usize = 48;
-
-/// Where the rows of a pass come from.
-enum Source {
-    Node(Box<Node>),
-    Stored(StoredRows),
-    Nothing,
-}
 
 /// See the module.
 pub(crate) struct DistinctNode {
@@ -49,13 +42,10 @@ impl DistinctNode {
 
     pub(super) async fn next(&mut self, cx: &mut Cx<'_>) -> SqlResult<Option<RowBatch>> {
         loop {
-            let batch = match &mut self.source {
-                Source::Node(node) => node.next_boxed(cx).await?,
-                Source::Stored(rows) => rows.next().await?,
-                Source::Nothing => return Ok(None),
-            };
-            let Some(batch) = batch else {
-                self.next_pass(cx).await?;
+            let Some(batch) = self.source.next(cx).await? else {
+                if !self.next_pass(cx).await? {
+                    return Ok(None);
+                }
                 continue;
             };
             self.width = batch.width();
@@ -65,7 +55,7 @@ impl DistinctNode {
                 if self.seen.contains(&key) {
                     continue;
                 }
-                let budget = self.budget.get_or_insert_with(|| budget(cx));
+                let budget = self.budget.get_or_insert_with(|| hash_budget(cx));
                 if !budget.is_full() || self.level >= LEVELS {
                     budget.take(key.len() + OVERHEAD);
                     self.seen.insert(key);
@@ -86,20 +76,19 @@ impl DistinctNode {
         }
     }
 
-    async fn next_pass(&mut self, cx: &Cx<'_>) -> SqlResult<()> {
+    /// Begins another pass; false when there is nothing left.
+    async fn next_pass(&mut self, cx: &Cx<'_>) -> SqlResult<bool> {
         if let Some(partitions) = self.partitions.take() {
             self.stored.extend(partitions.finish().await?.into_iter().filter(|stored| stored.rows() > 0));
         }
-        let fresh = budget(cx);
+        let fresh = hash_budget(cx);
         self.seen.clear();
-        self.source = match self.stored.pop() {
-            Some(stored) => {
-                self.level = stored.level;
-                Source::Stored(stored.read(self.width, fresh.block()))
-            }
-            None => Source::Nothing,
-        };
+        let next = self.stored.pop();
+        if let Some(stored) = &next {
+            self.level = stored.level;
+            self.source = Source::Stored(stored.read(self.width, fresh.block()));
+        }
         self.budget = Some(fresh);
-        Ok(())
+        Ok(next.is_some())
     }
 }

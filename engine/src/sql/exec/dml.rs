@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::foreign::Changes;
 use super::node::{Node, project};
+use super::returned::{Returned, ReturnedRows};
 use super::scan::Scanner;
 use super::{Cx, deferred};
 use crate::catalog::{TableInfo, relation};
@@ -50,7 +51,13 @@ pub(crate) enum Kind {
 /// What was done.
 pub(crate) struct Changed {
     pub(crate) count: u64,
-    pub(crate) returned: RowBatch,
+    pub(crate) returned: ReturnedRows,
+}
+
+/// What was done so far.
+struct Progress {
+    count: u64,
+    returned: Returned,
     keys: Changes,
 }
 
@@ -122,14 +129,14 @@ impl Change {
 
     /// Does it, all of it, and what foreign keys want to be done.
     pub(crate) async fn run(&self, cx: &mut Cx<'_>) -> SqlResult<Changed> {
-        let returned = RowBatch::new(self.returning.len());
-        let mut changed = Changed { count: 0, returned, keys: Changes::default() };
+        let returned = Returned::new(self.returning.len());
+        let mut changed = Progress { count: 0, returned, keys: Changes::default() };
         self.change_rows(cx, &mut changed).await?;
-        Box::pin(end_statement(std::mem::take(&mut changed.keys), &self.referential, cx)).await?;
-        Ok(changed)
+        Box::pin(end_statement(changed.keys, &self.referential, cx)).await?;
+        Ok(Changed { count: changed.count, returned: changed.returned.finish().await? })
     }
 
-    async fn change_rows(&self, cx: &mut Cx<'_>, changed: &mut Changed) -> SqlResult<()> {
+    async fn change_rows(&self, cx: &mut Cx<'_>, changed: &mut Progress) -> SqlResult<()> {
         match &self.kind {
             Kind::Insert(source) => self.run_insert(source, cx, changed).await?,
             Kind::Update { scan, sets, keys } => {
@@ -167,11 +174,11 @@ impl Change {
         Ok(())
     }
 
-    fn note(&self, changed: &mut Changed, old: Option<&[Datum]>, new: Option<&[Datum]>) -> SqlResult<()> {
+    fn note(&self, changed: &mut Progress, old: Option<&[Datum]>, new: Option<&[Datum]>) -> SqlResult<()> {
         changed.keys.note(&self.referential, self.table.oid, old, new)
     }
 
-    async fn run_insert(&self, source: &Plan, cx: &mut Cx<'_>, changed: &mut Changed) -> SqlResult<()> {
+    async fn run_insert(&self, source: &Plan, cx: &mut Cx<'_>, changed: &mut Progress) -> SqlResult<()> {
         let mut node = Node::new(source);
         let db = cx.db.clone();
         while let Some(batch) = node.next_boxed(cx).await? {
@@ -186,7 +193,7 @@ impl Change {
             }
             if !self.returning.is_empty() {
                 let returned = project(&batch, &self.returning, cx).await?;
-                returned.into_rows().for_each(|row| changed.returned.push(row));
+                changed.returned.add(returned, cx).await?;
             }
         }
         Ok(())
@@ -240,15 +247,14 @@ impl Change {
         Ok(new)
     }
 
-    async fn returned(&self, row: Vec<Datum>, cx: &Cx<'_>, changed: &mut Changed) -> SqlResult<()> {
+    async fn returned(&self, row: Vec<Datum>, cx: &Cx<'_>, changed: &mut Progress) -> SqlResult<()> {
         if self.returning.is_empty() {
             return Ok(());
         }
         let mut one = RowBatch::new(row.len());
         one.push(row);
         let returned = project(&one, &self.returning, cx).await?;
-        returned.into_rows().for_each(|row| changed.returned.push(row));
-        Ok(())
+        changed.returned.add(returned, cx).await
     }
 }
 

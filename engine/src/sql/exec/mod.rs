@@ -8,7 +8,7 @@
 //! | `lock` | rows above joins and sorts |
 //! | `join`, `aggregate`, `distinct`, `sort`, `set` | what has to remember rows |
 //! | `spill` | rows that do not fit `work_mem` |
-//! | `dml`, `copy` | changes of rows |
+//! | `dml`, `copy`, `returned` | changes of rows |
 //! | `rules`, `foreign`, `deferred` | what a table's constraints want of them |
 //! | `ddl`, `vacuum` | changes of the catalog, and cleaning up |
 
@@ -23,6 +23,7 @@ mod join;
 mod lock;
 mod node;
 mod range;
+mod returned;
 mod rules;
 mod scan;
 mod set;
@@ -38,6 +39,7 @@ pub use deferred::{set_constraints, settle};
 pub(crate) use dml::Change;
 pub(crate) use foreign::{is_there, key_to_ask};
 pub(crate) use node::Node;
+pub(crate) use returned::ReturnedRows;
 pub(crate) use rules::check_row;
 pub use vacuum::vacuum;
 

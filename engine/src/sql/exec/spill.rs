@@ -8,22 +8,33 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use bytes::BytesMut;
 
 use super::Cx;
+use super::node::{BATCH, Node};
 use crate::spill::{Budget, Payload, Run, RunReader, RunWriter, SpillFile};
 use crate::sql::RowBatch;
 use crate::types::large::LargeRef;
 use crate::types::{Datum, SqlError, SqlResult, SqlType, decode_binary, encode_binary};
 
 /// Partitions at a time: their blocks take half of what an operator may hold.
-const PARTITIONS: usize = 8;
+pub(super) const PARTITIONS: usize = 8;
 /// So often rows are partitioned anew; a key of which there is more than fits is not made less by that.
 pub(super) const LEVELS: u32 = 8;
-/// PostgreSQL's default, for sessions that say nothing.
+/// PostgreSQL's defaults, for sessions that say nothing.
 const WORK_MEM: usize = 4 << 20;
+const HASH_MEM_MULTIPLIER: f64 = 2.0;
+
+fn work_mem(cx: &Cx<'_>) -> usize {
+    cx.ctx.session().memory("work_mem").map_or(WORK_MEM, |kb| kb << 10)
+}
 
 /// What an operator of this statement may hold.
 pub(super) fn budget(cx: &Cx<'_>) -> Budget {
-    let kilobytes = cx.ctx.session().memory("work_mem");
-    Budget::new(&cx.db.spill, kilobytes.map_or(WORK_MEM, |kb| kb << 10))
+    Budget::new(&cx.db.spill, work_mem(cx))
+}
+
+/// What one may hold that hashes: `hash_mem_multiplier` times as much.
+pub(super) fn hash_budget(cx: &Cx<'_>) -> Budget {
+    let multiplier = cx.ctx.session().number("hash_mem_multiplier").unwrap_or(HASH_MEM_MULTIPLIER);
+    Budget::new(&cx.db.spill, (work_mem(cx) as f64 * multiplier) as usize)
 }
 
 /// A row on its way through a sort.
@@ -148,6 +159,13 @@ fn take_row(bytes: &[u8]) -> SqlResult<Vec<Datum>> {
     Ok(row)
 }
 
+/// A key's partition among those of a level.
+pub(super) fn partition_of(level: u32, key: &[u8]) -> usize {
+    let mut hasher = DefaultHasher::new();
+    (level, key).hash(&mut hasher);
+    (hasher.finish() % PARTITIONS as u64) as usize
+}
+
 /// Rows by the hash of their keys.
 pub(super) struct Partitions {
     file: SpillFile,
@@ -165,10 +183,13 @@ impl Partitions {
 
     /// Puts a row to those with its key's hash. Answers which partition has to be flushed, if one has.
     pub(super) fn push(&mut self, key: &[u8], row: &[Datum]) -> Option<usize> {
-        let mut hasher = DefaultHasher::new();
-        (self.level, key).hash(&mut hasher);
-        let n = (hasher.finish() % PARTITIONS as u64) as usize;
-        self.writers[n].push(|out| put_row(row, out)).then_some(n)
+        let n = partition_of(self.level, key);
+        self.put(n, row).then_some(n)
+    }
+
+    /// Puts a row to those of a partition. True when that has to be flushed.
+    pub(super) fn put(&mut self, n: usize, row: &[Datum]) -> bool {
+        self.writers[n].push(|out| put_row(row, out))
     }
 
     /// Writes a partition's block.
@@ -184,6 +205,31 @@ impl Partitions {
             stored.push(Stored { file: self.file.clone(), run, level: self.level + 1 });
         }
         Ok(stored)
+    }
+}
+
+/// Rows being written as they come.
+pub(super) struct Spool {
+    file: SpillFile,
+    writer: RunWriter,
+}
+
+impl Spool {
+    pub(super) fn new(budget: &Budget) -> SqlResult<Spool> {
+        let file = budget.file()?;
+        Ok(Spool { writer: file.writer(), file })
+    }
+
+    pub(super) async fn push(&mut self, row: &[Datum]) -> SqlResult<()> {
+        if self.writer.push(|out| put_row(row, out)) {
+            self.writer.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// All rows are there.
+    pub(super) async fn finish(self) -> SqlResult<Stored> {
+        Ok(Stored { run: self.writer.finish().await?, file: self.file, level: LEVELS })
     }
 }
 
@@ -207,7 +253,7 @@ impl Stored {
 }
 
 /// Rows being read again.
-pub(super) struct StoredRows {
+pub(crate) struct StoredRows {
     reader: RunReader,
     width: usize,
     batch: usize,
@@ -217,11 +263,34 @@ impl StoredRows {
     /// The next rows, never an empty batch; `None` at the end.
     pub(super) async fn next(&mut self) -> SqlResult<Option<RowBatch>> {
         let (mut out, mut bytes) = (RowBatch::new(self.width), 0);
-        while out.len() < super::node::BATCH && bytes < self.batch {
+        while out.len() < BATCH && bytes < self.batch {
             let Some(record) = self.reader.next().await? else { break };
             bytes += record.len();
             out.push(take_row(record)?);
         }
         Ok((!out.is_empty()).then_some(out))
+    }
+}
+
+/// Where the rows of a pass come from.
+pub(super) enum Source {
+    Node(Box<Node>),
+    Stored(StoredRows),
+    Nothing,
+}
+
+impl Source {
+    /// The next rows, never an empty batch; `None` at the end, and from then on.
+    pub(super) async fn next(&mut self, cx: &mut Cx<'_>) -> SqlResult<Option<RowBatch>> {
+        let batch = match self {
+            Source::Node(node) => node.next_boxed(cx).await?,
+            Source::Stored(rows) => rows.next().await?,
+            Source::Nothing => None,
+        };
+        if batch.is_none() {
+            // What the node still holds goes.
+            *self = Source::Nothing;
+        }
+        Ok(batch)
     }
 }

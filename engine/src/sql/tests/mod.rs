@@ -9,6 +9,7 @@ mod dml;
 mod errors;
 mod expressions;
 mod foreign_keys;
+mod joins;
 mod large;
 mod plans;
 mod queries;

@@ -19,7 +19,10 @@ async fn crowd() -> Client {
 
 fn with_memory(c: &Client, kilobytes: &str) -> Client {
     let mut other = Client::new(&c.db);
-    other.ctx.change(|session| _ = session.settings.insert("work_mem".to_owned(), kilobytes.to_owned()));
+    other.ctx.change(|session| {
+        session.settings.insert("work_mem".to_owned(), kilobytes.to_owned());
+        session.settings.insert("hash_mem_multiplier".to_owned(), "1".to_owned());
+    });
     other
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use self::state::{Admitted, OVERHEAD, State};
 use super::Cx;
 use super::node::{BATCH, Node};
-use super::spill::{LEVELS, Partitions, Row, Stored, StoredRows, budget, held};
+use super::spill::{LEVELS, Partitions, Row, Stored, StoredRows, hash_budget, held};
 use crate::spill::{Budget, Sorter};
 use crate::sql::RowBatch;
 use crate::sql::bind::AggregateCall;
@@ -62,7 +62,7 @@ impl AggregateNode {
             if !out.is_empty() {
                 return Ok(Some(out));
             }
-            let mut pass = Pass::new(self.plan.clone(), budget(cx))?;
+            let mut pass = Pass::new(self.plan.clone(), hash_budget(cx))?;
             if let Some(mut input) = self.input.take() {
                 while let Some(batch) = input.next_boxed(cx).await? {
                     self.width = batch.width();
