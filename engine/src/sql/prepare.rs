@@ -7,6 +7,7 @@ use sqlparser::ast;
 
 use super::bind::{Binder, SubqueryKind};
 use super::exec::{Change, Cx, Node, ReturnedRows, create_concurrently, run_ddl};
+use super::expr::{Answer, ValueList};
 use super::plan::{self, Plan};
 use super::statement::Body;
 use super::{Column, Database, Notice, ParsedStatement, RowBatch, SessionContext, StatementKind};
@@ -22,7 +23,7 @@ pub struct Prepared {
     /// What it is.
     pub kind: StatementKind,
     task: Task,
-    subqueries: Vec<(Plan, SubqueryKind)>,
+    subqueries: Vec<(Plan, SubqueryKind, SqlType)>,
     /// What is locked before anything is read.
     tables: Vec<(u32, TableLock)>,
     /// NOWAIT of LOCK TABLE.
@@ -75,7 +76,7 @@ pub async fn prepare(
         _ => (tables, LockWait::Block),
     };
     let parameters = binder.finish_params()?;
-    let subqueries = binder.subqueries.into_iter().map(|s| (plan::plan(s.rel), s.kind)).collect();
+    let subqueries = binder.subqueries.into_iter().map(|s| (plan::plan(s.rel), s.kind, s.ty)).collect();
     Ok(Arc::new(Prepared {
         parameters,
         columns,
@@ -185,7 +186,7 @@ pub struct Execution {
     prepared: Arc<Prepared>,
     params: Vec<Datum>,
     snapshot: Option<Snapshot>,
-    subqueries: Vec<Vec<Datum>>,
+    subqueries: Vec<Answer>,
     state: State,
     rows: u64,
     /// The command tag of DDL.
@@ -361,9 +362,9 @@ impl Execution {
         txn: &mut Transaction,
         snapshot: &Snapshot,
     ) -> SqlResult<()> {
-        for (plan, kind) in &prepared.subqueries {
+        for (plan, kind, ty) in &prepared.subqueries {
             let mut node = Node::new(plan);
-            let mut rows = Vec::new();
+            let (mut value, mut list) = (None, ValueList::default());
             loop {
                 let mut cx = Cx {
                     db: &self.db,
@@ -377,22 +378,24 @@ impl Execution {
                 let Some(batch) = node.next(&mut cx).await? else { break };
                 match kind {
                     SubqueryKind::Exists => {
-                        rows.push(Datum::Bool(true));
+                        value = Some(Datum::Bool(true));
                         break;
                     }
-                    _ => rows.extend(batch.into_rows().filter_map(|row| row.into_iter().next())),
-                }
-                if *kind == SubqueryKind::Scalar && rows.len() > 1 {
-                    return Err(SqlError::new(
-                        sqlstate::CARDINALITY_VIOLATION,
-                        "more than one row returned by a subquery used as an expression",
-                    ));
+                    SubqueryKind::List => batch.rows().for_each(|row| list.add(&row[0], *ty)),
+                    SubqueryKind::Scalar if value.is_some() || batch.len() > 1 => {
+                        return Err(SqlError::new(
+                            sqlstate::CARDINALITY_VIOLATION,
+                            "more than one row returned by a subquery used as an expression",
+                        ));
+                    }
+                    SubqueryKind::Scalar => value = batch.row(0).first().cloned(),
                 }
             }
-            if *kind == SubqueryKind::Exists && rows.is_empty() {
-                rows.push(Datum::Bool(false));
-            }
-            self.subqueries.push(rows);
+            self.subqueries.push(match kind {
+                SubqueryKind::Exists => Answer::Value(value.unwrap_or(Datum::Bool(false))),
+                SubqueryKind::Scalar => Answer::Value(value.unwrap_or_default()),
+                SubqueryKind::List => Answer::List(list),
+            });
         }
         Ok(())
     }

@@ -36,6 +36,14 @@ pub fn encode(datum: &Datum, ty: SqlType, order: KeyOrder, out: &mut Vec<u8>) {
     }
 }
 
+/// Appends a value so that whatever is equal has equal bytes, integers of different sizes too. Not an order.
+pub fn encode_equal(datum: &Datum, ty: SqlType, out: &mut Vec<u8>) {
+    match datum.as_i64() {
+        Some(n) => encode(&Datum::Int8(n), SqlType::INT8, KeyOrder::default(), out),
+        None => encode(datum, ty, KeyOrder::default(), out),
+    }
+}
+
 fn encode_value(datum: &Datum, ty: SqlType, out: &mut Vec<u8>) {
     match datum {
         Datum::Null | Datum::Large(_) => {}

@@ -196,7 +196,7 @@ impl Binder<'_> {
             SubqueryKind::Exists => SqlType::BOOL,
             _ => bound.columns.first().map_or(SqlType::BOOL, |c| c.ty),
         };
-        self.subqueries.push(Subquery { rel: bound.rel, kind });
+        self.subqueries.push(Subquery { rel: bound.rel, kind, ty });
         Ok((self.subqueries.len() - 1, ty))
     }
 }

@@ -86,6 +86,8 @@ pub(crate) struct BoundQuery {
 pub(crate) struct Subquery {
     pub(crate) rel: Rel,
     pub(crate) kind: SubqueryKind,
+    /// The type of its column.
+    pub(crate) ty: SqlType,
 }
 
 /// What is wanted of a subquery.

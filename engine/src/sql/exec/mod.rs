@@ -43,7 +43,7 @@ pub(crate) use returned::ReturnedRows;
 pub(crate) use rules::check_row;
 pub use vacuum::vacuum;
 
-use super::expr::{EvalCx, Wanted};
+use super::expr::{Answer, EvalCx, Wanted};
 use super::{Database, SessionContext};
 use crate::table::RowId;
 use crate::txn::{Snapshot, Transaction};
@@ -57,7 +57,7 @@ pub(crate) struct Cx<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) params: &'a [Datum],
     /// Results of the subqueries that were run before.
-    pub(crate) subqueries: &'a [Vec<Datum>],
+    pub(crate) subqueries: &'a [Answer],
     /// Rows that stand for whole tables while a row that somebody changed is judged again.
     pub(crate) instead: &'a [Instead],
 }

@@ -1,6 +1,7 @@
 //! Expressions, bound and typed: every operator and function is resolved to a Rust function, so evaluation looks
 //! nothing up. Evaluation is synchronous and borrows where it can.
 
+mod answer;
 pub(crate) mod arith;
 pub(crate) mod cast;
 mod deparse;
@@ -14,6 +15,7 @@ use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+pub(crate) use answer::{Answer, ValueList};
 pub(crate) use deparse::{deparse, is_call};
 pub(crate) use like::like;
 
@@ -142,8 +144,8 @@ pub(crate) struct EvalCx<'a> {
     pub(crate) db: Option<&'a Database>,
     pub(crate) ctx: &'a SessionContext,
     pub(crate) params: &'a [Datum],
-    /// Rows of one column, by subquery.
-    pub(crate) subqueries: &'a [Vec<Datum>],
+    /// What the subqueries came to.
+    pub(crate) subqueries: &'a [Answer],
     /// What evaluation could not wait for: see to it and evaluate again.
     pub(crate) wanted: RefCell<Option<Wanted>>,
 }
@@ -172,6 +174,10 @@ impl<'a> EvalCx<'a> {
     }
 }
 
+fn not_run() -> SqlError {
+    SqlError::internal("a subquery that was not run")
+}
+
 fn borrowed(datum: &Datum) -> SqlResult<Cow<'_, Datum>> {
     Ok(Cow::Borrowed(datum))
 }
@@ -198,9 +204,10 @@ impl Expr {
                 }
             },
             Expr::Aggregate(_) => Err(SqlError::internal("an aggregate outside of an aggregation")),
-            Expr::Subquery(n) => {
-                cx.subqueries.get(*n).and_then(|rows| rows.first()).map_or(owned(Datum::Null), borrowed)
-            }
+            Expr::Subquery(n) => match cx.subqueries.get(*n) {
+                Some(Answer::Value(value)) => borrowed(value),
+                _ => Err(not_run()),
+            },
             Expr::Unary(f, arg) => match arg.eval(row, cx)?.as_ref() {
                 Datum::Null => owned(Datum::Null),
                 value => owned((f.run)(value)?),
@@ -246,8 +253,8 @@ impl Expr {
             }
             Expr::InSubquery(needle, n, ty, not) => {
                 let needle = needle.eval(row, cx)?;
-                let rows = cx.subqueries.get(*n).map_or(&[][..], Vec::as_slice);
-                boolean(is_in(&needle, rows.iter().map(borrowed), *ty)?.map(|found| found != *not))
+                let Some(Answer::List(list)) = cx.subqueries.get(*n) else { return Err(not_run()) };
+                boolean(list.contains(&needle, *ty).map(|found| found != *not))
             }
             Expr::Case(whens, otherwise) => {
                 for (when, then) in whens {

@@ -32,8 +32,7 @@ use super::spill::{LEVELS, Source, Stored, budget, hash_budget};
 use crate::sql::RowBatch;
 use crate::sql::expr::{EvalCx, Expr};
 use crate::sql::plan::Join;
-use crate::types::key::{self, KeyOrder};
-use crate::types::{Datum, SqlResult, SqlType, oids};
+use crate::types::{Datum, SqlResult, SqlType, key};
 
 /// Pairs tried before others may run.
 const PAIRS: usize = 10_000;
@@ -177,13 +176,7 @@ fn join_key<'e>(
         if value.is_null() {
             return Ok(false);
         }
-        // Integers of different sizes must have equal bytes.
-        match value.as_i64() {
-            Some(n) if ty.oid != oids::OID => {
-                key::encode(&Datum::Int8(n), SqlType::INT8, KeyOrder::default(), out)
-            }
-            _ => key::encode(&value, ty, KeyOrder::default(), out),
-        }
+        key::encode_equal(&value, ty, out);
     }
     Ok(true)
 }
