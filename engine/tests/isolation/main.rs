@@ -1,10 +1,12 @@
 //! What concurrent transactions may see and do to each other, over real connections: golden scripts, and histories of many
-//! clients that are searched for anomalies (`append`), and random schedules beside PostgreSQL (`schedules`).
+//! clients that are searched for anomalies (`append`), and random schedules beside PostgreSQL (`schedules`). Beside it, too:
+//! what single statements say that do not fit their memory (`answers`).
 //!
 //! One file in `scripts/` is one story: what is there at first, the steps of its sessions, and for each isolation level
 //! what came of every step. `UPDATE_SCRIPTS=1` writes what came instead of comparing; read the difference before it is
 //! kept. A step that waits is seen by the engine's own count of waiting transactions, so nothing here depends on time.
 
+mod answers;
 mod append;
 mod kills;
 mod player;
