@@ -68,6 +68,10 @@ impl Roots {
     pub const TXID_HIGH_WATER: usize = 2;
     /// Undo.
     pub const UNDO: usize = 3;
+    /// The values of sequences.
+    pub const SEQUENCES: usize = 4;
+    /// Trees whose pages are to be freed.
+    pub const PENDING_DROPS: usize = 5;
     /// How many there are.
     pub const COUNT: usize = 32;
 

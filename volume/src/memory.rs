@@ -78,6 +78,26 @@ impl MemoryStore {
         copy
     }
 
+    /// As [`MemoryStore::crash`], had the engine been killed when the first `count` mini-transactions were durable and no
+    /// other was.
+    #[must_use]
+    pub fn crash_after(&self, count: usize) -> Arc<MemoryStore> {
+        let copy = MemoryStore::new();
+        let (batches, next) = {
+            let log = self.log.lock();
+            (log.batches[..count].to_vec(), log.next)
+        };
+        let mut new = copy.log.lock();
+        for bytes in &batches {
+            new.apply(bytes);
+        }
+        new.last = batches.last().map_or(Lsn::ZERO, last_lsn);
+        new.next = next;
+        copy.vdl.send_replace(new.last);
+        drop(new);
+        copy
+    }
+
     /// Bytes of log appended so far.
     #[must_use]
     pub fn log_bytes(&self) -> u64 {
@@ -95,6 +115,11 @@ impl MemoryStore {
     pub fn batches(&self) -> Vec<Bytes> {
         self.log.lock().batches.clone()
     }
+}
+
+fn last_lsn(batch: &Bytes) -> Lsn {
+    let batch = Batch::decode(batch).expect("the builder makes valid batches");
+    batch.records().flatten().last().map_or(Lsn::ZERO, |(_, record)| record.links.lsn)
 }
 
 impl Log {

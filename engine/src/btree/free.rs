@@ -4,24 +4,30 @@
 use super::Tree;
 use super::change::{remove, truncate};
 use super::node::Node;
-use crate::buffer::{BufferPool, Step, StorageError};
+use crate::buffer::Step;
 use crate::mtr::MiniTxn;
 use crate::space::{PAGE_TYPE, page_type};
 
-/// Leaves freed in one MTR: some kilobytes of log.
-const AT_ONCE: usize = 256;
+/// Leaves freed in one MTR: under a kilobyte of log, and the control page, which every split wants, is latched for
+/// microseconds.
+pub(crate) const FREED_AT_ONCE: usize = 32;
+
+/// What [`Tree::free_some`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Freed {
+    /// Pages freed.
+    pub(crate) pages: usize,
+    /// The root was among them: the tree is no more.
+    pub(crate) root: bool,
+}
 
 impl Tree {
-    /// Frees every page of the tree, the root last. Nobody may use the tree any more, and nobody may find it again: the
-    /// root page will be someone else's. After a crash half-way it can be called again, as long as the root was not freed
-    /// (the last MTR; it fails with [`StorageError::Corrupt`] when the root is no root).
-    pub async fn free_all(&self, pool: &BufferPool) -> Result<(), StorageError> {
-        while !pool.write(|mtr| self.free_some(mtr)).await?.0 {}
-        Ok(())
-    }
-
-    /// Frees some pages at the right end; true when the root was among them.
-    fn free_some(&self, mtr: &mut MiniTxn<'_>) -> Step<bool> {
+    /// Frees some pages at the right end; the root is the last. Nobody may use the tree any more, and once the root is
+    /// freed nobody may find it again: that page will be someone else's. Between two calls there may be a crash.
+    ///
+    /// # Errors
+    /// [`crate::buffer::StorageError::Corrupt`] when the root is no root.
+    pub(crate) fn free_some(&self, mtr: &mut MiniTxn<'_>) -> Step<Freed> {
         let mut h = mtr.latch(self.root)?;
         if !Node(mtr.bytes(h)).is_of(self.root) {
             return Err(self.damaged().into());
@@ -35,23 +41,22 @@ impl Tree {
             }
             let last = node.child(count - 1).ok_or_else(|| self.damaged())?;
             if level == 1 {
-                let keep = count.saturating_sub(AT_ONCE);
+                let keep = count.saturating_sub(FREED_AT_ONCE);
                 let leaves: Vec<_> = (keep..count).filter_map(|n| node.child(n)).collect();
                 truncate(mtr, h, keep);
-                for leaf in leaves {
-                    mtr.free(leaf)?;
+                for leaf in &leaves {
+                    mtr.free(*leaf)?;
                 }
-                return Ok(false);
+                return Ok(Freed { pages: leaves.len(), root: false });
             }
             parent = Some((h, count - 1));
             h = mtr.latch(last)?;
         }
         mtr.set(h, PAGE_TYPE, &[page_type::DEAD]);
         mtr.free(mtr.page(h))?;
-        match parent {
-            Some((parent, at)) => remove(mtr, parent, at),
-            None => return Ok(true),
+        if let Some((parent, at)) = parent {
+            remove(mtr, parent, at);
         }
-        Ok(false)
+        Ok(Freed { pages: 1, root: parent.is_none() })
     }
 }

@@ -31,7 +31,7 @@ mod node;
 mod read;
 mod split;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod unlink;
 mod verify;
 
@@ -41,6 +41,8 @@ use sextant_redo::PageId;
 
 pub use append::RunEntry;
 pub use descend::Near;
+#[cfg(test)]
+pub(crate) use free::FREED_AT_ONCE;
 pub(crate) use verify::verify;
 
 /// Longest key, in bytes.

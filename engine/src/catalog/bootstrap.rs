@@ -14,7 +14,7 @@ use super::model::{ConstraintTiming, TableInfo};
 use super::system::{self, SystemTable};
 use super::{CatalogView, load, relation};
 use crate::space::Roots;
-use crate::txn::{Isolation, TransactionSystem};
+use crate::txn::{Isolation, Transaction, TransactionSystem};
 use crate::types::key::KeyOrder;
 use crate::types::{Datum, SqlError, SqlResult, SqlType, TypeClass, oids};
 
@@ -34,7 +34,7 @@ pub(super) async fn ensure(system: &Arc<TransactionSystem>) -> SqlResult<PageId>
 async fn create(system: &Arc<TransactionSystem>) -> SqlResult<PageId> {
     let mut txn = system.begin(Isolation::ReadCommitted);
     txn.begin_statement();
-    let tables = tables(system, &system::ALL).await?;
+    let tables = tables(&mut txn, &system::ALL).await?;
     let mut all = describe(tables.values());
     all.extend(types());
     for (name, oid) in [("pg_catalog", super::PG_CATALOG), ("public", super::PUBLIC)] {
@@ -57,7 +57,7 @@ pub(super) async fn complete(system: &Arc<TransactionSystem>, view: &CatalogView
     }
     let mut txn = system.begin(Isolation::ReadCommitted);
     txn.begin_statement();
-    let tables = tables(system, &missing).await?;
+    let tables = tables(&mut txn, &missing).await?;
     for (def, row) in describe(tables.values()) {
         let table = view.table(def.oid);
         let table = table.ok_or_else(|| SqlError::corrupt(format!("the catalog has no {}", def.name)))?;
@@ -68,21 +68,18 @@ pub(super) async fn complete(system: &Arc<TransactionSystem>, view: &CatalogView
 }
 
 /// Empty system tables by OID.
-async fn tables(
-    system: &Arc<TransactionSystem>,
-    defs: &[&'static SystemTable],
-) -> SqlResult<HashMap<u32, TableInfo>> {
+async fn tables(txn: &mut Transaction, defs: &[&'static SystemTable]) -> SqlResult<HashMap<u32, TableInfo>> {
     let mut tables: HashMap<u32, TableInfo> = HashMap::new();
     for def in defs {
-        let root = system.create_tree().await?.root;
-        let mut table = load::system_table(system, def, root);
+        let root = txn.create_tree().await?.root;
+        let mut table = load::system_table(txn.system(), def, root);
         for def_index in def.indexes {
             let columns: Vec<IndexColumn> = def_index
                 .columns
                 .iter()
                 .map(|name| IndexColumn::of(&table.columns, def.column(name), KeyOrder::default()))
                 .collect();
-            let root = system.create_tree().await?.root;
+            let root = txn.create_tree().await?.root;
             table.indexes.push(Arc::new(IndexInfo {
                 oid: def_index.oid,
                 namespace: super::PG_CATALOG,

@@ -17,8 +17,6 @@ use crate::mtr::MiniTxn;
 use crate::space::Roots;
 use crate::types::{SqlError, SqlResult, sqlstate};
 
-/// The slot of the control page that names the tree.
-const ROOT_SLOT: usize = 4;
 /// Values reserved at a time, as PostgreSQL logs ahead.
 const BLOCK: i64 = 32;
 
@@ -40,12 +38,12 @@ impl Sequences {
     pub(super) async fn open(pool: Arc<BufferPool>) -> SqlResult<Sequences> {
         let (tree, _) = pool
             .write(|mtr| {
-                let root = Roots::get(mtr.pool(), ROOT_SLOT)?;
+                let root = Roots::get(mtr.pool(), Roots::SEQUENCES)?;
                 if root != 0 {
                     return Ok(Tree { root: PageId(root) });
                 }
                 let tree = Tree::create(mtr)?;
-                Roots::set(mtr, ROOT_SLOT, tree.root.0)?;
+                Roots::set(mtr, Roots::SEQUENCES, tree.root.0)?;
                 Ok(tree)
             })
             .await?;

@@ -58,7 +58,7 @@ fn new_index(name: &str) -> NewIndex {
 
 async fn create(catalog: &Catalog, txn: &mut Transaction, name: &str) -> Arc<TableInfo> {
     let table = catalog.create_table(txn, new_table(name)).await.unwrap();
-    catalog.create_index(txn, &table, new_index(&format!("{name}_pkey"))).await.unwrap()
+    catalog.create_index(txn, &table, new_index(&format!("{name}_pkey")), 1 << 20).await.unwrap()
 }
 
 async fn next(catalog: &Catalog, sequence: &SequenceInfo) -> SqlResult<i64> {

@@ -78,7 +78,10 @@ impl Session {
             K::Fetch { name, count } => self.fetch(name, *count, portal, describe, wire).await,
             K::Close(name) => Ok(self.close_cursor(name.as_deref())?),
             K::Vacuum(spec) => self.vacuum(spec).await,
-            K::CreateIndexConcurrently => self.create_index(portal, wire).await,
+            K::Reindex(spec) => self.reindex(spec, wire).await,
+            K::CreateIndexConcurrently | K::DropIndexConcurrently => {
+                self.index_concurrently(kind, portal, wire).await
+            }
             K::CopyFrom(spec) => self.copy_in(spec, wire).await,
             K::Listen(_) | K::Unlisten(_) | K::Notify { .. } => {
                 Err(SqlError::unsupported("LISTEN and NOTIFY").into())
@@ -310,21 +313,44 @@ impl Session {
         }
     }
 
-    async fn create_index(&mut self, portal: &Portal, wire: &mut Wire) -> Result<Tag, Failure> {
+    /// CREATE or DROP INDEX CONCURRENTLY.
+    async fn index_concurrently(
+        &mut self,
+        kind: &StatementKind,
+        portal: &Portal,
+        wire: &mut Wire,
+    ) -> Result<Tag, Failure> {
+        let tag = match kind {
+            StatementKind::DropIndexConcurrently => "DROP INDEX",
+            _ => "CREATE INDEX",
+        };
         if self.block.is_explicit() {
-            return Err(not_in_block("CREATE INDEX CONCURRENTLY").into());
+            return Err(not_in_block(&format!("{tag} CONCURRENTLY")).into());
         }
         if self.read_only() {
-            let message = "cannot execute CREATE INDEX in a read-only transaction";
+            let message = format!("cannot execute {tag} in a read-only transaction");
             return Err(SqlError::new(sqlstate::READ_ONLY_TRANSACTION, message).into());
         }
-        let Some(statement) = &portal.statement.parsed else { return Ok("CREATE INDEX".into()) };
+        let Some(statement) = &portal.statement.parsed else { return Ok(tag.into()) };
         let limit = self.derived.lock_timeout;
-        let work = pin!(sql::create_index_concurrently(&self.db, &self.context, statement, limit));
+        let work = pin!(sql::index_concurrently(&self.db, &self.context, statement, limit));
         for notice in guarded(&self.interrupt, &self.clock, work).await? {
             self.notify(notice.severity, &notice.fields, wire);
         }
-        Ok("CREATE INDEX".into())
+        Ok(tag.into())
+    }
+
+    async fn reindex(&mut self, spec: &sql::ReindexSpec, wire: &mut Wire) -> Result<Tag, Failure> {
+        self.ensure_transaction()?;
+        let Some(txn) = self.block.txn.as_mut() else { return Ok("REINDEX".into()) };
+        let told = {
+            let work = pin!(sql::reindex(&self.db, &self.context, txn, spec));
+            guarded(&self.interrupt, &self.clock, work).await?
+        };
+        for notice in told {
+            self.notify(notice.severity, &notice.fields, wire);
+        }
+        Ok("REINDEX".into())
     }
 
     async fn vacuum(&mut self, spec: &sql::VacuumSpec) -> Result<Tag, Failure> {

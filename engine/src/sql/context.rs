@@ -8,6 +8,9 @@ use parking_lot::Mutex;
 use crate::txn::SessionLocks;
 use crate::types::{TimeZone, now_micros};
 
+/// PostgreSQL's default, for sessions that say nothing.
+const MAINTENANCE_WORK_MEM: usize = 64 << 20;
+
 /// The session as SQL sees it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct SessionContext {
@@ -115,6 +118,12 @@ impl SessionContext {
     #[must_use]
     pub fn session(&self) -> &SessionInfo {
         &self.session
+    }
+
+    /// What building an index may hold in memory, in bytes: `maintenance_work_mem`.
+    pub(crate) fn maintenance_memory(&self) -> usize {
+        let kilobytes = self.session.memory("maintenance_work_mem");
+        kilobytes.map_or(MAINTENANCE_WORK_MEM, |kb| kb.saturating_mul(1024))
     }
 
     /// Changes the session's part.

@@ -27,7 +27,7 @@ mod tests;
 
 pub use context::{SessionContext, SessionInfo};
 pub use database::Database;
-pub use exec::{CopyIn, set_constraints, settle, vacuum};
+pub use exec::{CopyIn, reindex, set_constraints, settle, vacuum};
 pub(crate) use expr::is_call;
 pub use formula::Formula;
 pub(crate) use formula::view_columns;
@@ -35,8 +35,8 @@ pub(crate) use names::quoted;
 pub(crate) use parse::locking::Locking;
 pub use parse::parse;
 pub(crate) use parse::parse_view;
-pub use prepare::{Execution, Prepared, create_index_concurrently, execute, prepare};
+pub use prepare::{Execution, Prepared, execute, index_concurrently, prepare};
 pub use statement::{
-    Column, ConstraintSettings, CopyFormat, CopySpec, IsolationLevel, Notice, ParsedStatement, RowBatch,
-    StatementKind, TransactionModes, VacuumSpec,
+    Column, ConstraintSettings, CopyFormat, CopySpec, IsolationLevel, Notice, ParsedStatement, ReindexSpec,
+    RowBatch, StatementKind, TransactionModes, VacuumSpec,
 };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlparser::ast;
 
 use super::bind::{Binder, SubqueryKind};
-use super::exec::{Change, Cx, Node, ReturnedRows, create_concurrently, run_ddl};
+use super::exec::{Change, Cx, Node, ReturnedRows, create_concurrently, drop_concurrently, run_ddl};
 use super::expr::{Answer, ValueList};
 use super::plan::{self, Plan};
 use super::statement::Body;
@@ -160,9 +160,9 @@ pub(crate) async fn lock_tables(txn: &mut Transaction, tables: &[(u32, TableLock
     Ok(())
 }
 
-/// Runs CREATE INDEX CONCURRENTLY, outside of any transaction; what it wants to tell. `lock_timeout` bounds each of its waits for
-/// others.
-pub async fn create_index_concurrently(
+/// Runs CREATE or DROP INDEX CONCURRENTLY, outside of any transaction; what it wants to tell. `lock_timeout` bounds each of its
+/// waits for others.
+pub async fn index_concurrently(
     db: &Arc<Database>,
     ctx: &SessionContext,
     statement: &ParsedStatement,
@@ -170,12 +170,18 @@ pub async fn create_index_concurrently(
 ) -> SqlResult<Vec<Notice>> {
     let mut notices = Vec::new();
     let Body::Sql(tree) = &statement.body else {
-        return Err(SqlError::internal("CREATE INDEX CONCURRENTLY without a tree"));
+        return Err(SqlError::internal("CONCURRENTLY without a tree"));
     };
-    let ast::Statement::CreateIndex(create) = &**tree else {
-        return Err(SqlError::internal("not CREATE INDEX CONCURRENTLY"));
-    };
-    Box::pin(create_concurrently(db, ctx, create, lock_timeout, &mut notices)).await?;
+    match &**tree {
+        ast::Statement::CreateIndex(create) => {
+            Box::pin(create_concurrently(db, ctx, create, lock_timeout, &mut notices)).await?;
+        }
+        ast::Statement::Drop { names, if_exists, cascade, .. } => {
+            let what = (&names[..], *if_exists, *cascade);
+            Box::pin(drop_concurrently(db, ctx, what, lock_timeout, &mut notices)).await?;
+        }
+        _ => return Err(SqlError::internal("this statement has no CONCURRENTLY")),
+    }
     Ok(notices)
 }
 

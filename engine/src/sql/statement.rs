@@ -43,10 +43,14 @@ pub enum StatementKind {
     Explain,
     /// CREATE, ALTER, DROP, TRUNCATE ...: no rows, transactional.
     Ddl,
-    /// CREATE INDEX CONCURRENTLY: run by [`super::create_index_concurrently`] in transactions of its own.
+    /// CREATE INDEX CONCURRENTLY: run by [`super::index_concurrently`] in transactions of its own.
     CreateIndexConcurrently,
+    /// DROP INDEX CONCURRENTLY: the same.
+    DropIndexConcurrently,
     /// LOCK TABLE; only inside a transaction block (25P01).
     Lock,
+    /// REINDEX: run by [`super::reindex`] in the session's transaction.
+    Reindex(ReindexSpec),
     /// VACUUM and ANALYZE: run by [`super::vacuum`] in transactions of their own.
     Vacuum(VacuumSpec),
     /// COPY table FROM STDIN: [`super::CopyIn`] takes the rows.
@@ -163,6 +167,7 @@ impl StatementKind {
         match self {
             StatementKind::Vacuum(spec) if spec.vacuum => Some("VACUUM"),
             StatementKind::CreateIndexConcurrently => Some("CREATE INDEX CONCURRENTLY"),
+            StatementKind::DropIndexConcurrently => Some("DROP INDEX CONCURRENTLY"),
             _ => None,
         }
     }
@@ -215,6 +220,15 @@ pub struct VacuumSpec {
     pub vacuum: bool,
     /// The tables; all when empty. (schema, name)
     pub tables: Vec<(Option<String>, String)>,
+}
+
+/// REINDEX.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReindexSpec {
+    /// All indexes of a table; else the name is an index's.
+    pub table: bool,
+    /// (schema, name)
+    pub name: (Option<String>, String),
 }
 
 /// The format of COPY data.

@@ -1,15 +1,12 @@
-//! The background pass: reclaims undo pages, repairs heads of rolled-back transactions, frees dropped trees, and tells
-//! storage how far reads may reach back. It never blocks a statement.
+//! The background passes: one reclaims undo pages, repairs heads of rolled-back transactions and tells storage how far
+//! reads may reach back; the other frees dropped trees. They never block a statement, nor each other.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use sextant_redo::Lsn;
-
 use super::TransactionSystem;
 use super::metrics::METRICS;
 use super::undo::ReclaimReport;
-use crate::btree::Tree;
 use crate::buffer::StorageError;
 
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -18,11 +15,11 @@ const MUCH: usize = 256;
 
 /// Starts the passes; they end with the system.
 pub(super) fn spawn(system: &Arc<TransactionSystem>) {
-    let system = Arc::downgrade(system);
-    tokio::spawn(passes(system));
+    tokio::spawn(tidy(Arc::downgrade(system)));
+    tokio::spawn(free(Arc::downgrade(system)));
 }
 
-async fn passes(system: Weak<TransactionSystem>) {
+async fn tidy(system: Weak<TransactionSystem>) {
     let mut pause = INTERVAL;
     loop {
         tokio::time::sleep(pause).await;
@@ -33,28 +30,43 @@ async fn passes(system: Weak<TransactionSystem>) {
             // Where there was much there is more.
             Ok(report) if report.reclaimed >= MUCH => pause = INTERVAL / 50,
             Ok(_) => pause = INTERVAL,
-            // The engine stops, and says why.
-            Err(StorageError::Volume(error)) if !error.is_retryable() => return,
-            Err(error) if error.is_retryable() => {
-                tracing::warn!(%error, "background reclaim was put off; it is tried again");
-            }
-            Err(error) => {
-                tracing::error!(%error, "background reclaim stops; space is no longer reclaimed until a restart");
-                return;
-            }
+            Err(error) if ends(&error, "reclaim of undo") => return,
+            Err(_) => {}
+        }
+    }
+}
+
+async fn free(system: Weak<TransactionSystem>) {
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        let Some(system) = system.upgrade() else {
+            return;
+        };
+        if let Err(error) = system.free_dropped().await
+            && ends(&error, "freeing of dropped trees")
+        {
+            return;
+        }
+    }
+}
+
+/// Whether a pass that failed is the last one.
+fn ends(error: &StorageError, what: &str) -> bool {
+    match error {
+        // The engine stops, and says why.
+        StorageError::Volume(error) if !error.is_retryable() => true,
+        error if error.is_retryable() => {
+            tracing::warn!(%error, "background {what} was put off; it is tried again");
+            false
+        }
+        error => {
+            tracing::error!(%error, "background {what} stops; space is no longer reclaimed until a restart");
+            true
         }
     }
 }
 
 impl TransactionSystem {
-    /// Trees to be freed once nobody can look at them.
-    pub(super) fn doom(&self, after: Lsn, trees: Vec<Tree>) {
-        if !trees.is_empty() {
-            let mut doomed = self.doomed.lock();
-            doomed.extend(trees.into_iter().map(|tree| (after, tree)));
-        }
-    }
-
     /// One pass.
     pub(crate) async fn tidy(&self) -> Result<ReclaimReport, StorageError> {
         let mut before = self.tidying.lock().await;
@@ -68,28 +80,6 @@ impl TransactionSystem {
         // Reads that were sent before the last pass have been answered by now, or are repeated with a newer point.
         store.set_read_floor(*before);
         *before = horizon;
-        let report = self.reclaim_undo().await?;
-        self.free_doomed(horizon).await?;
-        Ok(report)
-    }
-
-    async fn free_doomed(&self, horizon: Lsn) -> Result<(), StorageError> {
-        let ripe = |doomed: &[(Lsn, Tree)]| doomed.iter().position(|(after, _)| *after <= horizon);
-        loop {
-            let next = {
-                let mut doomed = self.doomed.lock();
-                ripe(&doomed).map(|at| doomed.swap_remove(at))
-            };
-            let Some((after, tree)) = next else {
-                return Ok(());
-            };
-            if let Err(error) = tree.free_all(self.pool()).await {
-                // What was freed already is left out the next time.
-                if error.is_retryable() {
-                    self.doom(after, vec![tree]);
-                }
-                return Err(error);
-            }
-        }
+        self.reclaim_undo().await
     }
 }

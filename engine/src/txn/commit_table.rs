@@ -91,6 +91,11 @@ impl CommitTable {
         })
     }
 
+    /// How many ids were handed out so far, by this engine and those before it.
+    pub(crate) fn begun(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
+
     /// Gives a transaction its id.
     pub(crate) async fn start(&self, pool: &BufferPool, owner: Owner) -> Result<Arc<Active>, StorageError> {
         loop {

@@ -22,6 +22,9 @@ pub(crate) struct Metrics {
     pub(crate) vacuumed_index_entries: IntCounter,
     pub(crate) vacuumed_values: IntCounter,
     pub(crate) garbage_lost: IntCounter,
+    pub(crate) freed_pages: IntCounter,
+    pub(crate) trees_to_free: IntGauge,
+    pub(crate) tree_free_failures: IntCounter,
 }
 
 fn counter(name: &str, help: &str) -> IntCounter {
@@ -83,6 +86,18 @@ impl Metrics {
             garbage_lost: counter(
                 "sextant_engine_garbage_lost_total",
                 "Dead rows, index entries and large values left to a whole vacuum because the cleaner's list was full",
+            ),
+            freed_pages: counter(
+                "sextant_engine_freed_pages_total",
+                "Pages of dropped tables and indexes given back, and of those whose creation was rolled back",
+            ),
+            trees_to_free: gauge(
+                "sextant_engine_trees_to_free",
+                "Dropped tables' and indexes' trees that a snapshot still needs or that could not be freed, as the last pass left it",
+            ),
+            tree_free_failures: counter(
+                "sextant_engine_tree_free_failures_total",
+                "Dropped trees that could not be freed; their pages stay listed, and the next start tries again",
             ),
         }
     }

@@ -16,7 +16,8 @@
 //! | `advisory` | locks of sessions on numbers |
 //! | `savepoint`, `own` | subtransactions: what is taken back alone, and what belongs to the transaction |
 //! | `transaction`, `system` | a transaction's life; all of it together |
-//! | `background` | the pass that reclaims undo, repairs, frees dropped trees |
+//! | `drops` | trees made and dropped by transactions; freeing what nobody can find any more |
+//! | `background` | the passes that reclaim undo, repair, free dropped trees |
 //!
 //! What must hold:
 //! - The commit record's LSN is published under the log's lock, before the VDL can reach it: whoever takes a snapshot at
@@ -31,6 +32,7 @@ mod ages;
 mod attached;
 mod background;
 mod commit_table;
+pub(crate) mod drops;
 mod error;
 mod id;
 mod lock;

@@ -6,11 +6,9 @@
 //!
 //! What must hold: an id is handed out for a level at its first write, and the transaction's own id before it; so ids of
 //! subtransactions ascend in the order of the list, and what a savepoint covers is a suffix of it. The same is true of
-//! locks, trees and changes of the catalog: each is a list, and a savepoint is a set of lengths.
+//! locks and changes of the catalog: each is a list, and a savepoint is a set of lengths.
 
 use std::sync::Arc;
-
-use sextant_redo::Lsn;
 
 use super::active::Active;
 use super::{METRICS, Transaction};
@@ -22,8 +20,6 @@ pub(super) struct Savepoint {
     subs: usize,
     locks: usize,
     advisory: usize,
-    free_on_commit: usize,
-    free_on_rollback: usize,
     /// Of each thing that was attached then.
     attached: Vec<usize>,
 }
@@ -36,8 +32,6 @@ impl Transaction {
             subs: self.subs.len(),
             locks: self.locks.len(),
             advisory: self.session.as_ref().map_or(0, |session| session.mark()),
-            free_on_commit: self.free_on_commit.len(),
-            free_on_rollback: self.free_on_rollback.len(),
             attached: self.attached.iter().map(|attached| attached.mark()).collect(),
         });
         self.savepoints.len() - 1
@@ -65,14 +59,11 @@ impl Transaction {
         for (attached, mark) in self.attached.iter_mut().zip(&to.attached) {
             attached.rollback_to(*mark);
         }
-        self.free_on_commit.truncate(to.free_on_commit);
-        let created = self.free_on_rollback.split_off(to.free_on_rollback);
         self.fresh = None;
         let locks = self.locks.split_off(to.locks);
         self.system.locks.retract(self.owner, &locks);
         if let Some(session) = &self.session {
             session.rollback_to(to.advisory);
         }
-        self.system.doom(Lsn::ZERO, created);
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::MutexGuard;
 
 use super::ages::Ages;
 use super::commit_table::CommitTable;
+use super::drops::PendingDrops;
 use super::lock::LockManager;
 use super::snapshot::{Horizon, Pin, Snapshots};
 use super::ssi::{Serializable, Tracked};
@@ -38,8 +39,7 @@ pub struct TransactionSystem {
     tables: Mutex<HashMap<PageId, Arc<Shared>>>,
     next_owner: AtomicU64,
     pub(crate) spill: Arc<Spill>,
-    /// Trees nobody will look at once the horizon has passed the LSN.
-    pub(super) doomed: Mutex<Vec<(Lsn, Tree)>>,
+    pub(super) drops: PendingDrops,
     /// One pass of the background work at a time; the horizon that the pass before found.
     pub(super) tidying: tokio::sync::Mutex<Lsn>,
 }
@@ -58,6 +58,7 @@ impl TransactionSystem {
     ) -> Result<Arc<TransactionSystem>, TxnError> {
         let commits = CommitTable::open(&pool).await?;
         let undo = UndoSpace::open(&pool).await?;
+        let drops = PendingDrops::open(&pool).await?;
         let system = Arc::new(TransactionSystem {
             pool,
             commits,
@@ -71,7 +72,7 @@ impl TransactionSystem {
             tables: Mutex::default(),
             next_owner: AtomicU64::new(1),
             spill,
-            doomed: Mutex::default(),
+            drops,
             tidying: tokio::sync::Mutex::new(Lsn::ZERO),
         });
         super::background::spawn(&system);
@@ -119,12 +120,10 @@ impl TransactionSystem {
         Table { oid, tree, shared }
     }
 
-    /// A new, empty tree for a table or an index. Pair it with [`Transaction::free_on_rollback`].
-    pub async fn create_tree(&self) -> Result<Tree, TxnError> {
-        let (tree, _) = self.pool.write(Tree::create).await?;
-        // The root page may have served a table that was dropped: its row ids mean nothing here.
+    /// Forgets what the handles of a tree share: before its root is freed, for whoever has that page next has other row
+    /// ids.
+    pub(super) fn forget_table(&self, tree: Tree) {
         self.tables.lock().remove(&tree.root);
-        Ok(tree)
     }
 
     pub(super) fn pin(&self) -> Arc<Pin> {

@@ -44,8 +44,6 @@ pub struct Transaction {
     /// Newest commit that this transaction built on or showed; it may not be durable yet.
     observed: Lsn,
     lock_timeout: Option<Duration>,
-    pub(super) free_on_commit: Vec<Tree>,
-    pub(super) free_on_rollback: Vec<Tree>,
     /// Rows inserted lately, all in one table.
     pub(super) fresh: Option<(Tree, Range<u64>)>,
     /// At most one of each type, in the order in which they came.
@@ -74,8 +72,6 @@ impl Transaction {
             undo: None,
             observed: Lsn::ZERO,
             lock_timeout: None,
-            free_on_commit: Vec::new(),
-            free_on_rollback: Vec::new(),
             fresh: None,
             attached: Vec::new(),
             values: 0,
@@ -366,16 +362,6 @@ impl Transaction {
         })
     }
 
-    /// Frees the tree's pages once this transaction has committed and no snapshot needs them (DROP, TRUNCATE).
-    pub fn free_on_commit(&mut self, tree: Tree) {
-        self.free_on_commit.push(tree);
-    }
-
-    /// Frees the tree's pages if this transaction rolls back (CREATE, TRUNCATE).
-    pub fn free_on_rollback(&mut self, tree: Tree) {
-        self.free_on_rollback.push(tree);
-    }
-
     /// Commits. Returns when the commit is durable, with the LSN of its record; `Lsn::ZERO` when nothing was written.
     /// Whoever begins a statement after that, in any session, sees it.
     pub async fn commit(mut self) -> Result<Lsn, TxnError> {
@@ -445,12 +431,6 @@ impl Transaction {
         system.locks.release(self.owner, self.locks.drain(..).map(|taken| taken.key));
         if let Some(session) = self.session.take() {
             session.end_transaction();
-        }
-        let dropped = std::mem::take(&mut self.free_on_commit);
-        let created = std::mem::take(&mut self.free_on_rollback);
-        match commit {
-            Some(lsn) => system.doom(lsn, dropped),
-            None => system.doom(Lsn::ZERO, created),
         }
     }
 }

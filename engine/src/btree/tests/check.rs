@@ -11,20 +11,21 @@ use crate::space;
 
 type Page = Box<[u8; PAGE_SIZE]>;
 
-pub(super) async fn page(pool: &BufferPool, page: PageId) -> Page {
+pub(crate) async fn page(pool: &BufferPool, page: PageId) -> Page {
     pool.run(|| Ok(Box::new(*pool.read(page)?))).await.unwrap()
 }
 
 /// What a sound tree consists of.
-pub(super) struct Sound {
-    pub(super) entries: BTreeMap<Vec<u8>, Vec<u8>>,
-    pub(super) pages: BTreeSet<PageId>,
+#[derive(Default)]
+pub(crate) struct Sound {
+    pub(crate) entries: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(crate) pages: BTreeSet<PageId>,
     /// Bytes used of each leaf, in key order.
-    pub(super) leaf_fill: Vec<usize>,
+    pub(crate) leaf_fill: Vec<usize>,
 }
 
 /// Panics with what is wrong.
-pub(super) async fn check(pool: &BufferPool, tree: Tree) -> Sound {
+pub(crate) async fn check(pool: &BufferPool, tree: Tree) -> Sound {
     let mut sound = Sound { entries: BTreeMap::new(), pages: BTreeSet::new(), leaf_fill: Vec::new() };
     let root = page(pool, tree.root).await;
     // One level after the other: (page, low fence, high fence) as the level above says.
@@ -75,7 +76,7 @@ fn check_keys(id: PageId, node: Node<'_>) {
 }
 
 /// Every page of the volume is in one of the trees, free, or the control page.
-pub(super) async fn check_space(pool: &BufferPool, trees: &[&Sound]) {
+pub(crate) async fn check_space(pool: &BufferPool, trees: &[&Sound]) {
     let usage = pool.run(|| space::usage(pool)).await.unwrap();
     let mut seen: BTreeSet<PageId> = BTreeSet::from([PageId(0)]);
     for id in trees.iter().flat_map(|t| &t.pages) {

@@ -3,7 +3,7 @@
 use sextant_volume::memory::MemoryStore;
 
 use super::check::{check, check_cache, check_space, page};
-use super::{Edit, fresh, get, put, remove};
+use super::{Edit, free_all, fresh, get, put, remove};
 use crate::btree::{MAX_KEY, Tree, max_value};
 use crate::buffer::StorageError;
 use crate::space::{self, page_type};
@@ -34,7 +34,7 @@ async fn the_longest_keys_and_values_split_well() {
         for n in 0..400u32 {
             put(&pool, tree, &key(n), b"again").await;
         }
-        tree.free_all(&pool).await.unwrap();
+        free_all(&pool, tree).await.unwrap();
         check_space(&pool, &[]).await;
         check_cache(&pool).await;
     }
@@ -92,12 +92,12 @@ async fn freed_pages_are_used_again() {
             put(&pool, tree, &(n * 7919 % 3001).to_be_bytes(), &[round as u8; 500]).await;
         }
         assert_eq!(check(&pool, tree).await.entries.len(), 3000);
-        tree.free_all(&pool).await.unwrap();
+        free_all(&pool, tree).await.unwrap();
         put(&pool, keep, &round.to_be_bytes(), b"kept").await;
         check_space(&pool, &[&check(&pool, keep).await]).await;
         check_cache(&pool).await;
         pages.push(pool.run(|| space::usage(&pool)).await.unwrap().pages);
-        assert!(tree.free_all(&pool).await.is_err(), "the root is gone");
+        assert!(free_all(&pool, tree).await.is_err(), "the root is gone");
     }
     assert_eq!(pages[0], pages[1]);
     assert_eq!(pages[1], pages[2]);

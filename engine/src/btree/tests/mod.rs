@@ -1,6 +1,6 @@
 //! Tests of the trees, over a log store in memory.
 
-mod check;
+pub(crate) mod check;
 mod crash;
 mod failing;
 mod limits;
@@ -94,4 +94,10 @@ pub(super) async fn scan(
             Resume::Stopped => unreachable!("the callback never breaks off"),
         }
     }
+}
+
+/// Frees a tree whole.
+pub(super) async fn free_all(pool: &BufferPool, tree: Tree) -> Result<(), crate::buffer::StorageError> {
+    while !pool.write(|mtr| tree.free_some(mtr)).await?.0.root {}
+    Ok(())
 }

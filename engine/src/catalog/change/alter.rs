@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::rows::{self, Row};
 use super::{Catalog, name_taken, relations};
+use crate::catalog::index::IndexInfo;
 use crate::catalog::model::{Change, Relation, TableInfo};
 use crate::catalog::system::SystemTable;
 use crate::txn::Transaction;
@@ -59,7 +60,7 @@ impl Catalog {
         for index in &old.indexes {
             if !new.indexes.iter().any(|other| other.oid == index.oid) {
                 self.system.index_goes(index.oid, old.oid);
-                txn.free_on_commit(index.store.tree);
+                txn.drop_tree(index.store.tree).await?;
                 self.change(txn, Change::Remove(index.oid));
             }
         }
@@ -89,10 +90,36 @@ impl Catalog {
         Ok(new)
     }
 
-    /// Fills the indexes of such a copy, once it has its rows.
-    pub async fn fill_indexes(&self, txn: &mut Transaction, table: &TableInfo) -> SqlResult<()> {
+    /// Builds some indexes of a table anew, in trees of their own; one that was not valid is then. 23505 when there are
+    /// duplicates. Each is sorted within `memory` bytes.
+    pub async fn rebuild_indexes(
+        &self,
+        txn: &mut Transaction,
+        table: &TableInfo,
+        which: &[u32],
+        memory: usize,
+    ) -> SqlResult<()> {
+        let mut changed = table.clone();
+        for index in changed.indexes.iter_mut().filter(|index| which.contains(&index.oid)) {
+            let tree = self.fresh_tree(txn, index.store.tree).await?;
+            let fresh = index.over(tree.root, &table.columns);
+            let fresh = IndexInfo { valid: true, ready: true, ..IndexInfo::clone(&fresh) };
+            self.build_index(txn, table, &fresh, memory).await?;
+            *index = Arc::new(fresh);
+        }
+        self.alter_table(txn, table, changed).await?;
+        Ok(())
+    }
+
+    /// Fills the indexes of such a copy, once it has its rows; each is sorted within `memory` bytes.
+    pub async fn fill_indexes(
+        &self,
+        txn: &mut Transaction,
+        table: &TableInfo,
+        memory: usize,
+    ) -> SqlResult<()> {
         for index in &table.indexes {
-            self.build_index(txn, table, index).await?;
+            self.build_index(txn, table, index, memory).await?;
         }
         Ok(())
     }

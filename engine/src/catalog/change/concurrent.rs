@@ -1,4 +1,5 @@
-//! An index that is built while writers go on: listed first, so that all who come keep it, filled then, used at last.
+//! An index that is built while writers go on: listed first, so that all who come keep it, filled then, used at last; and
+//! one that goes, the other way round.
 
 use std::sync::Arc;
 
@@ -45,7 +46,17 @@ impl Catalog {
         self.flag_index(txn, table, IndexInfo { valid: true, ..index.clone() }).await
     }
 
-    /// Lets writers forget an index that could not be completed. It stays until it is dropped.
+    /// Keeps readers from an index from this transaction's commit on. Writers keep it.
+    pub async fn hide_index(
+        &self,
+        txn: &mut Transaction,
+        table: &TableInfo,
+        index: &IndexInfo,
+    ) -> SqlResult<()> {
+        self.flag_index(txn, table, IndexInfo { valid: false, ..index.clone() }).await
+    }
+
+    /// Lets writers forget an index that could not be completed, or that is about to go. It stays until it is dropped.
     pub async fn give_up_index(
         &self,
         txn: &mut Transaction,

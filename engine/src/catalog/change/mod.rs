@@ -22,9 +22,6 @@ use crate::types::{Datum, SqlError, SqlResult, SqlType, sqlstate};
 pub use foreign::NewForeignKey;
 use rows::Row;
 
-/// What building an index may hold in memory: the default of `maintenance_work_mem`.
-const BUILD_MEMORY: usize = 64 << 20;
-
 /// A table to be made.
 #[derive(Debug, Clone)]
 pub struct NewTable {
@@ -150,8 +147,7 @@ impl Catalog {
 
     /// A new table, without indexes.
     pub async fn create_table(&self, txn: &mut Transaction, new: NewTable) -> SqlResult<Arc<TableInfo>> {
-        let tree = self.system.create_tree().await?;
-        txn.free_on_rollback(tree);
+        let tree = txn.create_tree().await?;
         let oid = self.fresh_oid();
         let columns: Vec<ColumnInfo> = new
             .columns
@@ -185,15 +181,17 @@ impl Catalog {
         Ok(table)
     }
 
-    /// A new index over the rows that are there. Returns the table with it. 23505 when there are duplicates.
+    /// A new index over the rows that are there, sorted within `memory` bytes. Returns the table with it. 23505 when there are
+    /// duplicates.
     pub async fn create_index(
         &self,
         txn: &mut Transaction,
         table: &TableInfo,
         new: NewIndex,
+        memory: usize,
     ) -> SqlResult<Arc<TableInfo>> {
         let index = self.new_index(txn, table, new, true).await?;
-        self.build_index(txn, table, &index).await?;
+        self.build_index(txn, table, &index, memory).await?;
         self.enlist(txn, table, index).await
     }
 
@@ -205,8 +203,7 @@ impl Catalog {
         new: NewIndex,
         valid: bool,
     ) -> SqlResult<Arc<IndexInfo>> {
-        let tree = self.system.create_tree().await?;
-        txn.free_on_rollback(tree);
+        let tree = txn.create_tree().await?;
         let oid = self.fresh_oid();
         let predicate = new.predicate.as_ref();
         let store = index::store(oid, tree.root, new.unique, &new.columns, predicate, &table.columns);
@@ -255,9 +252,10 @@ impl Catalog {
         txn: &mut Transaction,
         table: &TableInfo,
         index: &IndexInfo,
+        memory: usize,
     ) -> SqlResult<()> {
         self.try_keys(txn, table, index).await?;
-        match self.system.build_index(txn, &index.store, &table.store, BUILD_MEMORY).await {
+        match self.system.build_index(txn, &index.store, &table.store, memory).await {
             Ok(_) => Ok(()),
             Err(BuildError::Txn(TxnError::UniqueViolation { row, .. })) => {
                 Err(self.not_unique(txn, table, index, row).await)
@@ -335,9 +333,8 @@ impl Catalog {
         txn: &mut Transaction,
         old: crate::btree::Tree,
     ) -> SqlResult<crate::btree::Tree> {
-        let tree = self.system.create_tree().await?;
-        txn.free_on_rollback(tree);
-        txn.free_on_commit(old);
+        let tree = txn.create_tree().await?;
+        txn.drop_tree(old).await?;
         Ok(tree)
     }
 
@@ -365,7 +362,7 @@ impl Catalog {
         self.delete(txn, &system::PG_ATTRDEF, 0, &oid).await?;
         self.delete(txn, &system::PG_ATTRIBUTE, 0, &oid).await?;
         self.delete(txn, &system::PG_CLASS, 0, &oid).await?;
-        txn.free_on_commit(table.store.tree);
+        txn.drop_tree(table.store.tree).await?;
         self.change(txn, Change::Remove(table.oid));
         txn.begin_statement();
         Ok(())
@@ -378,7 +375,7 @@ impl Catalog {
         }
         self.delete(txn, &system::PG_INDEX, 0, &oid).await?;
         self.delete(txn, &system::PG_CLASS, 0, &oid).await?;
-        txn.free_on_commit(index.store.tree);
+        txn.drop_tree(index.store.tree).await?;
         self.change(txn, Change::Remove(index.oid));
         Ok(())
     }

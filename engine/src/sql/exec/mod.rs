@@ -34,7 +34,8 @@ mod vacuum;
 use std::sync::Arc;
 
 pub use copy::CopyIn;
-pub(crate) use ddl::{columns_of_view, create_concurrently, run as run_ddl};
+pub use ddl::reindex;
+pub(crate) use ddl::{columns_of_view, create_concurrently, drop_concurrently, run as run_ddl};
 pub use deferred::{set_constraints, settle};
 pub(crate) use dml::Change;
 pub(crate) use foreign::{is_there, key_to_ask};

@@ -3,6 +3,7 @@
 //! What must hold: no input panics or recurses without bound; a syntax error is 42601 in PostgreSQL's words, with a
 //! position in characters.
 
+mod concurrent;
 mod copy;
 mod cursor;
 mod depth;
@@ -63,6 +64,7 @@ pub(super) fn parse_one(text: &str) -> SqlResult<ParsedStatement> {
     }
     let mut tokens = tokens(text)?;
     let alters_view = view::rewrite(&mut tokens)?;
+    let drops_concurrently = concurrent::rewrite(&mut tokens);
     let mut cursor = cursor::Cursor::new(text, &tokens);
     if let Some(kind) = session::parse(&mut cursor)? {
         let body = match &kind {
@@ -81,7 +83,7 @@ pub(super) fn parse_one(text: &str) -> SqlResult<ParsedStatement> {
     }
     Ok(ParsedStatement {
         text: text.into(),
-        kind: kind_of(&statement)?,
+        kind: if drops_concurrently { StatementKind::DropIndexConcurrently } else { kind_of(&statement)? },
         body: Body::Sql(Arc::new(statement)),
     })
 }

@@ -7,7 +7,8 @@ use sqlparser::tokenizer::Token;
 use super::cursor::Cursor;
 use super::{names, parse_one};
 use crate::sql::statement::{
-    ConstraintSettings, IsolationLevel, ParsedStatement, StatementKind, TransactionModes, VacuumSpec,
+    ConstraintSettings, IsolationLevel, ParsedStatement, ReindexSpec, StatementKind, TransactionModes,
+    VacuumSpec,
 };
 use crate::types::{SqlError, SqlResult};
 
@@ -68,6 +69,8 @@ fn prepared_or_cursor(c: &mut Cursor<'_>) -> SqlResult<Option<StatementKind>> {
         let channel = c.identifier()?;
         let payload = if c.eat_token(&Token::Comma) { c.string()? } else { String::new() };
         StatementKind::Notify { channel, payload }
+    } else if c.eat("REINDEX") {
+        StatementKind::Reindex(reindex(c)?)
     } else if c.eat("VACUUM") {
         StatementKind::Vacuum(vacuum(c, true)?)
     } else if c.eat("ANALYZE") || c.eat("ANALYSE") {
@@ -302,6 +305,21 @@ fn fetch(c: &mut Cursor<'_>) -> SqlResult<StatementKind> {
         return Err(SqlError::unsupported("moving a cursor other than forward"));
     }
     Ok(StatementKind::Fetch { name, count })
+}
+
+fn reindex(c: &mut Cursor<'_>) -> SqlResult<ReindexSpec> {
+    if c.eat_token(&Token::LParen) {
+        return Err(SqlError::unsupported("REINDEX with options"));
+    }
+    let table = c.eat("TABLE");
+    if !table && !c.eat("INDEX") {
+        let whole = ["SCHEMA", "DATABASE", "SYSTEM"].into_iter().find(|word| c.eat(word));
+        return Err(whole.map_or_else(|| c.error(), |word| SqlError::unsupported(format!("REINDEX {word}"))));
+    }
+    if c.eat("CONCURRENTLY") {
+        return Err(SqlError::unsupported("REINDEX CONCURRENTLY"));
+    }
+    Ok(ReindexSpec { table, name: c.qualified()? })
 }
 
 fn vacuum(c: &mut Cursor<'_>, vacuum: bool) -> SqlResult<VacuumSpec> {

@@ -135,35 +135,3 @@ async fn plans_follow_what_is_altered() {
     c.sql("alter table t rename a to z").await;
     assert_eq!(c.execute(&insert, vec![Datum::Int4(1)]).await.unwrap_err().sqlstate, "42703");
 }
-
-#[tokio::test]
-async fn a_crash_while_an_index_is_built_beside_writers_leaves_one_that_is_not_valid() {
-    let store = MemoryStore::new();
-    let mut c = open(&store).await;
-    c.run(&["create table t (id int primary key, n int)", "insert into t values (1, 1), (2, 2)"]).await;
-    let mut writer = Client::new(&c.db);
-    writer.begin(Isolation::ReadCommitted);
-    writer.sql("insert into t values (3, 3)").await;
-    let db = c.db.clone();
-    let build = tokio::spawn(async move {
-        let statement = parse("create unique index concurrently t_n on t (n)").unwrap().remove(0);
-        create_index_concurrently(&db, &SessionContext::new("tester", "test"), &statement, None).await
-    });
-    let flags = "select indisvalid, indisready from pg_index join pg_class c on c.oid = indexrelid where relname = 't_n'";
-    let declared = async {
-        while c.sql(flags).await.is_empty() {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(60), declared).await.expect("declared");
-    let mut midst = open(&store.crash()).await;
-    assert_eq!(midst.sql(flags).await, "f|t", "killed while it waits for the writer");
-    assert_eq!(midst.sql("select id from t where n = 2").await, "2", "readers do without it");
-    midst.run(&["drop index t_n", "insert into t values (4, 2)"]).await;
-    writer.commit().await;
-    build.await.unwrap().unwrap();
-    let mut next = open(&store.crash()).await;
-    assert_eq!(next.sql(flags).await, "t|t", "killed behind it");
-    assert_eq!(next.sql("select id from t where n = 3").await, "3");
-    assert_eq!(next.err("insert into t values (5, 3)").await.constraint.as_deref(), Some("t_n"));
-}

@@ -4,6 +4,7 @@ mod alter;
 mod checks;
 mod columns;
 mod concurrency;
+mod concurrent_indexes;
 mod ddl;
 mod dml;
 mod errors;
@@ -114,8 +115,18 @@ impl Client {
 
     /// Runs a statement: its rows as text, columns by `|`, NULL as `-`; without rows its tag.
     pub(super) async fn try_sql(&mut self, sql: &str) -> SqlResult<String> {
-        if let StatementKind::Vacuum(spec) = &parse(sql)?.remove(0).kind {
-            return vacuum(&self.db, &self.ctx, spec).await.map(str::to_owned);
+        let parsed = parse(sql)?.remove(0);
+        match &parsed.kind {
+            StatementKind::Vacuum(spec) => {
+                return vacuum(&self.db, &self.ctx, spec).await.map(str::to_owned);
+            }
+            StatementKind::CreateIndexConcurrently | StatementKind::DropIndexConcurrently => {
+                let told = index_concurrently(&self.db, &self.ctx, &parsed, None).await?;
+                self.notices.extend(told.into_iter().map(|n| n.fields.message.clone()));
+                let tag = &sql[..sql.find(" concurrently").unwrap_or(sql.len())];
+                return Ok(tag.to_uppercase().replace("UNIQUE ", ""));
+            }
+            _ => {}
         }
         let prepared = self.prepare(sql, &[]).await?;
         let (rows, tag) = self.execute(&prepared, Vec::new()).await?;

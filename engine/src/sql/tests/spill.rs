@@ -5,8 +5,8 @@ use super::*;
 const SMALL: usize = 64 << 10;
 
 /// 20,000 rows with 10,000 different keys and long strings: two megabytes.
-async fn crowd() -> Client {
-    let mut c = fresh().await;
+async fn crowd(store: &Arc<MemoryStore>) -> Client {
+    let mut c = open(store).await;
     c.run(&[
         "create table t (id int primary key, k int, s text, f numeric, b bytea, d timestamp)",
         "insert into t select n, (n * 7919) % 10000, repeat('s', 50) || ((n * 31) % 5000), (n % 777) / 7.0, \
@@ -18,9 +18,13 @@ async fn crowd() -> Client {
 }
 
 fn with_memory(c: &Client, kilobytes: &str) -> Client {
+    with(c, "work_mem", kilobytes)
+}
+
+fn with(c: &Client, setting: &str, value: &str) -> Client {
     let mut other = Client::new(&c.db);
     other.ctx.change(|session| {
-        session.settings.insert("work_mem".to_owned(), kilobytes.to_owned());
+        session.settings.insert(setting.to_owned(), value.to_owned());
         session.settings.insert("hash_mem_multiplier".to_owned(), "1".to_owned());
     });
     other
@@ -34,7 +38,8 @@ fn in_order(rows: &str) -> Vec<&str> {
 
 #[tokio::test]
 async fn spilled_or_not_results_are_the_same_and_memory_is_bounded() {
-    let roomy = crowd().await;
+    let store = MemoryStore::new();
+    let roomy = crowd(&store).await;
     let mut roomy = with_memory(&roomy, "1GB");
     // Whether the order counts.
     let queries = [
@@ -53,7 +58,7 @@ async fn spilled_or_not_results_are_the_same_and_memory_is_bounded() {
         let before = roomy.db.spill.bytes();
         let wanted = roomy.sql(sql).await;
         assert_eq!(roomy.db.spill.bytes(), before, "{sql} fits a gigabyte");
-        let db = Database::open(roomy.db.txns.pool().store().clone(), 32 << 20).await.unwrap();
+        let db = Database::open(store.crash(), 32 << 20).await.unwrap();
         let mut tight = with_memory(&Client::new(&db), "64kB");
         let found = tight.sql(sql).await;
         match ordered {
@@ -67,8 +72,20 @@ async fn spilled_or_not_results_are_the_same_and_memory_is_bounded() {
 
 #[tokio::test]
 async fn an_index_is_built_within_its_memory() {
-    let mut c = crowd().await;
+    let store = MemoryStore::new();
+    let mut roomy = crowd(&store).await;
+    roomy.sql("create index roomy on t (s, k)").await;
+    assert_eq!(roomy.db.spill.bytes(), 0, "two megabytes fit the default");
+    let db = Database::open(store.crash(), 32 << 20).await.unwrap();
+    let mut c = with(&Client::new(&db), "maintenance_work_mem", "64kB");
+    c.sql("drop index roomy").await;
     c.sql("create index on t (s, k)").await;
+    assert!(db.spill.bytes() > 2 * SMALL, "{} bytes spilled", db.spill.bytes());
+    assert!(db.spill.peak() < SMALL + 4096, "{} bytes held", db.spill.peak());
+    // What a rewrite fills is bounded, too.
+    let before = db.spill.bytes();
+    c.sql("alter table t alter k type bigint").await;
+    assert!(db.spill.bytes() > before + 2 * SMALL && db.spill.peak() < SMALL + 4096);
     assert_eq!(c.sql("select count(*) from t where s = repeat('s', 50) || 31").await, "4");
     c.sql("create unique index on t (k, id)").await;
     assert_eq!(

@@ -162,32 +162,9 @@ async fn a_large_scan_spans_leaves_and_survives_changes_under_it() {
 }
 
 #[tokio::test]
-async fn dropped_trees_are_freed_once_nobody_looks() {
-    let bed = Bed::new().await;
-    bed.committed(b"x").await;
-    let reader = bed.now();
-    let mut txn = bed.begin();
-    let tree = bed.system.create_tree().await.unwrap();
-    txn.free_on_rollback(tree);
-    txn.free_on_commit(bed.table.tree);
-    bed.insert(&mut txn, b"y").await;
-    txn.commit().await.unwrap();
-    bed.system.tidy().await.unwrap();
-    assert_eq!(bed.scan(&reader).await.len(), 1, "the reader still sees the old table");
-    drop(reader);
-    let used = |bed: &Bed| {
-        let system = bed.system.clone();
-        async move { system.pool().run(|| crate::space::usage(system.pool())).await.unwrap() }
-    };
-    let before = used(&bed).await;
-    bed.system.tidy().await.unwrap();
-    assert_eq!(used(&bed).await.free, before.free + 1);
-}
-
-#[tokio::test]
 async fn nothing_is_repaired_in_a_tree_that_was_dropped() {
     let bed = Bed::new().await;
-    let tree = bed.system.create_tree().await.unwrap();
+    let tree = new_tree(&bed.system).await;
     let table = bed.system.table(7, tree);
     let mut txn = bed.begin();
     let id = bed.system.insert(&mut txn, &table, &[1; 300]).await.unwrap();
@@ -202,12 +179,15 @@ async fn nothing_is_repaired_in_a_tree_that_was_dropped() {
         bed.system.update(&mut txn, &table, id, &[n; 300]).await.unwrap();
     }
     txn.rollback();
-    tree.free_all(bed.system.pool()).await.unwrap();
+    let mut drop = bed.begin();
+    drop.drop_tree(tree).await.unwrap();
+    drop.commit().await.unwrap();
+    bed.system.free_dropped().await.unwrap();
     let report = bed.system.tidy().await.unwrap();
     assert_eq!(report.repaired, 0);
     assert!(report.reclaimed > 0);
     // The page is another tree's by now, with rows of the same ids.
-    let again = bed.system.create_tree().await.unwrap();
+    let again = new_tree(&bed.system).await;
     assert_eq!(again.root, tree.root);
     let table = bed.system.table(8, again);
     let mut txn = bed.begin();

@@ -3,6 +3,8 @@
 mod basics;
 mod churn;
 mod crash;
+mod drop_pace;
+mod drops;
 mod indexes;
 mod large;
 mod large_failing;
@@ -19,6 +21,7 @@ use sextant_volume::LogStore;
 use sextant_volume::memory::MemoryStore;
 
 use super::{Index, IndexKey, LockOutcome, RowBatch, RowBytes, RowId, Table, TableScan};
+use crate::btree::Tree;
 use crate::buffer::BufferPool;
 use crate::space::{Roots, format_if_new};
 use crate::txn::{Isolation, LockWait, RowLock, Snapshot, Transaction, TransactionSystem, TxnError};
@@ -51,13 +54,13 @@ impl Bed {
         let new = format_if_new(&pool).await.unwrap();
         let system = TransactionSystem::open(pool.clone()).await.unwrap();
         let tree = if new {
-            let tree = system.create_tree().await.unwrap();
+            let tree = new_tree(&system).await;
             let set = pool.write(|mtr| Roots::set(mtr, Roots::CATALOG, tree.root.0)).await;
             set.unwrap();
             tree
         } else {
             let root = pool.run(|| Roots::get(&pool, Roots::CATALOG)).await.unwrap();
-            crate::btree::Tree { root: sextant_redo::PageId(root) }
+            Tree { root: sextant_redo::PageId(root) }
         };
         let table = system.table(1, tree);
         Bed { store, system, table }
@@ -83,7 +86,7 @@ impl Bed {
     }
 
     async fn index(&self, unique: bool) -> Index {
-        let (tree, reads) = (self.system.create_tree().await.unwrap(), Arc::new([]));
+        let (tree, reads) = (new_tree(&self.system).await, Arc::new([]));
         Index { oid: 2, tree, unique, key_of: Arc::new(key_of), reads }
     }
 
@@ -156,6 +159,14 @@ impl Bed {
         }
         rows
     }
+}
+
+/// A tree that is there to stay.
+async fn new_tree(system: &Arc<TransactionSystem>) -> Tree {
+    let mut txn = system.begin(Isolation::ReadCommitted);
+    let tree = txn.create_tree().await.unwrap();
+    txn.commit().await.unwrap();
+    tree
 }
 
 /// The first byte of a row is its key; 0 stands for NULL, 255 is not indexed.

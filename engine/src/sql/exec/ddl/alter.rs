@@ -115,8 +115,7 @@ impl Ddl<'_> {
             }
             table = self.forbid_nulls(table, key.columns.iter().map(|c| c.name.as_str())).await?;
         }
-        let index = self.new_index(&table, key)?;
-        self.db.catalog.create_index(self.txn, &table, index).await?;
+        self.add_index(&table, key).await?;
         Ok(())
     }
 

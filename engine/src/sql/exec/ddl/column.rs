@@ -69,8 +69,7 @@ impl Ddl<'_> {
             self.db.catalog.own_sequence(self.txn, &sequence, table.oid, last).await?;
         }
         for key in definition.keys {
-            let index = self.new_index(&table, key)?;
-            table = self.db.catalog.create_index(self.txn, &table, index).await?;
+            table = self.add_index(&table, key).await?;
         }
         for (name, condition) in definition.checks {
             table = self.add_check(table, name, condition, true).await?;

@@ -86,8 +86,7 @@ impl Ddl<'_> {
         self.binder()?.rules(&table)?;
         keys.sort_by_key(|k| !k.primary);
         for key in keys {
-            let index = self.new_index(&table, key)?;
-            table = self.db.catalog.create_index(self.txn, &table, index).await?;
+            table = self.add_index(&table, key).await?;
         }
         // Those with names first, so that no name is made up that is given below.
         checks.sort_by_key(|(name, _)| name.is_none());

@@ -1,10 +1,12 @@
 //! DROP.
 
+use std::sync::Arc;
+
 use sqlparser::ast::{self, ObjectType};
 
 use super::view::refuse_system_view;
 use super::{Ddl, refuse_pending, refuse_system};
-use crate::catalog::{CatalogView, PG_CATALOG, PUBLIC, Relation};
+use crate::catalog::{CatalogView, IndexInfo, PG_CATALOG, PUBLIC, Relation, TableInfo};
 use crate::sql::{Notice, names, quoted};
 use crate::txn::{LockWait, TableLock};
 use crate::types::{SqlError, SqlResult, sqlstate};
@@ -35,17 +37,72 @@ impl Ddl<'_> {
                 ObjectType::Schema => self.drop_schema(name, cascade).await?,
                 _ => self.drop_relation(kind, name, &along, cascade).await?,
             };
-            if dropped {
-                continue;
+            if !dropped {
+                self.is_missing(word, code, name, if_exists)?;
             }
-            let shown = names::parts(name)?.join(".");
-            let message = format!("{word} \"{shown}\" does not exist");
-            if !if_exists {
-                return Err(SqlError::new(code, message));
-            }
-            self.notices.push(Notice::note(format!("{message}, skipping")));
         }
         Ok(tag)
+    }
+
+    /// Says that something does not exist: in a notice when that is all right.
+    fn is_missing(
+        &mut self,
+        word: &str,
+        code: &'static str,
+        name: &ast::ObjectName,
+        if_exists: bool,
+    ) -> SqlResult<()> {
+        let shown = names::parts(name)?.join(".");
+        let message = format!("{word} \"{shown}\" does not exist");
+        if !if_exists {
+            return Err(SqlError::new(code, message));
+        }
+        self.notices.push(Notice::note(format!("{message}, skipping")));
+        Ok(())
+    }
+
+    /// An index to be dropped while others use its table, which is locked so that its definition stays; `None` when it is not
+    /// there and that is all right. It may not be needed by anything.
+    pub(super) async fn index_to_drop(
+        &mut self,
+        name: &ast::ObjectName,
+        if_exists: bool,
+    ) -> SqlResult<Option<(Arc<TableInfo>, Arc<IndexInfo>)>> {
+        loop {
+            let index = match self.find(name)? {
+                Some(Relation::Index(index)) => index,
+                Some(other) => return Err(wrong_kind(&other, ObjectType::Index)),
+                None => {
+                    self.is_missing("index", sqlstate::UNDEFINED_OBJECT, name, if_exists)?;
+                    return Ok(None);
+                }
+            };
+            let lock = TableLock::ShareUpdateExclusive;
+            self.txn.lock_table(index.table, lock, LockWait::Block).await?;
+            self.txn.begin_statement();
+            // As it is now that the lock is had.
+            match self.find(name)? {
+                Some(Relation::Index(again)) if again.oid == index.oid => {
+                    self.check_index_goes(&again, &[], false).await?;
+                    let table = self.view().table(again.table).cloned();
+                    return Ok(table.map(|table| (table, again)));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Nothing needs the index; with `cascade` the foreign keys that do go.
+    async fn check_index_goes(&mut self, index: &IndexInfo, along: &[u32], cascade: bool) -> SqlResult<()> {
+        if index.constraint {
+            return Err(needed_by_constraint(&index.name, &self.table_name(index.table)));
+        }
+        if let Some(table) = self.view().table(index.table) {
+            refuse_system(table)?;
+        }
+        let what = format!("index {}", index.name);
+        let concerned = (what.as_str(), what.as_str());
+        self.release_referrers(index.table, Some(index.oid), along, concerned, cascade).await
     }
 
     /// False when there is no such relation.
@@ -83,15 +140,8 @@ impl Ddl<'_> {
                     self.db.catalog.drop_table(self.txn, &table).await?;
                 }
                 Some(Relation::Index(index)) if index.oid == found.oid() => {
-                    if index.constraint {
-                        return Err(needed_by_constraint(&index.name, &self.table_name(index.table)));
-                    }
+                    self.check_index_goes(&index, along, cascade).await?;
                     let Some(table) = self.view().table(index.table).cloned() else { return Ok(false) };
-                    refuse_system(&table)?;
-                    let what = format!("index {}", index.name);
-                    let concerned = (what.as_str(), what.as_str());
-                    self.release_referrers(table.oid, Some(index.oid), along, concerned, cascade).await?;
-                    let table = self.view().table(table.oid).cloned().unwrap_or(table);
                     self.db.catalog.drop_index(self.txn, &table, &index).await?;
                 }
                 Some(Relation::Sequence(sequence)) if sequence.oid == found.oid() => {

@@ -1,7 +1,6 @@
 //! CREATE INDEX, and the indexes of constraints.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use sqlparser::ast;
 
@@ -9,8 +8,8 @@ use super::Ddl;
 use super::create_table::no_key_column;
 use crate::catalog::{ConstraintTiming, IndexColumn, KeySource, NewIndex, TableInfo};
 use crate::sql::bind::{figured_name, key_order};
-use crate::sql::{Database, Notice, SessionContext, names};
-use crate::txn::{Isolation, TableLock, Transaction};
+use crate::sql::names;
+use crate::txn::TableLock;
 use crate::types::key::KeyOrder;
 use crate::types::{SqlError, SqlResult, sqlstate};
 
@@ -94,7 +93,7 @@ impl KeySpec {
 
 impl Ddl<'_> {
     /// The index that a key needs, with a name.
-    pub(super) fn new_index(&mut self, table: &TableInfo, key: KeySpec) -> SqlResult<NewIndex> {
+    fn new_index(&mut self, table: &TableInfo, key: KeySpec) -> SqlResult<NewIndex> {
         let mut columns: Vec<IndexColumn> = Vec::with_capacity(key.columns.len());
         for part in &key.columns {
             let column = self.index_column(table, part, key.constraint)?;
@@ -162,12 +161,27 @@ impl Ddl<'_> {
     pub(super) async fn create_index(&mut self, create: &ast::CreateIndex) -> SqlResult<()> {
         let table = self.lock(&create.table_name, TableLock::Share).await?;
         let Some(index) = self.index_to_make(&table, create)? else { return Ok(()) };
-        self.db.catalog.create_index(self.txn, &table, index).await?;
+        self.make_index(&table, index).await?;
         Ok(())
     }
 
+    /// Makes the index of a key. The table with it.
+    pub(super) async fn add_index(&mut self, table: &TableInfo, key: KeySpec) -> SqlResult<Arc<TableInfo>> {
+        let index = self.new_index(table, key)?;
+        self.make_index(table, index).await
+    }
+
+    async fn make_index(&mut self, table: &TableInfo, index: NewIndex) -> SqlResult<Arc<TableInfo>> {
+        let memory = self.ctx.maintenance_memory();
+        self.db.catalog.create_index(self.txn, table, index, memory).await
+    }
+
     /// The index that a statement wants; `None` when it is there and that is all right.
-    fn index_to_make(&mut self, table: &TableInfo, create: &ast::CreateIndex) -> SqlResult<Option<NewIndex>> {
+    pub(super) fn index_to_make(
+        &mut self,
+        table: &TableInfo,
+        create: &ast::CreateIndex,
+    ) -> SqlResult<Option<NewIndex>> {
         let rare = [
             (!create.include.is_empty(), "INCLUDE"),
             (create.nulls_distinct == Some(false), "NULLS NOT DISTINCT"),
@@ -187,51 +201,4 @@ impl Ddl<'_> {
         key.predicate.clone_from(&create.predicate);
         self.new_index(table, key).map(Some)
     }
-}
-
-/// CREATE INDEX CONCURRENTLY, in transactions of its own. When it fails on the way the index stays, not used by readers, until
-/// it is dropped.
-pub(crate) async fn create_concurrently(
-    db: &Arc<Database>,
-    ctx: &SessionContext,
-    create: &ast::CreateIndex,
-    lock_timeout: Option<Duration>,
-    notices: &mut Vec<Notice>,
-) -> SqlResult<()> {
-    // Held to the end: keeps other definitions and vacuum away, and lets writers through.
-    let mut guard = db.txns.begin(Isolation::ReadCommitted);
-    guard.set_lock_timeout(lock_timeout);
-    let mut unused = Vec::new();
-    let mut ddl = Ddl { db, ctx, txn: &mut guard, notices: &mut unused };
-    let table = ddl.lock(&create.table_name, TableLock::ShareUpdateExclusive).await?;
-    guard.end_statement();
-
-    let mut txn = begin(db);
-    let mut ddl = Ddl { db, ctx, txn: &mut txn, notices };
-    let Some(new) = ddl.index_to_make(&table, create)? else { return Ok(()) };
-    let index = db.catalog.declare_index(&mut txn, &table, new).await?;
-    txn.commit().await?;
-    // Whoever has the table locked since before may write rows without knowing of the index.
-    guard.wait_for_table(table.oid, TableLock::Share).await?;
-
-    let view = db.catalog.view(None);
-    let Some(table) = view.table(table.oid) else { return Ok(()) };
-    let Some(index) = table.indexes.iter().find(|other| other.oid == index) else { return Ok(()) };
-    let mut txn = begin(db);
-    txn.set_lock_timeout(lock_timeout);
-    if let Err(error) = db.catalog.complete_index(&mut txn, table, index).await {
-        txn.rollback();
-        let mut txn = begin(db);
-        db.catalog.give_up_index(&mut txn, table, index).await?;
-        txn.commit().await?;
-        return Err(error);
-    }
-    txn.commit().await?;
-    Ok(())
-}
-
-fn begin(db: &Database) -> Transaction {
-    let mut txn = db.txns.begin(Isolation::ReadCommitted);
-    txn.begin_statement();
-    txn
 }

@@ -7,11 +7,13 @@ mod alter;
 mod check;
 mod column;
 mod column_type;
+mod concurrent;
 mod create_table;
 mod drop;
 mod drop_column;
 mod foreign_key;
 mod index;
+mod reindex;
 mod rename;
 mod rewrite;
 mod sequence;
@@ -19,7 +21,8 @@ mod view;
 
 pub(crate) use view::columns as columns_of_view;
 
-pub(crate) use index::create_concurrently;
+pub(crate) use concurrent::{create_concurrently, drop_concurrently};
+pub use reindex::reindex;
 
 use std::sync::Arc;
 

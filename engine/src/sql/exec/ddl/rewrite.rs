@@ -48,7 +48,7 @@ impl Ddl<'_> {
             relation::insert_unindexed(&self.db.txns, self.txn, &changed, &copies).await?;
         }
         self.txn.begin_statement();
-        self.db.catalog.fill_indexes(self.txn, &changed).await?;
+        self.db.catalog.fill_indexes(self.txn, &changed, self.ctx.maintenance_memory()).await?;
         self.db.catalog.alter_table(self.txn, table, changed).await
     }
 
