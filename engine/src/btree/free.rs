@@ -8,7 +8,7 @@ use crate::buffer::Step;
 use crate::mtr::MiniTxn;
 use crate::space::{PAGE_TYPE, page_type};
 
-/// Leaves freed in one MTR: under a kilobyte of log, and the control page, which every split wants, is latched for
+/// Leaves freed in one MTR: under two kilobytes of log, and the control page, which every split wants, is latched for
 /// microseconds.
 pub(crate) const FREED_AT_ONCE: usize = 32;
 
