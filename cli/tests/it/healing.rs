@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sextant_node::net::{self, FrameReader};
 use sextant_redo::wire::{Epochs, PeerKind, Reply, Request, SegmentState};
@@ -165,7 +165,15 @@ async fn nodes_heal_without_an_engine() {
     client.batch_execute("create table t (id bigint primary key, body text)").await.expect("created");
     wait_until(PATIENCE, "all copies answer", || scls(&cluster).iter().all(Option::is_some));
 
+    let view = sextant_meta::MetaClient::new(cluster.role("meta").iter().map(|m| m.address).collect());
+    let view = view.cluster().await.expect("answers");
+    let storage = async |of: &Process| {
+        let node = view.nodes.iter().find(|node| node.addr == of.address).expect("registered");
+        Storage::connect(of.address, view.cluster, node.id).await
+    };
+
     // More log than the others keep, while one is away.
+    let before = scls(&cluster).into_iter().flatten().max().expect("all answer");
     drop(running.pop());
     let body = "x".repeat(1500);
     for chunk in 0..400 {
@@ -174,16 +182,17 @@ async fn nodes_heal_without_an_engine() {
         client.batch_execute(&insert).await.expect("inserted");
     }
     signal(cluster.engine().pid.expect("runs"), libc::SIGKILL);
+    for node in &nodes[..5] {
+        let deadline = Instant::now() + PATIENCE;
+        while storage(node).await.state().await.log_start.0 <= before {
+            assert!(Instant::now() < deadline, "a node keeps more log than it may");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
     running.push(start(&cluster, &nodes[5]));
     wait_until(PATIENCE, "equal SCLs without an engine", || all_equal(&scls(&cluster)));
     assert!(metric(nodes[5].http, "sextant_segment_copies_done_total").await >= 1.0, "pages were copied");
 
-    let view = sextant_meta::MetaClient::new(cluster.role("meta").iter().map(|m| m.address).collect());
-    let view = view.cluster().await.expect("answers");
-    let storage = async |of: &Process| {
-        let node = view.nodes.iter().find(|node| node.addr == of.address).expect("registered");
-        Storage::connect(of.address, view.cluster, node.id).await
-    };
     let pages = storage(&nodes[0]).await.pages().await;
     assert!(pages.len() > 1000, "{} pages", pages.len());
     for node in [&nodes[1], &nodes[5]] {
