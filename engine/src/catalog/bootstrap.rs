@@ -16,7 +16,7 @@ use super::{CatalogView, load, relation};
 use crate::space::Roots;
 use crate::txn::{Isolation, Transaction, TransactionSystem};
 use crate::types::key::KeyOrder;
-use crate::types::{Datum, SqlError, SqlResult, SqlType, TypeClass, oids};
+use crate::types::{Datum, SqlError, SqlResult, SqlType, oids};
 
 /// The root page of pg_class, made if need be.
 pub(super) async fn ensure(system: &Arc<TransactionSystem>) -> SqlResult<PageId> {
@@ -119,14 +119,6 @@ type Row = (&'static SystemTable, Vec<Datum>);
 
 fn types() -> Vec<Row> {
     let one = |(ty, name): (SqlType, &'static str)| {
-        let category = match ty.class() {
-            TypeClass::Boolean => "B",
-            TypeClass::Number => "N",
-            TypeClass::String => "S",
-            TypeClass::DateTime => "D",
-            TypeClass::Unknown => "X",
-            TypeClass::Other => "U",
-        };
         let preferred =
             [oids::BOOL, oids::TEXT, oids::FLOAT8, oids::OID, oids::TIMESTAMPTZ].contains(&ty.oid);
         let pseudo = ty.oid == oids::VOID || ty.oid == oids::UNKNOWN;
@@ -138,7 +130,7 @@ fn types() -> Vec<Row> {
             ("typlen", Datum::Int2(ty.len())),
             ("typbyval", Datum::Bool((1..=8).contains(&ty.len()))),
             ("typtype", Datum::text(if pseudo { "p" } else { "b" })),
-            ("typcategory", Datum::text(category)),
+            ("typcategory", Datum::text(rows::category(ty))),
             ("typispreferred", Datum::Bool(preferred)),
             ("typisdefined", Datum::Bool(true)),
             ("typdelim", Datum::text(",")),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use sextant_redo::PageId;
 
-use super::model::{ColumnInfo, ConstraintTiming, TableInfo};
+use super::model::{CatalogView, ColumnInfo, ConstraintTiming, TableInfo};
 use crate::btree::Tree;
 use crate::sql::{Formula, is_call, quoted};
 use crate::table::{Index, IndexKey, KeyOf};
@@ -154,6 +154,12 @@ impl IndexInfo {
         self.columns.iter().map(IndexColumn::column).collect()
     }
 
+    /// The expressions that it keeps as text.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        let of_columns = self.columns.iter().filter_map(IndexColumn::formula);
+        of_columns.chain(&self.predicate).map(|formula| formula.text())
+    }
+
     /// Whether no two rows have the same key at any moment, not even in the midst of a transaction.
     #[must_use]
     pub fn is_always_unique(&self) -> bool {
@@ -178,10 +184,11 @@ impl IndexInfo {
         &self,
         table: &str,
         columns: &[ColumnInfo],
+        view: &Arc<CatalogView>,
         text: &dyn Fn(&str) -> SqlResult<String>,
     ) -> SqlResult<Arc<IndexInfo>> {
         let again =
-            |formula: &Formula| Formula::of_text(&text(formula.text())?, table, columns).map(Arc::new);
+            |formula: &Formula| Formula::of_text(&text(formula.text())?, table, columns, view).map(Arc::new);
         let mut new = self.clone();
         for part in &mut new.columns {
             match &mut part.source {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sextant_redo::PageId;
 
+use super::domain::{DomainCheck, DomainInfo};
 use super::index::{self, IndexColumn, IndexInfo, KeySource};
 use super::model::{
     CatalogView, Change, CheckInfo, ColumnInfo, ConstraintTiming, ForeignAction, ForeignKeyInfo, Relation,
@@ -12,12 +13,13 @@ use super::model::{
 };
 use super::relation;
 use super::system::{self, SystemRow, SystemTable};
+use super::types::{TypeInfo, TypeKind};
 use super::view::{ViewDefinition, ViewInfo};
 use crate::btree::Tree;
 use crate::sql::Formula;
 use crate::txn::{Isolation, Snapshot, TransactionSystem};
 use crate::types::key::KeyOrder;
-use crate::types::{Datum, SqlError, SqlResult, SqlType, TimeZone, decode_text};
+use crate::types::{Datum, EnumLabel, EnumType, SqlError, SqlResult, SqlType, TimeZone, decode_text};
 
 type Rows = Vec<Vec<Datum>>;
 
@@ -29,6 +31,7 @@ pub(super) fn system_table(system: &TransactionSystem, def: &SystemTable, root: 
         .map(|(name, ty)| ColumnInfo {
             name: (*name).to_owned(),
             ty: *ty,
+            declared: None,
             not_null: !matches!(*ty, SqlType::TEXT | SqlType::INT2VECTOR),
             default: None,
             generated: false,
@@ -102,8 +105,18 @@ fn build(loader: &Loader<'_>) -> SqlResult<(CatalogView, u32)> {
         last_oid = last_oid.max(row.oid("oid"));
         view.apply(&Change::PutNamespace(row.text("nspname"), row.oid("oid")));
     }
-    let mut columns = columns(loader)?;
-    let mut indexes = indexes(loader, &columns)?;
+    for info in enum_types(loader, &view) {
+        last_oid =
+            info.enum_type().into_iter().flat_map(|of| of.labels()).fold(last_oid, |n, l| n.max(l.oid));
+        last_oid = last_oid.max(info.oid);
+        view.apply(&Change::PutType(Arc::new(info)));
+    }
+    for info in domains(loader, &view)? {
+        view.apply(&Change::PutType(Arc::new(info)));
+    }
+    last_oid = view.types().fold(last_oid, |n, info| n.max(info.oid));
+    let mut columns = columns(loader, &view)?;
+    let mut indexes = indexes(loader, &columns, &Arc::new(view.clone()))?;
     let mut checks = checks(loader);
     let mut foreign_keys = foreign_keys(loader)?;
     let sequences: HashMap<u32, SystemRow<'_>> =
@@ -184,8 +197,70 @@ fn sequence(class: &SystemRow<'_>, row: &SystemRow<'_>) -> SequenceInfo {
     }
 }
 
+/// The enum types that users made, with their labels.
+fn enum_types(loader: &Loader<'_>, view: &CatalogView) -> Vec<TypeInfo> {
+    let mut labels: HashMap<u32, Vec<EnumLabel>> = HashMap::new();
+    for row in loader.rows(&system::PG_ENUM) {
+        let (sort_order, key) = match (row.get("enumsortorder"), row.get("enumkey")) {
+            (Datum::Float4(order), Datum::Bytea(key)) => (*order, key.to_vec().into()),
+            _ => continue,
+        };
+        let name = row.text("enumlabel").into();
+        let label = EnumLabel { oid: row.oid("oid"), key, sort_order, name, of: "".into(), fresh: false };
+        labels.entry(row.oid("enumtypid")).or_default().push(label);
+    }
+    let made = loader.rows(&system::PG_TYPE).filter(|row| row.text("typtype") == "e");
+    made.map(|row| {
+        let (oid, namespace, name) = (row.oid("oid"), row.oid("typnamespace"), row.text("typname"));
+        let schema = view.namespace_name(namespace).unwrap_or_default().to_owned();
+        let labels = labels.remove(&oid).unwrap_or_default();
+        let of = EnumType::new(oid, &TypeInfo::spelled(&schema, &name), labels);
+        TypeInfo { oid, namespace, schema, name, kind: TypeKind::Enum(Arc::new(of)) }
+    })
+    .collect()
+}
+
+/// The domains, each behind those that it is over.
+fn domains(loader: &Loader<'_>, view: &CatalogView) -> SqlResult<Vec<TypeInfo>> {
+    let mut checks: HashMap<u32, Vec<DomainCheck>> = HashMap::new();
+    for row in loader.rows(&system::PG_CONSTRAINT).filter(|row| row.oid("contypid") != 0) {
+        checks.entry(row.oid("contypid")).or_default().push(DomainCheck {
+            oid: row.oid("oid"),
+            name: row.text("conname"),
+            condition: row.text("conbin"),
+            valid: row.flag("convalidated"),
+        });
+    }
+    let mut rows: Vec<SystemRow<'_>> =
+        loader.rows(&system::PG_TYPE).filter(|row| row.text("typtype") == "d").collect();
+    // What a domain is over is older than it.
+    rows.sort_by_key(|row| row.oid("oid"));
+    let mut made: BTreeMap<u32, Arc<TypeInfo>> = BTreeMap::new();
+    for row in rows {
+        let (oid, namespace, name) = (row.oid("oid"), row.oid("typnamespace"), row.text("typname"));
+        let of = row.oid("typbasetype");
+        let below = made.get(&of).or_else(|| view.type_info(of)).cloned();
+        let typmod = row.number("typtypmod") as i32;
+        let base = match &below {
+            Some(below) => Some(below.value_type()),
+            None => SqlType::from_oid(of).map(|ty| SqlType { typmod, ..ty }),
+        };
+        let base = base.ok_or_else(|| {
+            SqlError::corrupt(format!("domain \"{name}\" is over a type that is not known"))
+        })?;
+        let default = row.get("typdefault").as_str().map(str::to_owned);
+        let domain =
+            DomainInfo { base, below, not_null: row.flag("typnotnull"), default, checks: Vec::new() };
+        let domain = domain.with_checks(checks.remove(&oid).unwrap_or_default());
+        let schema = view.namespace_name(namespace).unwrap_or_default().to_owned();
+        let kind = TypeKind::Domain(Arc::new(domain));
+        made.insert(oid, Arc::new(TypeInfo { oid, namespace, schema, name, kind }));
+    }
+    Ok(made.into_values().map(|info| TypeInfo::clone(&info)).collect())
+}
+
 /// Columns by table, in order.
-fn columns(loader: &Loader<'_>) -> SqlResult<HashMap<u32, Vec<ColumnInfo>>> {
+fn columns(loader: &Loader<'_>, view: &CatalogView) -> SqlResult<HashMap<u32, Vec<ColumnInfo>>> {
     let defaults: HashMap<(u32, i64), String> = loader
         .rows(&system::PG_ATTRDEF)
         .map(|row| ((row.oid("adrelid"), row.number("adnum")), row.text("adbin")))
@@ -194,17 +269,32 @@ fn columns(loader: &Loader<'_>) -> SqlResult<HashMap<u32, Vec<ColumnInfo>>> {
     for row in loader.rows(&system::PG_ATTRIBUTE) {
         let (table, number) = (row.oid("attrelid"), row.number("attnum"));
         let name = row.text("attname");
-        let known = SqlType::from_oid(row.oid("atttypid"));
+        let declared = view.type_info(row.oid("atttypid")).cloned();
+        let known = match &declared {
+            Some(declared) => Some(declared.value_type()),
+            None => SqlType::from_oid(row.oid("atttypid")),
+        };
         let ty = known
             .ok_or_else(|| SqlError::corrupt(format!("column \"{name}\" has a type that is not known")))?;
-        let ty = SqlType { typmod: row.number("atttypmod") as i32, ..ty };
-        let missing = match row.get("attmissingval") {
-            Datum::Text(text) => decode_text(text, ty, &TimeZone::default())?,
+        let ty = match declared.as_ref().and_then(|declared| declared.domain()) {
+            Some(_) => ty,
+            None => SqlType { typmod: row.number("atttypmod") as i32, ..ty },
+        };
+        let of = declared.as_ref().and_then(|declared| declared.enum_type());
+        let missing = match (row.get("attmissingval"), of) {
+            (Datum::Text(oid), Some(of)) => {
+                let label = oid.parse().ok().and_then(|oid| of.label(oid));
+                label.map(Datum::Enum).ok_or_else(|| {
+                    SqlError::corrupt(format!("column \"{name}\" has a label that is not known"))
+                })?
+            }
+            (Datum::Text(text), None) => decode_text(text, ty, &TimeZone::default())?,
             _ => Datum::Null,
         };
         let column = ColumnInfo {
             name,
             ty,
+            declared,
             not_null: row.flag("attnotnull"),
             default: defaults.get(&(table, number)).cloned(),
             generated: row.text("attgenerated") == "s",
@@ -228,7 +318,10 @@ fn columns(loader: &Loader<'_>) -> SqlResult<HashMap<u32, Vec<ColumnInfo>>> {
 /// CHECK constraints by table.
 fn checks(loader: &Loader<'_>) -> HashMap<u32, Vec<CheckInfo>> {
     let mut by_table: HashMap<u32, Vec<CheckInfo>> = HashMap::new();
-    for row in loader.rows(&system::PG_CONSTRAINT).filter(|row| row.text("contype") == "c") {
+    for row in loader
+        .rows(&system::PG_CONSTRAINT)
+        .filter(|row| row.text("contype") == "c" && row.oid("conrelid") != 0)
+    {
         let check = CheckInfo {
             oid: row.oid("oid"),
             name: row.text("conname"),
@@ -279,6 +372,7 @@ fn timing(constraint: &SystemRow<'_>) -> ConstraintTiming {
 fn indexes(
     loader: &Loader<'_>,
     columns: &HashMap<u32, Vec<ColumnInfo>>,
+    view: &Arc<CatalogView>,
 ) -> SqlResult<HashMap<u32, Vec<Arc<IndexInfo>>>> {
     let classes: HashMap<u32, SystemRow<'_>> =
         loader.rows(&system::PG_CLASS).map(|row| (row.oid("oid"), row)).collect();
@@ -294,9 +388,9 @@ fn indexes(
         let class = classes.get(&oid).ok_or_else(damaged)?;
         let of_table = columns.get(&table).ok_or_else(damaged)?;
         let of = classes.get(&table).map(|row| row.text("relname")).ok_or_else(damaged)?;
-        let parts = index_columns(&row, &of, of_table)?.ok_or_else(damaged)?;
+        let parts = index_columns(&row, &of, of_table, view)?.ok_or_else(damaged)?;
         let predicate = match row.get("indpred") {
-            Datum::Text(text) => Some(Arc::new(Formula::of_text(text, &of, of_table)?)),
+            Datum::Text(text) => Some(Arc::new(Formula::of_text(text, &of, of_table, view)?)),
             _ => None,
         };
         let unique = row.flag("indisunique");
@@ -326,6 +420,7 @@ fn index_columns(
     row: &SystemRow<'_>,
     table: &str,
     columns: &[ColumnInfo],
+    view: &Arc<CatalogView>,
 ) -> SqlResult<Option<Vec<IndexColumn>>> {
     let texts = row.text("indexprs");
     let texts: Vec<String> = serde_json::from_str(&texts).unwrap_or_default();
@@ -335,7 +430,7 @@ fn index_columns(
         let order = KeyOrder { descending: option & 1 != 0, nulls_first: option & 2 != 0 };
         if *attnum == 0 {
             let Some(text) = texts.next() else { return Ok(None) };
-            let formula = Formula::of_text(text, table, columns)?;
+            let formula = Formula::of_text(text, table, columns, view)?;
             let ty = formula.ty();
             parts.push(IndexColumn { source: KeySource::Expr(Arc::new(formula)), ty, order });
             continue;

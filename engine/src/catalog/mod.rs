@@ -10,6 +10,7 @@
 mod bootstrap;
 mod builtin;
 mod change;
+mod domain;
 mod index;
 mod load;
 mod model;
@@ -19,6 +20,7 @@ pub(crate) mod stored;
 mod system;
 #[cfg(test)]
 mod tests;
+mod types;
 mod view;
 
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use parking_lot::{Mutex, RwLock};
 use sextant_redo::Lsn;
 
 pub use change::{NewColumn, NewForeignKey, NewIndex, NewSequence, NewTable};
+pub use domain::{DomainCheck, DomainInfo};
 pub use index::{IndexColumn, IndexInfo, KeySource};
 use model::Change;
 pub use model::{
@@ -35,6 +38,7 @@ pub use model::{
     PG_CATALOG, PUBLIC, Relation, SequenceInfo, TableInfo,
 };
 pub(crate) use sequence::Sequences;
+pub use types::{TypeInfo, TypeKind};
 pub use view::{Meant, ViewDefinition, ViewInfo};
 
 use crate::txn::{Attached, Transaction, TransactionSystem};
@@ -81,7 +85,7 @@ impl Attached for Overlay {
         let _one = self.state.publishing.lock();
         let mut view = CatalogView::clone(&self.state.committed.read());
         for change in &self.changes {
-            view.apply(change);
+            view.apply(&change.settled());
         }
         view.version = self.state.fresh_version();
         let version = view.version;

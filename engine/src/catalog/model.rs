@@ -3,7 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::domain::DomainInfo;
 use super::index::IndexInfo;
+use super::types::TypeInfo;
 use super::view::ViewInfo;
 use crate::table::Table;
 use crate::types::row::RowLayout;
@@ -21,8 +23,10 @@ pub use crate::txn::FIRST_USER_OID;
 pub struct ColumnInfo {
     /// Its name.
     pub name: String,
-    /// Its type.
+    /// Its type; of a domain, the type below.
     pub ty: SqlType,
+    /// The type that it was declared with, if a user made that.
+    pub declared: Option<Arc<TypeInfo>>,
     /// NULL is refused.
     pub not_null: bool,
     /// DEFAULT, as SQL text; of a generated column, its value over the others.
@@ -246,11 +250,47 @@ impl Relation {
     }
 }
 
+impl ColumnInfo {
+    /// A column of a type, and nothing else about it.
+    #[must_use]
+    pub fn of_type(name: &str, ty: SqlType) -> ColumnInfo {
+        ColumnInfo {
+            name: name.to_owned(),
+            ty,
+            declared: None,
+            not_null: false,
+            default: None,
+            generated: false,
+            identity: None,
+            missing: Datum::Null,
+            dropped: false,
+        }
+    }
+
+    /// What it is of, if that is a domain.
+    #[must_use]
+    pub fn domain(&self) -> Option<&Arc<DomainInfo>> {
+        self.declared.as_ref()?.domain()
+    }
+
+    /// Its type as errors spell it.
+    #[must_use]
+    pub fn type_name(&self) -> String {
+        match &self.declared {
+            Some(info) => TypeInfo::spelled(&info.schema, &info.name),
+            None => self.ty.name().to_owned(),
+        }
+    }
+}
+
 impl TableInfo {
     /// The layout of rows with these columns.
     #[must_use]
     pub fn layout_of(columns: &[ColumnInfo]) -> RowLayout {
-        RowLayout::new(columns.iter().map(|c| (c.ty, c.missing.clone())))
+        let enums = columns.iter().enumerate().filter_map(|(n, c)| {
+            c.declared.as_ref().and_then(|declared| declared.enum_type()).map(|of| (n, of.clone()))
+        });
+        RowLayout::new(columns.iter().map(|c| (c.ty, c.missing.clone()))).with_enums(enums.collect())
     }
 
     /// A column by its name.
@@ -270,6 +310,13 @@ impl TableInfo {
         self.checks.iter().any(|check| check.name == name)
             || self.indexes.iter().any(|index| index.constraint && index.name == name)
             || self.foreign_keys.iter().any(|key| key.name == name)
+    }
+
+    /// The expressions that it keeps as text.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        let defaults = self.columns.iter().filter_map(|column| column.default.as_deref());
+        let checks = self.checks.iter().map(|check| check.condition.as_str());
+        defaults.chain(checks).chain(self.indexes.iter().flat_map(|index| index.texts()))
     }
 
     /// The primary key's index.
@@ -295,6 +342,7 @@ pub struct CatalogView {
     namespaces: HashMap<String, u32>,
     /// By table, the tables whose foreign keys refer to it.
     referrers: HashMap<u32, BTreeSet<u32>>,
+    types: HashMap<u32, Arc<TypeInfo>>,
 }
 
 impl CatalogView {
@@ -317,6 +365,41 @@ impl CatalogView {
     #[must_use]
     pub fn find(&self, namespace: u32, name: &str) -> Option<&Relation> {
         self.relations.get(self.names.get(&namespace)?.get(name)?)
+    }
+
+    /// A type that a user made, by its OID.
+    #[must_use]
+    pub fn type_info(&self, oid: u32) -> Option<&Arc<TypeInfo>> {
+        self.types.get(&oid)
+    }
+
+    /// A type that a user made, by schema and name.
+    #[must_use]
+    pub fn find_type(&self, namespace: u32, name: &str) -> Option<&Arc<TypeInfo>> {
+        self.types.values().find(|info| info.namespace == namespace && info.name == name)
+    }
+
+    /// Every type that a user made, in no order.
+    pub fn types(&self) -> impl Iterator<Item = &Arc<TypeInfo>> {
+        self.types.values()
+    }
+
+    /// The schemas and the types, without anything that is in the schemas.
+    #[must_use]
+    pub(crate) fn types_alone(&self) -> CatalogView {
+        CatalogView {
+            namespaces: self.namespaces.clone(),
+            types: self.types.clone(),
+            ..CatalogView::default()
+        }
+    }
+
+    /// The same with a type as it is described.
+    #[must_use]
+    pub(crate) fn with_type(&self, info: TypeInfo) -> CatalogView {
+        let mut view = self.clone();
+        view.put_type(&Arc::new(info));
+        view
     }
 
     /// A schema by its name.
@@ -343,13 +426,13 @@ impl CatalogView {
         keys
     }
 
-    /// The views that look at a relation, or at a column of it (from 0), the oldest first.
+    /// The views that look at a relation or use a type, or look at a column (from 0), the oldest first.
     #[must_use]
     pub fn views_on(&self, oid: u32, column: Option<usize>) -> Vec<Arc<ViewInfo>> {
         let mut views: Vec<Arc<ViewInfo>> = self
             .relations()
             .filter_map(|relation| match relation {
-                Relation::View(view) if view.definition.looks_at(oid, column) => Some(view.clone()),
+                Relation::View(view) if view.depends_on(oid, column) => Some(view.clone()),
                 _ => None,
             })
             .collect();
@@ -365,6 +448,7 @@ impl CatalogView {
     pub(super) fn apply(&mut self, change: &Change) {
         match change {
             Change::Put(relation) => {
+                let relation = &self.current(relation);
                 self.remove(relation.oid());
                 let (namespace, name) = relation.name();
                 self.names.entry(namespace).or_default().insert(name.to_owned(), relation.oid());
@@ -382,7 +466,59 @@ impl CatalogView {
             Change::RemoveNamespace(name) => {
                 self.namespaces.remove(name);
             }
+            Change::PutType(info) => self.put_type(info),
+            Change::RemoveType(oid) => {
+                self.types.remove(oid);
+            }
         }
+    }
+
+    /// What is there of a type describes it as it is now.
+    fn put_type(&mut self, info: &Arc<TypeInfo>) {
+        let info = &Arc::new(info.current(&|oid| self.types.get(&oid).cloned()));
+        self.types.insert(info.oid, info.clone());
+        let over = |other: &&Arc<TypeInfo>| {
+            let below = other.domain().and_then(|domain| domain.below.as_ref());
+            below.is_some_and(|below| below.oid == info.oid)
+        };
+        let domains: Vec<Arc<TypeInfo>> = self.types.values().filter(over).cloned().collect();
+        domains.iter().for_each(|domain| self.put_type(domain));
+        let uses = |column: &ColumnInfo| column.declared.as_ref().is_some_and(|of| of.oid == info.oid);
+        let users: Vec<Relation> = self
+            .relations()
+            .filter(|relation| matches!(relation, Relation::Table(table) if table.columns.iter().any(uses)))
+            .map(|relation| self.current(relation))
+            .collect();
+        for relation in users {
+            self.relations.insert(relation.oid(), relation);
+        }
+    }
+
+    /// A relation with the types of its columns as they are in this state.
+    fn current(&self, relation: &Relation) -> Relation {
+        let Relation::Table(table) = relation else { return relation.clone() };
+        let of = |column: &ColumnInfo| self.types.get(&column.declared.as_ref()?.oid).cloned();
+        let older = |column: &ColumnInfo| match (&column.declared, of(column)) {
+            (Some(old), Some(new)) => !Arc::ptr_eq(old, &new),
+            _ => false,
+        };
+        if !table.columns.iter().any(older) {
+            return relation.clone();
+        }
+        let mut table = TableInfo::clone(table);
+        for column in &mut table.columns {
+            if let Some(new) = of(column) {
+                // The name of a label may be another one.
+                if let (Datum::Enum(label), Some(of)) = (&column.missing, new.enum_type())
+                    && let Some(label) = of.label(label.oid)
+                {
+                    column.missing = Datum::Enum(label);
+                }
+                column.declared = Some(new);
+            }
+        }
+        table.layout = TableInfo::layout_of(&table.columns);
+        Relation::Table(Arc::new(table))
     }
 
     fn remove(&mut self, oid: u32) {
@@ -409,4 +545,16 @@ pub(super) enum Change {
     Remove(u32),
     PutNamespace(String, u32),
     RemoveNamespace(String),
+    PutType(Arc<TypeInfo>),
+    RemoveType(u32),
+}
+
+impl Change {
+    /// The change as others see it once it is committed.
+    pub(super) fn settled(&self) -> Change {
+        match self {
+            Change::PutType(info) => Change::PutType(Arc::new(info.settled())),
+            other => other.clone(),
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! The system's own tables: their OIDs and columns, with PostgreSQL's names for what exists here too.
 //!
 //! Columns that PostgreSQL does not have: `pg_class.relroot` (the root page of the relation's tree),
-//! `pg_sequence.seqowner` and `seqownatt` (the column that a sequence goes with; PostgreSQL says it in pg_depend).
+//! `pg_sequence.seqowner` and `seqownatt` (the column that a sequence goes with; PostgreSQL says it in pg_depend),
+//! `pg_enum.enumkey` (what a label is in an index's key).
 //! Columns that are arrays there are text or int2vector here.
 
 use crate::types::{Datum, SqlType};
@@ -246,8 +247,24 @@ pub(crate) static PG_REWRITE: SystemTable = SystemTable {
     indexes: &[index(2693, "pg_rewrite_rel_rulename_index", &["ev_class", "rulename"])],
 };
 
+pub(crate) static PG_ENUM: SystemTable = SystemTable {
+    oid: 3501,
+    name: "pg_enum",
+    columns: &[
+        ("oid", OID),
+        ("enumtypid", OID),
+        ("enumsortorder", SqlType::FLOAT4),
+        ("enumlabel", NAME),
+        ("enumkey", SqlType::BYTEA),
+    ],
+    indexes: &[
+        index(3502, "pg_enum_oid_index", &["oid"]),
+        index(3503, "pg_enum_typid_label_index", &["enumtypid", "enumlabel"]),
+    ],
+};
+
 /// All of them, pg_class first.
-pub(crate) static ALL: [&SystemTable; 9] = [
+pub(crate) static ALL: [&SystemTable; 10] = [
     &PG_CLASS,
     &PG_ATTRIBUTE,
     &PG_NAMESPACE,
@@ -257,10 +274,11 @@ pub(crate) static ALL: [&SystemTable; 9] = [
     &PG_SEQUENCE,
     &PG_TYPE,
     &PG_REWRITE,
+    &PG_ENUM,
 ];
 
 /// Those that the format's first version did not have: a volume that is older than one of them has none.
-pub(crate) static ADDED: [&SystemTable; 1] = [&PG_REWRITE];
+pub(crate) static ADDED: [&SystemTable; 2] = [&PG_REWRITE, &PG_ENUM];
 
 impl SystemTable {
     /// A column's number.

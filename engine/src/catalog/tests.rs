@@ -28,6 +28,7 @@ fn new_table(name: &str) -> NewTable {
     let column = |name: &str, ty| NewColumn {
         name: name.into(),
         ty,
+        declared: None,
         not_null: true,
         default: Some("7".into()),
         generated: false,

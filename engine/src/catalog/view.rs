@@ -28,12 +28,20 @@ pub struct ViewInfo {
     pub definition: Arc<ViewDefinition>,
 }
 
+impl ViewInfo {
+    /// Whether it looks at a relation or at a column of it (from 0), or uses a type.
+    #[must_use]
+    pub fn depends_on(&self, oid: u32, column: Option<usize>) -> bool {
+        self.definition.looks_at(oid, column) || self.columns.iter().any(|c| c.ty.oid == oid)
+    }
+}
+
 /// What a name in a view's text means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meant {
     /// As it is written there, with its schema if that is written too.
     pub written: String,
-    /// The relation.
+    /// The relation, or the type.
     pub oid: u32,
     /// The names that its columns had, by number from 0; empty for one that is not there any more.
     pub columns: Vec<String>,

@@ -12,7 +12,7 @@ use super::copy::{Binary, Fields, Format, Found, Layout, Reader};
 use super::run::{Tag, guarded};
 use super::{Failure, Session, violation};
 use crate::sql::{CopyFormat, CopyIn, CopySpec, StatementKind};
-use crate::types::{SqlError, decode_binary, sqlstate};
+use crate::types::{SqlError, sqlstate};
 use crate::wire::frontend::{self, Frontend};
 use crate::wire::{Wire, WireError, backend};
 
@@ -102,7 +102,7 @@ impl Session {
                 let mut values = Vec::with_capacity(fields.len());
                 for (bytes, column) in fields.iter().zip(sink.columns()) {
                     values.push(match bytes {
-                        Some(bytes) => decode_binary(bytes, column.ty).map_err(|e| at(e, row))?,
+                        Some(bytes) => sink.decode_binary(bytes, column).map_err(|e| at(e, row))?,
                         None => crate::types::Datum::Null,
                     });
                 }

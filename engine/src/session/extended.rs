@@ -11,7 +11,7 @@ use super::run::Ran;
 use super::simple::complete;
 use super::{Failure, Session, codes, metrics};
 use crate::sql::{self, StatementKind};
-use crate::types::{Datum, SqlError, SqlResult, SqlType, TimeZone, decode_binary, decode_text, sqlstate};
+use crate::types::{Datum, EnumTypes, SqlError, SqlResult, SqlType, TimeZone, sqlstate};
 use crate::wire::frontend::{Bind, Frontend, Target};
 use crate::wire::{Wire, backend};
 
@@ -86,7 +86,7 @@ impl Session {
         self.refuse_in_failed(statement.kind())?;
         self.portals.check_free(bind.portal)?;
         let statement = self.fresh(bind.statement, statement).await?;
-        let parameters = parameters(bind, statement.parameters(), &self.derived.zone)?;
+        let parameters = parameters(bind, &statement, &self.derived.zone)?;
         let columns = match &statement.plan {
             Some(plan) => plan.columns.len(),
             None => self.columns_of(&statement).map_or(0, |columns| columns.len()),
@@ -185,7 +185,10 @@ impl Session {
 }
 
 /// The parameter values of a Bind message.
-fn parameters(bind: &Bind<'_>, types: &[SqlType], zone: &TimeZone) -> SqlResult<Vec<Datum>> {
+fn parameters(bind: &Bind<'_>, statement: &Statement, zone: &TimeZone) -> SqlResult<Vec<Datum>> {
+    let types = statement.parameters();
+    let none = EnumTypes::default();
+    let enums = statement.plan.as_ref().map_or(&none, |plan| &plan.enums);
     if bind.parameters.len() != types.len() {
         let (got, name, needed) = (bind.parameters.len(), bind.statement, types.len());
         return Err(SqlError::new(
@@ -200,8 +203,8 @@ fn parameters(bind: &Bind<'_>, types: &[SqlType], zone: &TimeZone) -> SqlResult<
     for (n, (bytes, ty)) in bind.parameters.iter().zip(types).enumerate() {
         values.push(match bytes {
             None => Datum::Null,
-            Some(bytes) if formats.binary(n) => decode_binary(bytes, *ty)?,
-            Some(bytes) => decode_text(utf8(bytes)?, *ty, zone)?,
+            Some(bytes) if formats.binary(n) => enums.decode_binary(bytes, *ty)?,
+            Some(bytes) => enums.decode_text(utf8(bytes)?, *ty, zone)?,
         });
     }
     Ok(values)

@@ -47,6 +47,7 @@ fn write(out: &mut BytesMut, tag: u8, severity: &str, error: &SqlError) {
         (b's', error.schema.as_deref()),
         (b't', error.table.as_deref()),
         (b'c', error.column.as_deref()),
+        (b'd', error.data_type.as_deref()),
         (b'n', error.constraint.as_deref()),
     ];
     let present = fields.into_iter().filter_map(|(code, text)| Some((code, text?)));

@@ -4,13 +4,15 @@ use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::Arc;
 
+use sqlparser::ast;
+
 use super::block::{State, level_name, level_of};
 use super::portal::{Portal, Statement};
 use super::rows::{self, Formats};
 use super::run::{Ran, Tag, guarded};
 use super::{Failure, Session};
 use crate::sql::{self, Column, ParsedStatement, StatementKind, TransactionModes};
-use crate::types::{Datum, SqlError, SqlResult, SqlType, decode_text, oids, sqlstate, text_of};
+use crate::types::{Datum, EnumTypes, SqlError, SqlResult, SqlType, oids, sqlstate, text_of};
 use crate::wire::Wire;
 
 /// "VACUUM cannot run inside a transaction block".
@@ -231,10 +233,11 @@ impl Session {
     async fn prepare_named(
         &mut self,
         name: &str,
-        types: &[u32],
+        types: &[ast::DataType],
         parsed: &Arc<ParsedStatement>,
     ) -> Result<Tag, Failure> {
         self.statements.check_free(name)?;
+        let types = sql::type_oids(&self.db, &self.context, self.block.txn.as_mut(), types)?;
         let statement = self.statement_of(ParsedStatement::clone(parsed), types.into()).await?;
         self.statements.put(name, statement);
         Ok(Cow::Borrowed("PREPARE"))
@@ -254,7 +257,7 @@ impl Session {
         }
         let statement = self.fresh(name, statement).await?;
         let values = match parameters {
-            Some(select) => self.values_of(select, statement.parameters()).await?,
+            Some(select) => self.values_of(select, &statement).await?,
             None => Vec::new(),
         };
         let needed = statement.parameters().len();
@@ -275,12 +278,15 @@ impl Session {
         }
     }
 
-    /// The one row of a SELECT without FROM, as values of `types`.
+    /// The one row of a SELECT without FROM, as values of a statement's parameters.
     async fn values_of(
         &mut self,
         select: &ParsedStatement,
-        types: &[SqlType],
+        statement: &Statement,
     ) -> Result<Vec<Datum>, Failure> {
+        let types = statement.parameters();
+        let none = EnumTypes::default();
+        let enums = statement.plan.as_ref().map_or(&none, |plan| &plan.enums);
         let plan = self.plan(select, &[]).await?;
         let mut running = self.start(&plan, &StatementKind::Query, Vec::new())?;
         let mut values = Vec::new();
@@ -293,7 +299,7 @@ impl Session {
         for ((value, from), to) in values.iter_mut().zip(given).zip(types) {
             if from.oid != to.oid && !value.is_null() {
                 let text = text_of(value, from, &self.derived.zone);
-                *value = decode_text(&text, *to, &self.derived.zone)?;
+                *value = enums.decode_text(&text, *to, &self.derived.zone)?;
             }
         }
         Ok(values)

@@ -33,9 +33,14 @@ pub(crate) fn view_columns(
 }
 
 impl Formula {
-    /// What the catalog keeps of one, over the columns of `table`.
-    pub(crate) fn of_text(text: &str, table: &str, columns: &[ColumnInfo]) -> SqlResult<Formula> {
-        let mut binder = Binder::detached(&NOBODY, Arc::new(CatalogView::default()));
+    /// What the catalog keeps of one, over the columns of `table`. Of `view` only the types count.
+    pub(crate) fn of_text(
+        text: &str,
+        table: &str,
+        columns: &[ColumnInfo],
+        view: &Arc<CatalogView>,
+    ) -> SqlResult<Formula> {
+        let mut binder = Binder::detached(&NOBODY, Arc::new(view.types_alone()));
         let (expr, ty) = binder.over_row(&parse_expression(text)?, &Scope::of_columns(columns, table, 0))?;
         let mut inputs = Vec::new();
         expr.columns(&mut inputs);

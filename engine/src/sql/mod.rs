@@ -35,7 +35,7 @@ pub(crate) use names::quoted;
 pub(crate) use parse::locking::Locking;
 pub use parse::parse;
 pub(crate) use parse::parse_view;
-pub use prepare::{Execution, Prepared, execute, index_concurrently, prepare};
+pub use prepare::{Execution, Prepared, execute, index_concurrently, prepare, type_oids};
 pub use statement::{
     Column, ConstraintSettings, CopyFormat, CopySpec, IsolationLevel, Notice, ParsedStatement, ReindexSpec,
     RowBatch, StatementKind, TransactionModes, VacuumSpec,

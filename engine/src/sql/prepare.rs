@@ -9,15 +9,17 @@ use super::bind::{Binder, SubqueryKind};
 use super::exec::{Change, Cx, Node, ReturnedRows, create_concurrently, drop_concurrently, run_ddl};
 use super::expr::{Answer, ValueList};
 use super::plan::{self, Plan};
-use super::statement::Body;
+use super::statement::{Body, Definition};
 use super::{Column, Database, Notice, ParsedStatement, RowBatch, SessionContext, StatementKind};
 use crate::txn::{LockWait, Snapshot, TableLock, Transaction, TxnError};
-use crate::types::{Datum, SqlError, SqlResult, SqlType, sqlstate};
+use crate::types::{Datum, EnumTypes, SqlError, SqlResult, SqlType, sqlstate};
 
 /// A statement that is ready to be executed, any number of times.
 pub struct Prepared {
     /// Types of the parameters $1, $2 ...
     pub parameters: Vec<SqlType>,
+    /// The enum types among those.
+    pub enums: EnumTypes,
     /// Columns of the result; empty for statements without rows.
     pub columns: Vec<Column>,
     /// What it is.
@@ -37,7 +39,7 @@ enum Task {
     Query(Plan),
     Change(Change),
     Explain(Vec<String>),
-    Ddl(Arc<ast::Statement>),
+    Ddl(Definition),
     Lock,
 }
 
@@ -61,24 +63,36 @@ pub async fn prepare(
     statement: &ParsedStatement,
     declared: &[u32],
 ) -> SqlResult<Arc<Prepared>> {
-    let Body::Sql(tree) = &statement.body else {
-        return Err(SqlError::internal("a statement of the session was given to the planner"));
-    };
     let view = db.catalog.view(txn);
     let version = view.version;
     let mut binder = Binder::new(db, ctx, view, declared)?;
-    let (task, columns) = task(&mut binder, tree)?;
+    let (task, columns) = match &statement.body {
+        Body::Sql(tree) => task(&mut binder, tree)?,
+        Body::Type(of) => (Task::Ddl(Definition::Type(of.clone())), Vec::new()),
+        Body::None => {
+            return Err(SqlError::internal("a statement of the session was given to the planner"));
+        }
+    };
     let tables =
         binder.tables.iter().filter(|(oid, _)| *oid >= crate::catalog::FIRST_USER_OID).copied().collect();
-    let (tables, wait) = match &**tree {
-        ast::Statement::Lock(lock) if lock.nowait => (lock_targets(&binder, lock)?, LockWait::NoWait),
-        ast::Statement::Lock(lock) => (lock_targets(&binder, lock)?, LockWait::Block),
-        _ => (tables, LockWait::Block),
+    let lock = match &statement.body {
+        Body::Sql(tree) => match &**tree {
+            ast::Statement::Lock(lock) => Some(lock),
+            _ => None,
+        },
+        _ => None,
+    };
+    let (tables, wait) = match lock {
+        Some(lock) if lock.nowait => (lock_targets(&binder, lock)?, LockWait::NoWait),
+        Some(lock) => (lock_targets(&binder, lock)?, LockWait::Block),
+        None => (tables, LockWait::Block),
     };
     let parameters = binder.finish_params()?;
+    let enums = binder.enum_types(&parameters)?;
     let subqueries = binder.subqueries.into_iter().map(|s| (plan::plan(s.rel), s.kind, s.ty)).collect();
     Ok(Arc::new(Prepared {
         parameters,
+        enums,
         columns,
         kind: statement.kind.clone(),
         task,
@@ -88,6 +102,18 @@ pub async fn prepare(
         version,
         statement: statement.clone(),
     }))
+}
+
+/// The OIDs of types that a statement names.
+pub fn type_oids(
+    db: &Arc<Database>,
+    ctx: &SessionContext,
+    txn: Option<&mut Transaction>,
+    types: &[ast::DataType],
+) -> SqlResult<Vec<u32>> {
+    let binder = Binder::new(db, ctx, db.catalog.view(txn), &[])?;
+    let oid = |ty| binder.type_named(ty).map(|of| of.user.map_or(of.ty.oid, |user| user.oid));
+    types.iter().map(oid).collect()
 }
 
 fn task(binder: &mut Binder<'_>, tree: &Arc<ast::Statement>) -> SqlResult<(Task, Vec<Column>)> {
@@ -125,7 +151,7 @@ fn task(binder: &mut Binder<'_>, tree: &Arc<ast::Statement>) -> SqlResult<(Task,
             (Task::Explain(lines), vec![column])
         }
         ast::Statement::Lock(_) => (Task::Lock, Vec::new()),
-        _ => (Task::Ddl(tree.clone()), Vec::new()),
+        _ => (Task::Ddl(Definition::Sql(tree.clone())), Vec::new()),
     })
 }
 

@@ -22,6 +22,85 @@ pub(crate) enum Body {
     /// The session layer acts on the kind alone.
     None,
     Sql(Arc<ast::Statement>),
+    /// Definitions of types.
+    Type(Arc<TypeStatement>),
+}
+
+/// What DDL is run of.
+#[derive(Debug, Clone)]
+pub(crate) enum Definition {
+    Sql(Arc<ast::Statement>),
+    Type(Arc<TypeStatement>),
+}
+
+/// A schema, if it was named, and a name.
+pub(crate) type QualifiedName = (Option<String>, String);
+
+/// CREATE, ALTER or DROP TYPE or DOMAIN.
+#[derive(Debug, Clone)]
+pub(crate) enum TypeStatement {
+    CreateEnum { name: QualifiedName, labels: Vec<String> },
+    Alter { name: QualifiedName, change: TypeChange },
+    CreateDomain { name: QualifiedName, definition: Box<ast::ColumnDef> },
+    AlterDomain { name: QualifiedName, change: DomainChange },
+    Drop(DropTypes),
+}
+
+/// DROP TYPE, or DROP DOMAIN.
+#[derive(Debug, Clone)]
+pub(crate) struct DropTypes {
+    pub(crate) names: Vec<QualifiedName>,
+    pub(crate) domains: bool,
+    pub(crate) if_exists: bool,
+    pub(crate) cascade: bool,
+}
+
+/// What ALTER DOMAIN does.
+#[derive(Debug, Clone)]
+pub(crate) enum DomainChange {
+    /// What ALTER TYPE does, too.
+    Type(TypeChange),
+    SetDefault(Box<ast::Expr>),
+    DropDefault,
+    SetNotNull,
+    DropNotNull,
+    Add {
+        name: Option<String>,
+        condition: Box<ast::Expr>,
+        valid: bool,
+    },
+    Drop {
+        name: String,
+        if_exists: bool,
+    },
+    Validate(String),
+    RenameConstraint {
+        from: String,
+        to: String,
+    },
+}
+
+/// What ALTER TYPE does.
+#[derive(Debug, Clone)]
+pub(crate) enum TypeChange {
+    AddValue(NewLabel),
+    RenameValue {
+        from: String,
+        to: String,
+    },
+    Rename(String),
+    SetSchema(String),
+    /// Everything has one owner.
+    Owner,
+}
+
+/// ADD VALUE.
+#[derive(Debug, Clone)]
+pub(crate) struct NewLabel {
+    pub(crate) if_not_exists: bool,
+    pub(crate) label: String,
+    /// BEFORE (true) or AFTER another label; at the end when there is none.
+    pub(crate) beside: Option<(bool, String)>,
 }
 
 /// What a statement is. Variants without a note are run by [`super::prepare`] and [`super::execute`]; the others steer
@@ -103,8 +182,8 @@ pub enum StatementKind {
     Prepare {
         /// The name.
         name: String,
-        /// Declared parameter types, by OID.
-        types: Vec<u32>,
+        /// Declared parameter types.
+        types: Vec<ast::DataType>,
         /// What is prepared.
         statement: Arc<ParsedStatement>,
     },

@@ -22,6 +22,7 @@ pub fn encode_binary(datum: &Datum, ty: SqlType, out: &mut BytesMut) {
         Datum::Float8(f) => out.put_f64(*f),
         Datum::Text(s) if ty.oid == oids::INT2VECTOR => encode_int2vector(s, out),
         Datum::Text(s) => out.put_slice(s.as_bytes()),
+        Datum::Enum(label) => out.put_slice(label.name.as_bytes()),
         Datum::Bytea(b) => out.put_slice(b),
         Datum::Date(d) => out.put_i32(*d),
         Datum::Timestamp(t) | Datum::TimestampTz(t) => out.put_i64(*t),
@@ -69,7 +70,7 @@ fn fixed<const N: usize>(bytes: &[u8], ty: SqlType) -> SqlResult<[u8; N]> {
     bytes.try_into().map_err(|_| bad(ty))
 }
 
-fn utf8(bytes: &[u8]) -> SqlResult<&str> {
+pub(crate) fn utf8(bytes: &[u8]) -> SqlResult<&str> {
     let text = std::str::from_utf8(bytes).map_err(|_| {
         SqlError::new(sqlstate::CHARACTER_NOT_IN_REPERTOIRE, "invalid byte sequence for encoding \"UTF8\"")
     })?;

@@ -16,6 +16,7 @@ pub fn compare(a: &Datum, b: &Datum, ty: SqlType) -> Option<Ordering> {
         (Datum::Text(a), Datum::Text(b)) if ty.oid == oids::BPCHAR => trim_blanks(a).cmp(trim_blanks(b)),
         (Datum::Text(a), Datum::Text(b)) => a.as_bytes().cmp(b.as_bytes()),
         (Datum::Bool(a), Datum::Bool(b)) => a.cmp(b),
+        (Datum::Enum(a), Datum::Enum(b)) => a.key.cmp(&b.key),
         (Datum::Oid(a), Datum::Oid(b)) => a.cmp(b),
         (Datum::Float8(a), Datum::Float8(b)) => compare_floats(*a, *b),
         (Datum::Float4(a), Datum::Float4(b)) => compare_floats(f64::from(*a), f64::from(*b)),

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Numeric;
 use super::large::LargeRef;
+use super::{EnumLabel, Numeric};
 
 /// A value without its type: the plan knows the type. Strings of every kind (text, varchar, char(n), name, "char") are
 /// [`Datum::Text`]; char(n) is padded with blanks to its length once it is in memory.
@@ -29,6 +29,8 @@ pub enum Datum {
     Oid(u32),
     /// Any string.
     Text(Arc<str>),
+    /// A label of an enum type.
+    Enum(Arc<EnumLabel>),
     /// bytea.
     Bytea(Arc<[u8]>),
     /// Days since 2000-01-01.

@@ -30,6 +30,8 @@ pub struct Fields {
     pub table: Option<String>,
     /// The column it is about.
     pub column: Option<String>,
+    /// The data type it is about.
+    pub data_type: Option<String>,
     /// The constraint that was violated.
     pub constraint: Option<String>,
 }
@@ -64,6 +66,7 @@ impl SqlError {
         schema: "the schema it is about";
         table: "the table it is about";
         column: "the column it is about";
+        data_type: "the data type it is about";
         constraint: "the constraint it is about";
     }
 

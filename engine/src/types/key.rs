@@ -60,6 +60,7 @@ fn encode_value(datum: &Datum, ty: SqlType, out: &mut Vec<u8>) {
             let s = if ty.oid == oids::BPCHAR { trim_blanks(s) } else { s };
             encode_bytes(s.as_bytes(), out);
         }
+        Datum::Enum(label) => encode_bytes(&label.key, out),
         Datum::Bytea(b) => encode_bytes(b, out),
         Datum::Numeric(n) => encode_numeric(n, out),
     }

@@ -15,11 +15,14 @@ pub mod oids {
     }
 }
 
+/// OIDs from here on are those of types that users made.
+const FIRST_USER_OID: u32 = 16_384;
+
 /// A type with its modifier, which holds the length limit of `varchar(n)` and `char(n)` (n + 4, as PostgreSQL has it)
 /// and precision and scale of `numeric(p, s)`; -1 says there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SqlType {
-    /// One of [`oids`].
+    /// One of [`oids`], or an enum type's.
     pub oid: u32,
     /// The modifier, -1 for none.
     pub typmod: i32,
@@ -36,6 +39,8 @@ pub enum TypeClass {
     String,
     /// Dates and timestamps.
     DateTime,
+    /// An enum type.
+    Enum,
     /// A literal whose type is still open.
     Unknown,
     /// bytea, void and the rest.
@@ -146,6 +151,12 @@ impl SqlType {
         Some((((packed >> 16) & 0xffff) as u16, (packed & 0xffff) as u16))
     }
 
+    /// True for the enum types, all of which users made. Of a domain values have the type below.
+    #[must_use]
+    pub fn is_enum(self) -> bool {
+        self.oid >= FIRST_USER_OID
+    }
+
     fn known(self) -> Option<&'static Known> {
         KNOWN.iter().find(|k| k.oid == self.oid)
     }
@@ -154,7 +165,7 @@ impl SqlType {
     #[must_use]
     #[allow(clippy::len_without_is_empty, reason = "it is the size of a value, not of a collection")]
     pub fn len(self) -> i16 {
-        self.known().map_or(-1, |k| k.len)
+        self.known().map_or(if self.is_enum() { 4 } else { -1 }, |k| k.len)
     }
 
     /// True for a type whose values all have the same stored size.
@@ -166,7 +177,11 @@ impl SqlType {
     /// The class for conversions.
     #[must_use]
     pub fn class(self) -> TypeClass {
-        self.known().map_or(TypeClass::Other, |k| k.class)
+        match self.known() {
+            Some(known) => known.class,
+            None if self.is_enum() => TypeClass::Enum,
+            None => TypeClass::Other,
+        }
     }
 
     /// As `pg_type.typname` has it.

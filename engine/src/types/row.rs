@@ -12,12 +12,14 @@
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 
 use super::large::{self, PLACE, Place};
 use super::{
-    Datum, SqlError, SqlResult, SqlType, decode_binary, encode_binary, oids, text::pad_stored, trim_blanks,
+    Datum, EnumType, SqlError, SqlResult, SqlType, decode_binary, encode_binary, oids, text::pad_stored,
+    trim_blanks,
 };
 
 const WIDE: u16 = 0x8000;
@@ -74,6 +76,8 @@ pub struct RowLayout {
     /// What a row that is older than a column has there.
     missing: Vec<Datum>,
     places: Places,
+    /// Columns of enum types, from 0.
+    enums: Vec<(usize, Arc<EnumType>)>,
 }
 
 impl RowLayout {
@@ -82,7 +86,13 @@ impl RowLayout {
     pub fn new(columns: impl IntoIterator<Item = (SqlType, Datum)>) -> RowLayout {
         let (types, missing): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
         let places = Places::new(&types);
-        RowLayout { types, missing, places }
+        RowLayout { types, missing, places, enums: Vec::new() }
+    }
+
+    /// The same layout with the types of its enum columns, from 0.
+    #[must_use]
+    pub fn with_enums(self, enums: Vec<(usize, Arc<EnumType>)>) -> RowLayout {
+        RowLayout { enums, ..self }
     }
 
     /// The number of columns.
@@ -228,6 +238,7 @@ impl RowReader<'_> {
         }
         let ty = self.layout.types[n];
         match *slot {
+            Slot::Fixed { at } if ty.is_enum() => self.label(n, self.bytes.get(at..).ok_or_else(damaged)?),
             Slot::Fixed { at } => get_fixed(self.bytes.get(at..).ok_or_else(damaged)?, ty),
             Slot::Var { ordinal } => match self.large.iter().find(|(column, _)| *column == n) {
                 None => get_var(self.var_bytes(places, ordinal)?, ty),
@@ -237,6 +248,13 @@ impl RowReader<'_> {
                 }
             },
         }
+    }
+
+    fn label(&self, n: usize, bytes: &[u8]) -> SqlResult<Datum> {
+        let of = self.layout.enums.iter().find(|(column, _)| *column == n).map(|(_, of)| of);
+        let of = of.ok_or_else(|| SqlError::internal("a column of an enum type that is not known"))?;
+        let label = of.label(u32::from_le_bytes(head(bytes)?));
+        label.map(Datum::Enum).ok_or_else(|| SqlError::corrupt("a label that its enum type does not have"))
     }
 
     fn var_bytes(&self, places: &Places, ordinal: usize) -> SqlResult<&[u8]> {
@@ -274,6 +292,7 @@ fn put_fixed(datum: &Datum, out: &mut [u8]) {
             out[..8].copy_from_slice(&n.to_le_bytes())
         }
         Datum::Oid(n) => out[..4].copy_from_slice(&n.to_le_bytes()),
+        Datum::Enum(label) => out[..4].copy_from_slice(&label.oid.to_le_bytes()),
         Datum::Float4(f) => out[..4].copy_from_slice(&f.to_le_bytes()),
         Datum::Float8(f) => out[..8].copy_from_slice(&f.to_le_bytes()),
         Datum::Null | Datum::Text(_) | Datum::Bytea(_) | Datum::Numeric(_) | Datum::Large(_) => {}

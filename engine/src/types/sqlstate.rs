@@ -50,6 +50,7 @@ codes! {
     DUPLICATE_COLUMN = "42701", "a column named twice";
     DUPLICATE_TABLE = "42P07", "a relation of that name exists";
     DUPLICATE_OBJECT = "42710", "an object of that name exists";
+    INVALID_NAME = "42602", "text that cannot be a name";
     INVALID_FOREIGN_KEY = "42830", "a foreign key that fits no key";
     INVALID_OBJECT_DEFINITION = "42P17", "a definition that cannot be";
     GENERATED_ALWAYS = "428C9", "a value for a column that makes its own";
@@ -63,6 +64,7 @@ codes! {
     DEPENDENT_OBJECTS = "2BP01", "other objects need it";
     OBJECT_IN_USE = "55006", "in use by this session";
     OBJECT_NOT_IN_STATE = "55000", "not possible in the object's present state";
+    UNSAFE_NEW_ENUM_VALUE = "55P04", "an enum value that is not committed yet";
     LOCK_NOT_AVAILABLE = "55P03", "a lock could not be had in time";
     QUERY_CANCELED = "57014", "cancelled";
     CANNOT_CONNECT_NOW = "57P03", "the engine is not open";

@@ -55,6 +55,7 @@ pub fn text_of(datum: &Datum, _ty: SqlType, zone: &TimeZone) -> String {
         Datum::Float4(f) => s = float_text(f64::from(*f), || format!("{f:e}"), 6),
         Datum::Float8(f) => s = float_text(*f, || format!("{f:e}"), 15),
         Datum::Text(t) => s.push_str(t),
+        Datum::Enum(label) => s.push_str(&label.name),
         Datum::Bytea(b) => {
             s.push_str("\\x");
             for byte in b.iter() {

@@ -6,3 +6,4 @@ mod protocol;
 mod raw;
 mod sql;
 mod tools;
+mod types;

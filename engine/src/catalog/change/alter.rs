@@ -34,29 +34,8 @@ impl Catalog {
         old: &TableInfo,
         new: TableInfo,
     ) -> SqlResult<Arc<TableInfo>> {
-        let by_place = |rows: Vec<Row>| -> BTreeMap<Place, Row> {
-            rows.into_iter().map(|row| (place(&row).0, row)).collect()
-        };
-        let mut before = by_place(rows::of_whole_table(old));
-        let mut added = Vec::new();
-        let mut changed = Vec::new();
-        for (at, row) in by_place(rows::of_whole_table(&new)) {
-            match before.remove(&at) {
-                None => added.push(row),
-                Some(was) if was.1 != row.1 => changed.push(row),
-                Some(_) => {}
-            }
-        }
-        // What goes may have the name of what comes.
-        for gone in before.into_values() {
-            let def: &'static SystemTable = gone.0;
-            self.delete(txn, def, 0, &place(&gone).1).await?;
-        }
-        for row in changed {
-            let key = place(&row).1;
-            self.replace(txn, 0, &key, row).await.map_err(|error| name_taken(error, &new.name))?;
-        }
-        self.add(txn, added).await?;
+        let written = self.write_changes(txn, rows::of_whole_table(old), rows::of_whole_table(&new)).await;
+        written.map_err(|error| name_taken(error, &new.name))?;
         for index in &old.indexes {
             if !new.indexes.iter().any(|other| other.oid == index.oid) {
                 self.system.index_goes(index.oid, old.oid);
@@ -70,6 +49,38 @@ impl Catalog {
         let new = Arc::new(new);
         self.put(txn, Relation::Table(new.clone()));
         Ok(new)
+    }
+
+    /// Writes what differs between the rows that describe something before and after.
+    pub(super) async fn write_changes(
+        &self,
+        txn: &mut Transaction,
+        before: Vec<Row>,
+        after: Vec<Row>,
+    ) -> SqlResult<()> {
+        let by_place = |rows: Vec<Row>| -> BTreeMap<Place, Row> {
+            rows.into_iter().map(|row| (place(&row).0, row)).collect()
+        };
+        let mut before = by_place(before);
+        let mut added = Vec::new();
+        let mut changed = Vec::new();
+        for (at, row) in by_place(after) {
+            match before.remove(&at) {
+                None => added.push(row),
+                Some(was) if was.1 != row.1 => changed.push(row),
+                Some(_) => {}
+            }
+        }
+        // What goes may have the name of what comes.
+        for gone in before.into_values() {
+            let def: &'static SystemTable = gone.0;
+            self.delete(txn, def, 0, &place(&gone).1).await?;
+        }
+        for row in changed {
+            let key = place(&row).1;
+            self.replace(txn, 0, &key, row).await?;
+        }
+        self.add(txn, added).await
     }
 
     /// The table that `new` describes with empty trees, for the rows of `old` to be copied to; their trees go when the

@@ -7,6 +7,7 @@ mod columns;
 mod concurrent;
 mod foreign;
 pub(super) mod rows;
+mod types;
 mod views;
 
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use super::index::{self, IndexColumn, IndexInfo};
 use super::model::{Change, ColumnInfo, ConstraintTiming, Relation, SequenceInfo, TableInfo};
 use super::system::{self, SystemTable};
-use super::{Catalog, relation, stored};
+use super::{Catalog, TypeInfo, relation, stored};
 use crate::sql::Formula;
 use crate::table::{BuildError, RowBatch, TableScan};
 use crate::txn::{Transaction, TxnError};
@@ -38,8 +39,10 @@ pub struct NewTable {
 pub struct NewColumn {
     /// Its name.
     pub name: String,
-    /// Its type.
+    /// As [`ColumnInfo::ty`].
     pub ty: SqlType,
+    /// As [`ColumnInfo::declared`].
+    pub declared: Option<Arc<TypeInfo>>,
     /// NULL is refused.
     pub not_null: bool,
     /// As [`ColumnInfo::default`].
@@ -155,6 +158,7 @@ impl Catalog {
             .map(|c| ColumnInfo {
                 name: c.name,
                 ty: c.ty,
+                declared: c.declared,
                 not_null: c.not_null,
                 default: c.default,
                 generated: c.generated,

@@ -1,11 +1,13 @@
 //! The rows that describe a relation in the system's tables.
 
+use super::types::{of_domain_check, of_label};
 use crate::catalog::PG_CATALOG;
 use crate::catalog::index::{IndexInfo, KeySource};
 use crate::catalog::model::{CheckInfo, ColumnInfo, ForeignKeyInfo, SequenceInfo, TableInfo};
 use crate::catalog::system::{self, SystemTable};
+use crate::catalog::types::{TypeInfo, TypeKind};
 use crate::catalog::view::ViewInfo;
-use crate::types::{Datum, SqlType, TimeZone, text_of};
+use crate::types::{Datum, SqlType, TimeZone, TypeClass, text_of};
 
 /// The role that owns everything, as PostgreSQL numbers its bootstrap superuser.
 pub(crate) const OWNER: u32 = 10;
@@ -100,17 +102,20 @@ pub(crate) fn of_column(table: u32, n: usize, column: &ColumnInfo) -> Vec<Row> {
 pub(crate) fn attribute(table: u32, n: usize, column: &ColumnInfo) -> Row {
     let missing = match &column.missing {
         Datum::Null => Datum::Null,
+        // A label may get another name.
+        Datum::Enum(label) => Datum::text(label.oid.to_string()),
         value => Datum::text(text_of(value, column.ty, &TimeZone::default())),
     };
+    let ty = column.declared.as_ref().map_or(column.ty.oid, |declared| declared.oid);
     let identity = column.identity.map_or(String::new(), String::from);
     let row = system::PG_ATTRIBUTE.row(&[
         ("attrelid", Datum::Oid(table)),
         ("attname", Datum::text(column.name.as_str())),
-        ("atttypid", Datum::Oid(column.ty.oid)),
+        ("atttypid", Datum::Oid(ty)),
         ("attstattarget", Datum::Int4(-1)),
         ("attlen", Datum::Int2(column.ty.len())),
         ("attnum", Datum::Int2(n as i16 + 1)),
-        ("atttypmod", Datum::Int4(column.ty.typmod)),
+        ("atttypmod", Datum::Int4(if column.domain().is_some() { -1 } else { column.ty.typmod })),
         ("attbyval", Datum::Bool((1..=8).contains(&column.ty.len()))),
         ("attalign", Datum::text(alignment(column.ty))),
         ("attstorage", Datum::text(if column.ty.len() > 0 { "p" } else { "x" })),
@@ -260,6 +265,58 @@ pub(crate) fn of_view(view: &ViewInfo) -> Vec<Row> {
         ("ev_action", Datum::text(view.definition.stored())),
     ]);
     rows.push((&system::PG_REWRITE, rule));
+    rows
+}
+
+/// As pg_type.typcategory has it.
+pub(crate) fn category(ty: SqlType) -> &'static str {
+    match ty.class() {
+        TypeClass::Boolean => "B",
+        TypeClass::Number => "N",
+        TypeClass::String => "S",
+        TypeClass::DateTime => "D",
+        TypeClass::Enum => "E",
+        TypeClass::Unknown => "X",
+        TypeClass::Other => "U",
+    }
+}
+
+/// A type that a user made, in pg_type, with its labels.
+pub(crate) fn of_type(info: &TypeInfo) -> Vec<Row> {
+    let mut set = vec![
+        ("oid", Datum::Oid(info.oid)),
+        ("typname", Datum::text(info.name.as_str())),
+        ("typnamespace", Datum::Oid(info.namespace)),
+        ("typowner", Datum::Oid(OWNER)),
+        ("typisdefined", Datum::Bool(true)),
+        ("typdelim", Datum::text(",")),
+        ("typtypmod", Datum::Int4(-1)),
+    ];
+    let mut rows = Vec::new();
+    match &info.kind {
+        TypeKind::Enum(of) => {
+            set.push(("typlen", Datum::Int2(4)));
+            set.push(("typbyval", Datum::Bool(true)));
+            set.push(("typtype", Datum::text("e")));
+            set.push(("typcategory", Datum::text("E")));
+            rows.extend(of.labels().iter().map(|label| of_label(of, label)));
+        }
+        TypeKind::Domain(domain) => {
+            let base = domain.base;
+            let below = domain.below.as_ref().map_or(base.oid, |below| below.oid);
+            let typmod = if domain.below.is_some() { -1 } else { base.typmod };
+            set.push(("typlen", Datum::Int2(base.len())));
+            set.push(("typbyval", Datum::Bool((1..=8).contains(&base.len()))));
+            set.push(("typtype", Datum::text("d")));
+            set.push(("typcategory", Datum::text(category(base))));
+            set.push(("typbasetype", Datum::Oid(below)));
+            set.push(("typtypmod", Datum::Int4(typmod)));
+            set.push(("typnotnull", Datum::Bool(domain.not_null)));
+            set.push(("typdefault", domain.default.as_deref().map_or(Datum::Null, Datum::text)));
+            rows.extend(domain.checks.iter().map(|check| of_domain_check(info, check)));
+        }
+    }
+    rows.push((&system::PG_TYPE, system::PG_TYPE.row(&set)));
     rows
 }
 

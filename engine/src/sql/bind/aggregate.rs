@@ -5,8 +5,8 @@ use sqlparser::ast;
 
 use super::call::{aggregate_arguments, is_unknown};
 use super::{Binder, Scope, Typed};
+use crate::sql::expr::Expr;
 use crate::sql::expr::cast::Context;
-use crate::sql::expr::{Expr, functions};
 use crate::types::{SqlError, SqlResult, SqlType, oids, sqlstate};
 
 /// The aggregates.
@@ -149,12 +149,12 @@ impl Binder<'_> {
         }
         let mut bound = Vec::new();
         for arg in args {
-            let arg = arg.ok_or_else(|| functions::undefined(kind.name(), &[]))?;
+            let arg = arg.ok_or_else(|| self.undefined_function(kind.name(), &[]))?;
             bound.push(self.expr(arg, scope)?);
         }
         let types: Vec<SqlType> = bound.iter().map(|t| t.ty).collect();
         if bound.len() != wanted {
-            return Err(functions::undefined(kind.name(), &types));
+            return Err(self.undefined_function(kind.name(), &types));
         }
         let separator = match bound.pop().filter(|_| wanted == 2) {
             Some(separator) => Some(self.coerce(separator, SqlType::TEXT, Context::Implicit)?.expr),
@@ -174,7 +174,8 @@ impl Binder<'_> {
         } else {
             arg
         };
-        let (taken, result) = kind.types(arg.ty).ok_or_else(|| functions::undefined(kind.name(), &types))?;
+        let (taken, result) =
+            kind.types(arg.ty).ok_or_else(|| self.undefined_function(kind.name(), &types))?;
         let arg = self.coerce(arg, taken, Context::Implicit)?;
         Ok(AggregateCall { kind, arg: Some(arg.expr), ty: taken, separator, distinct, filter, result })
     }

@@ -2,11 +2,11 @@
 
 use sqlparser::ast;
 
-use super::{Binder, Scope, Typed};
+use super::{Binder, Declared, Scope, Typed};
 use crate::catalog::{ColumnInfo, TableInfo};
 use crate::sql::expr::Expr;
 use crate::sql::expr::cast::{self, Context};
-use crate::types::{SqlError, SqlResult, SqlType, sqlstate};
+use crate::types::{SqlError, SqlResult, sqlstate};
 
 fn mismatch(message: String) -> SqlError {
     SqlError::new(sqlstate::DATATYPE_MISMATCH, message)
@@ -18,9 +18,11 @@ impl Binder<'_> {
         &mut self,
         table: &TableInfo,
         n: usize,
-        to: SqlType,
+        to: &Declared,
         using: Option<&ast::Expr>,
     ) -> SqlResult<Expr> {
+        let Declared { ty: to, user } = to;
+        let to = *to;
         let column = &table.columns[n];
         let scope = Scope::of_table(table, &table.name);
         let subqueries = self.subqueries.len();
@@ -30,44 +32,45 @@ impl Binder<'_> {
             None => Typed { expr: Expr::Column(n), ty: column.ty },
         };
         self.refuse_outside(subqueries, &value.expr, "transform expression")?;
+        let shown = self.shown(to);
+        let spelled = if to.is_enum() { shown.clone() } else { to.spelled() };
         let cannot = |_| {
             let name = &column.name;
             match using {
                 Some(_) => mismatch(format!(
-                    "result of USING clause for column \"{name}\" cannot be cast automatically to type {}",
-                    to.name()
+                    "result of USING clause for column \"{name}\" cannot be cast automatically to type {shown}"
                 ))
                 .hint("You might need to add an explicit cast."),
                 None => {
-                    mismatch(format!("column \"{name}\" cannot be cast automatically to type {}", to.name()))
-                        .hint(format!("You might need to specify \"USING {name}::{}\".", to.spelled()))
+                    mismatch(format!("column \"{name}\" cannot be cast automatically to type {shown}"))
+                        .hint(format!("You might need to specify \"USING {name}::{spelled}\"."))
                 }
             }
         };
         match self.coerce(value, to, Context::Assignment) {
-            Ok(typed) => Ok(typed.expr),
+            Ok(typed) => Ok(self.value_of_declared(typed, user.as_deref())?.expr),
             Err(error) if error.sqlstate == sqlstate::CANNOT_COERCE => Err(cannot(error)),
             Err(error) => Err(error),
         }
     }
 
     /// Makes sure that a column's DEFAULT is one of its new type, too.
-    pub(crate) fn default_after(&mut self, column: &ColumnInfo, to: SqlType) -> SqlResult<()> {
+    pub(crate) fn default_after(&mut self, column: &ColumnInfo, to: &Declared) -> SqlResult<()> {
         if column.default.is_none() {
             return Ok(());
         }
+        let shown = self.shown(to.ty);
         let cannot = || {
             mismatch(format!(
-                "default for column \"{}\" cannot be cast automatically to type {}",
-                column.name,
-                to.name()
+                "default for column \"{}\" cannot be cast automatically to type {shown}",
+                column.name
             ))
         };
-        match cast::context(column.ty, to) {
+        match cast::context(column.ty, to.ty) {
             Some(context) if context <= Context::Assignment => {}
             _ => return Err(cannot()),
         }
-        let new = ColumnInfo { ty: to, ..column.clone() };
+        let new = ColumnInfo { ty: to.ty, declared: to.user.clone(), ..column.clone() };
         self.default_of(&new).map(|_| ()).map_err(|_| cannot())
     }
 }

@@ -45,6 +45,7 @@ impl Binder<'_> {
             "least" => self.extreme(false, args),
             "nextval" | "setval" => self.sequence_call(&name, args),
             "pg_typeof" => self.pg_typeof(args),
+            "enum_first" | "enum_last" => self.enum_end(&name, args),
             _ => self.call(&name, args),
         }
     }
@@ -53,9 +54,9 @@ impl Binder<'_> {
     pub(super) fn call(&mut self, name: &str, args: Vec<Typed>) -> SqlResult<Typed> {
         let types: Vec<SqlType> = args.iter().map(|a| a.ty).collect();
         if !functions::exists(name) {
-            return Err(functions::undefined(name, &types));
+            return Err(self.undefined_function(name, &types));
         }
-        let declared = functions::find(name, &types)?;
+        let declared = functions::find(name, &types).ok_or_else(|| self.undefined_function(name, &types))?;
         let wanted = declared.wanted(&types);
         let args = args
             .into_iter()
@@ -63,6 +64,11 @@ impl Binder<'_> {
             .map(|(arg, ty)| self.coerce(arg, ty, Context::Implicit).map(|t| t.expr))
             .collect::<SqlResult<_>>()?;
         Ok(Typed { expr: Expr::Call(&declared.function, args), ty: declared.result })
+    }
+
+    pub(super) fn undefined_function(&self, name: &str, given: &[SqlType]) -> SqlError {
+        let types: Vec<String> = given.iter().map(|ty| self.shown(*ty)).collect();
+        functions::undefined(name, &types.join(", "))
     }
 
     fn coalesce(&mut self, args: Vec<Typed>) -> SqlResult<Typed> {
@@ -88,8 +94,8 @@ impl Binder<'_> {
     }
 
     fn pg_typeof(&mut self, args: Vec<Typed>) -> SqlResult<Typed> {
-        let Some(arg) = args.first() else { return Err(functions::undefined("pg_typeof", &[])) };
-        Ok(Typed { expr: Expr::Const(Datum::text(arg.ty.name())), ty: SqlType::TEXT })
+        let Some(arg) = args.first() else { return Err(self.undefined_function("pg_typeof", &[])) };
+        Ok(Typed { expr: Expr::Const(Datum::text(self.shown(arg.ty))), ty: SqlType::TEXT })
     }
 
     /// Sequences are named by a literal, so the plan knows them.
@@ -98,7 +104,9 @@ impl Binder<'_> {
         if name != "nextval" {
             return Err(SqlError::unsupported(format!("{name}()")));
         }
-        let Ok([arg]) = <[Typed; 1]>::try_from(args) else { return Err(functions::undefined(name, &types)) };
+        let Ok([arg]) = <[Typed; 1]>::try_from(args) else {
+            return Err(self.undefined_function(name, &types));
+        };
         let typed = self.coerce(arg, SqlType::REGCLASS, Context::Explicit)?;
         let Expr::Const(Datum::Oid(oid)) = typed.expr else {
             return Err(SqlError::unsupported(format!(
@@ -262,7 +270,7 @@ fn figure(expr: &ast::Expr) -> Option<(String, bool)> {
         A::Nested(inner) | A::Collate { expr: inner, .. } => figure(inner),
         A::Cast { expr: inner, data_type, .. } => match figure(inner) {
             Some((name, true)) => Some((name, true)),
-            _ => weak(type_name(data_type)),
+            _ => weak(&type_name(data_type)),
         },
         A::Function(f) => names::qualified(&f.name).ok().map(|(_, name)| (name, true)),
         A::Case { else_result, .. } => match else_result.as_deref().and_then(figure) {
@@ -279,7 +287,7 @@ fn figure(expr: &ast::Expr) -> Option<(String, bool)> {
         A::Trim { trim_where: Some(ast::TrimWhereField::Leading), .. } => good("ltrim"),
         A::Trim { trim_where: Some(ast::TrimWhereField::Trailing), .. } => good("rtrim"),
         A::Trim { .. } => good("btrim"),
-        A::TypedString(literal) => weak(type_name(&literal.data_type)),
+        A::TypedString(literal) => weak(&type_name(&literal.data_type)),
         A::Value(value) if matches!(value.value, ast::Value::Boolean(_)) => weak("bool"),
         A::Subquery(query) => match &*query.body {
             ast::SetExpr::Select(select) => match select.projection.first() {
@@ -293,8 +301,12 @@ fn figure(expr: &ast::Expr) -> Option<(String, bool)> {
     }
 }
 
-fn type_name(ty: &ast::DataType) -> &'static str {
-    names::sql_type(ty).map_or("?column?", crate::types::SqlType::catalog_name)
+fn type_name(ty: &ast::DataType) -> String {
+    match (names::sql_type(ty), ty) {
+        (Ok(known), _) => known.catalog_name().to_owned(),
+        (Err(_), ast::DataType::Custom(name, _)) => names::qualified(name).unwrap_or_default().1,
+        (Err(_), _) => "?column?".to_owned(),
+    }
 }
 
 /// True for a type that nothing is known of yet.

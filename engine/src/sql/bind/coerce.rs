@@ -1,6 +1,6 @@
 //! Conversions: of literals and parameters when their type becomes known, and of values to what a place wants.
 
-use super::{Binder, Typed};
+use super::{Binder, Typed, names};
 use crate::sql::expr::cast::{self, Context};
 use crate::sql::expr::functions::common_type;
 use crate::sql::expr::{Cast, Expr};
@@ -13,10 +13,10 @@ impl Binder<'_> {
             return self.settle(typed, to, context == Context::Explicit);
         }
         match cast::context(typed.ty, to) {
-            Some(needed) if needed <= context => Ok(convert(typed, to, context == Context::Explicit)),
+            Some(needed) if needed <= context => self.converted(typed, to, context == Context::Explicit),
             _ => Err(SqlError::new(
                 sqlstate::CANNOT_COERCE,
-                format!("cannot cast type {} to {}", typed.ty.name(), to.name()),
+                format!("cannot cast type {} to {}", self.shown(typed.ty), self.shown(to)),
             )),
         }
     }
@@ -32,20 +32,59 @@ impl Binder<'_> {
                 // Another place may have given it another type: converted from that.
                 let known = self.params[n].unwrap_or(to_kind);
                 let param = Typed { expr: Expr::Param(n), ty: known };
-                return Ok(convert(param, to, explicit));
+                return self.converted(param, to, explicit);
             }
             Expr::Const(Datum::Null) => Expr::Const(Datum::Null),
             Expr::Const(Datum::Text(text)) => {
                 if to.oid == oids::REGCLASS {
                     return self.regclass(&text);
                 }
-                Expr::Const(decode_text(&text, to_kind, &self.ctx.session().timezone)?)
+                if to.oid == oids::REGTYPE {
+                    return self.regtype(&text);
+                }
+                Expr::Const(self.literal(&text, to_kind)?)
             }
             other => other,
         };
         let typed = Typed { expr: settled, ty: to_kind };
         let typed = if to.typmod >= 0 { convert(typed, to, explicit) } else { typed };
         Ok(self.fold(typed))
+    }
+
+    /// A conversion, with what it takes to make values of an enum type.
+    fn converted(&self, typed: Typed, to: SqlType, explicit: bool) -> SqlResult<Typed> {
+        let mut typed = convert(typed, to, explicit);
+        if let Expr::Cast(cast) = &mut typed.expr
+            && cast.to.is_enum()
+            && cast.of.is_none()
+        {
+            cast.of = Some(self.enum_type(cast.to)?);
+        }
+        Ok(typed)
+    }
+
+    fn literal(&self, text: &str, ty: SqlType) -> SqlResult<Datum> {
+        if ty.is_enum() {
+            self.note_value_type(ty.oid);
+            return self.enum_type(ty)?.read(text);
+        }
+        decode_text(text, ty, &self.ctx.session().timezone)
+    }
+
+    /// `'mood'::regtype`: the type's OID.
+    fn regtype(&self, text: &str) -> SqlResult<Typed> {
+        let oid = match text.parse::<u32>() {
+            Ok(oid) => oid,
+            Err(_) => {
+                let named = names::data_types(text)?;
+                let [ty] = &named[..] else {
+                    return Err(SqlError::new(sqlstate::INVALID_NAME, "invalid name syntax"));
+                };
+                let declared = self.type_named(ty)?;
+                declared.user.map_or(declared.ty.oid, |user| user.oid)
+            }
+        };
+        Ok(Typed { expr: Expr::Const(Datum::Oid(oid)), ty: SqlType { oid: oids::REGTYPE, typmod: -1 } })
     }
 
     /// `'t'::regclass`: the relation's OID.
@@ -57,7 +96,7 @@ impl Binder<'_> {
                 let (schema, name) = match &parts[..] {
                     [name] => (None, name),
                     [schema, name] => (Some(schema.as_str()), name),
-                    _ => return Err(SqlError::new("42602", "invalid name syntax")),
+                    _ => return Err(SqlError::new(sqlstate::INVALID_NAME, "invalid name syntax")),
                 };
                 let found = self.find_parts(schema, name)?;
                 found.map(|relation| relation.oid()).ok_or_else(|| {
@@ -90,7 +129,7 @@ impl Binder<'_> {
             oids::UNKNOWN => Ok(self.coerce(typed, SqlType::BOOL, Context::Implicit)?.expr),
             _ => Err(SqlError::new(
                 sqlstate::DATATYPE_MISMATCH,
-                format!("argument of {clause} must be type boolean, not type {}", typed.ty.name()),
+                format!("argument of {clause} must be type boolean, not type {}", self.shown(typed.ty)),
             )),
         }
     }
@@ -99,10 +138,10 @@ impl Binder<'_> {
     pub(super) fn unify(&mut self, all: Vec<Typed>, what: &str) -> SqlResult<(Vec<Expr>, SqlType)> {
         let types: Vec<SqlType> = all.iter().map(|t| t.ty).collect();
         let Some(ty) = common_type(&types) else {
-            let mut names: Vec<&str> = Vec::new();
-            for ty in &types {
-                if !names.contains(&ty.name()) {
-                    names.push(ty.name());
+            let mut names: Vec<String> = Vec::new();
+            for name in types.iter().map(|ty| self.shown(*ty)) {
+                if !names.contains(&name) {
+                    names.push(name);
                 }
             }
             let message = format!("{what} types {} cannot be matched", names.join(" and "));
@@ -126,16 +165,26 @@ impl Binder<'_> {
 
     /// A value for a column: 42804 when there is no conversion by assignment.
     pub(super) fn assign(&mut self, typed: Typed, column: &crate::catalog::ColumnInfo) -> SqlResult<Expr> {
+        let typed = self.assign_base(typed, column)?;
+        Ok(self.value_of_declared(typed, column.declared.as_deref())?.expr)
+    }
+
+    /// The same before it has gone through the conditions of a domain.
+    pub(super) fn assign_base(
+        &mut self,
+        typed: Typed,
+        column: &crate::catalog::ColumnInfo,
+    ) -> SqlResult<Typed> {
         let ty = typed.ty;
         match self.coerce(typed, column.ty, Context::Assignment) {
-            Ok(typed) => Ok(typed.expr),
+            Ok(typed) => Ok(typed),
             Err(e) if e.sqlstate == sqlstate::CANNOT_COERCE => Err(SqlError::new(
                 sqlstate::DATATYPE_MISMATCH,
                 format!(
                     "column \"{}\" is of type {} but expression is of type {}",
                     column.name,
-                    column.ty.name(),
-                    ty.name()
+                    column.type_name(),
+                    self.shown(ty)
                 ),
             )
             .hint("You will need to rewrite or cast the expression.")),
@@ -161,7 +210,7 @@ pub(super) fn convert(typed: Typed, to: SqlType, explicit: bool) -> Typed {
         let ty = if from.oid == to.oid && to.typmod < 0 { from } else { to };
         return Typed { expr: typed.expr, ty };
     }
-    Typed { expr: Expr::Cast(Box::new(Cast { expr: typed.expr, from, to, explicit })), ty: to }
+    Typed { expr: Expr::Cast(Box::new(Cast { expr: typed.expr, from, to, explicit, of: None })), ty: to }
 }
 
 /// text, varchar and name hold the same values.

@@ -145,14 +145,16 @@ impl Binder<'_> {
 
     /// A column's DEFAULT, converted to its type.
     pub(crate) fn default_of(&mut self, column: &ColumnInfo) -> SqlResult<Expr> {
-        match &column.default {
-            Some(text) if !column.dropped && !column.generated => {
-                let expr = crate::sql::parse::parse_expression(text)?;
-                let typed = self.expr(&expr, &Scope::default())?;
-                self.assign(typed, column)
-            }
-            _ => Ok(Expr::Const(Datum::Null)),
+        if column.dropped || column.generated {
+            return Ok(Expr::Const(Datum::Null));
         }
+        let of_domain = || column.domain()?.default.as_deref();
+        let typed = match column.default.as_deref().or_else(of_domain) {
+            Some(text) => self.expr(&crate::sql::parse::parse_expression(text)?, &Scope::default())?,
+            // A domain may refuse it.
+            None => Typed { expr: Expr::Const(Datum::Null), ty: column.ty },
+        };
+        self.assign(typed, column)
     }
 
     pub(crate) fn update(&mut self, update: &ast::Update) -> SqlResult<BoundUpdate> {

@@ -55,15 +55,17 @@ impl Binder<'_> {
                 data_type,
                 format: None,
             } => {
-                let ty = names::sql_type(data_type)?;
+                let of = self.type_named(data_type)?;
                 let typed = self.expr(expr, scope)?;
-                let typed = self.coerce(typed, ty, Context::Explicit)?;
-                Ok(self.fold(typed))
+                let typed = self.coerce(typed, of.ty, Context::Explicit)?;
+                let typed = self.fold(typed);
+                self.value_of_declared(typed, of.user.as_deref())
             }
             A::TypedString(literal) => {
-                let ty = names::sql_type(&literal.data_type)?;
+                let of = self.type_named(&literal.data_type)?;
                 let typed = self.value(&literal.value.value)?;
-                self.coerce(typed, ty, Context::Explicit)
+                let typed = self.coerce(typed, of.ty, Context::Explicit)?;
+                self.value_of_declared(typed, of.user.as_deref())
             }
             A::Case { operand, conditions, else_result, .. } => {
                 self.case(operand.as_deref(), conditions, else_result.as_deref(), scope)
@@ -136,7 +138,9 @@ impl Binder<'_> {
         if self.params.len() < n {
             self.params.resize(n, None);
         }
-        Ok(Typed { expr: Expr::Param(n - 1), ty: self.params[n - 1].unwrap_or(SqlType::UNKNOWN) })
+        let ty = self.params[n - 1].unwrap_or(SqlType::UNKNOWN);
+        let of = self.declared.get(n - 1).cloned().flatten();
+        self.value_of_declared(Typed { expr: Expr::Param(n - 1), ty }, of.as_deref())
     }
 
     fn binary(
@@ -239,7 +243,7 @@ impl Binder<'_> {
                     ));
                 }
                 if crate::sql::expr::cast::number_rank(typed.ty.oid).is_none() {
-                    let message = format!("operator does not exist: {op} {}", typed.ty.name());
+                    let message = format!("operator does not exist: {op} {}", self.shown(typed.ty));
                     return Err(SqlError::new(sqlstate::UNDEFINED_FUNCTION, message));
                 }
                 if op == UnaryOperator::Plus {

@@ -9,7 +9,7 @@ use super::rel::{JoinKind, Rel};
 use super::{Binder, Scope, ScopeColumn, names, undefined_table};
 use crate::catalog::Relation;
 use crate::sql::expr::cast::Context;
-use crate::sql::expr::{Comparison, Expr, functions};
+use crate::sql::expr::{Comparison, Expr};
 use crate::txn::TableLock;
 use crate::types::{Datum, SqlError, SqlResult, SqlType, oids, sqlstate};
 
@@ -228,14 +228,14 @@ impl Binder<'_> {
         }
         let types: Vec<SqlType> = bound.iter().map(|t| t.ty).collect();
         if function != "generate_series" || !(2..=3).contains(&bound.len()) {
-            return Err(functions::undefined(&function, &types));
+            return Err(self.undefined_function(&function, &types));
         }
         let wide = types.iter().any(|ty| ty.oid == oids::INT8);
         let ty = if wide { SqlType::INT8 } else { SqlType::INT4 };
         let mut args = bound
             .into_iter()
             .map(|arg| {
-                let shown = functions::undefined(&function, &types);
+                let shown = self.undefined_function(&function, &types);
                 self.coerce(arg, ty, Context::Implicit).map(|t| t.expr).map_err(|_| shown)
             })
             .collect::<SqlResult<Vec<_>>>()?
@@ -243,7 +243,7 @@ impl Binder<'_> {
         let one = if wide { Datum::Int8(1) } else { Datum::Int4(1) };
         let (start, stop) = (args.next(), args.next());
         let (Some(start), Some(stop)) = (start, stop) else {
-            return Err(functions::undefined(&function, &types));
+            return Err(self.undefined_function(&function, &types));
         };
         let step = args.next().unwrap_or(Expr::Const(one));
         let shown = alias.map_or(function, |a| names::fold(&a.name));

@@ -11,6 +11,8 @@
 //! | `rules` | generated columns and CHECK constraints, expressions of indexes |
 //! | `alter` | what ALTER TABLE makes of rows that are there |
 //! | `view` | views, read and written through |
+//! | `domain` | what values of domains go through |
+//! | `types` | names of types, and types that users made |
 //! | `foreign` | what foreign keys want of a change |
 
 mod aggregate;
@@ -18,6 +20,7 @@ mod alter;
 mod call;
 mod coerce;
 mod dml;
+mod domain;
 mod expr;
 mod foreign;
 mod from;
@@ -28,6 +31,7 @@ mod query;
 mod rel;
 mod rules;
 mod select;
+mod types;
 mod view;
 
 use std::sync::Arc;
@@ -36,7 +40,7 @@ use sqlparser::ast;
 
 use super::expr::{EvalCx, Expr};
 use super::{Column, Database, SessionContext, names};
-use crate::catalog::{CatalogView, ColumnInfo, PG_CATALOG, Relation, TableInfo, ViewInfo};
+use crate::catalog::{CatalogView, ColumnInfo, PG_CATALOG, Relation, TableInfo, TypeInfo, ViewInfo};
 use crate::txn::TableLock;
 use crate::types::{SqlError, SqlResult, SqlType, sqlstate};
 
@@ -47,6 +51,7 @@ pub(crate) use foreign::{Link, Linked, Referential, same_keys};
 pub(crate) use rel::{JoinKind, LockMark, Rel, RowLocking, SetOperation, SortKey};
 pub(crate) use rules::{Check, Rules};
 pub(crate) use select::key_order;
+pub(crate) use types::{Declared, find_type, undefined_type};
 
 /// An expression with its type. A literal string or NULL, and a parameter nobody gave a type, have type unknown.
 #[derive(Debug, Clone)]
@@ -108,6 +113,8 @@ pub(crate) struct Binder<'a> {
     pub(crate) view: Arc<CatalogView>,
     /// Types of the parameters as far as they are known.
     pub(crate) params: Vec<Option<SqlType>>,
+    /// Those that were declared as types that users made.
+    declared: Vec<Option<Arc<TypeInfo>>>,
     /// Subqueries found on the way.
     pub(crate) subqueries: Vec<Subquery>,
     /// Tables used, to be locked: with true when rows are changed or locked.
@@ -134,14 +141,16 @@ impl<'a> Binder<'a> {
         view: Arc<CatalogView>,
         declared: &[u32],
     ) -> SqlResult<Binder<'a>> {
+        let of_user = |oid: u32| view.type_info(oid).map(|info| info.value_type());
         let known = |oid: &u32| match *oid {
             0 | crate::types::oids::UNKNOWN => Ok(None),
-            oid => SqlType::from_oid(oid).map(Some).ok_or_else(|| {
+            oid => SqlType::from_oid(oid).or_else(|| of_user(oid)).map(Some).ok_or_else(|| {
                 SqlError::new(sqlstate::UNDEFINED_OBJECT, format!("type with OID {oid} does not exist"))
             }),
         };
         let params = declared.iter().map(known).collect::<SqlResult<_>>()?;
-        Ok(Binder { db: Some(db), params, ..Binder::detached(ctx, view) })
+        let declared = declared.iter().map(|oid| view.type_info(*oid).cloned()).collect();
+        Ok(Binder { db: Some(db), params, declared, ..Binder::detached(ctx, view) })
     }
 
     /// Of expressions that look at nothing but a row.
@@ -151,6 +160,7 @@ impl<'a> Binder<'a> {
             ctx,
             view,
             params: Vec::new(),
+            declared: Vec::new(),
             subqueries: Vec::new(),
             tables: Vec::new(),
             ctes: Vec::new(),

@@ -36,7 +36,7 @@ impl Binder<'_> {
                 .or_else(|| functions::common_type(&[a, b]).filter(|_| a.class() == b.class()))
                 .or_else(|| oid_and_integer(a, b))
                 .or((a.oid == b.oid && a.class() == TypeClass::Other).then_some(a))
-                .ok_or_else(|| no_operator(symbol, a, b))?
+                .ok_or_else(|| self.no_operator(symbol, a, b))?
         };
         let ty = SqlType { typmod: -1, ..ty };
         Ok((convert(left, ty, false).expr, convert(right, ty, false).expr, ty))
@@ -73,7 +73,7 @@ impl Binder<'_> {
         if let Some(typed) = self.date_arithmetic(symbol, &left, &right) {
             return Ok(typed);
         }
-        let none = no_operator(symbol, left.ty, right.ty);
+        let none = self.no_operator(symbol, left.ty, right.ty);
         let (left, right) = self.settle_one(left, right)?;
         let Some(ty) = number_type(left.ty, right.ty) else { return Err(none) };
         let Some(operator) = arith::binary(symbol, ty) else { return Err(none) };
@@ -105,6 +105,13 @@ impl Binder<'_> {
         Some(Typed { expr, ty })
     }
 
+    pub(super) fn no_operator(&self, symbol: &str, a: SqlType, b: SqlType) -> SqlError {
+        let message = format!("operator does not exist: {} {symbol} {}", self.shown(a), self.shown(b));
+        SqlError::new(sqlstate::UNDEFINED_FUNCTION, message).hint(
+            "No operator matches the given name and argument types. You might need to add explicit type casts.",
+        )
+    }
+
     /// `||`: strings, or a string and anything.
     fn concatenation(&mut self, left: Typed, right: Typed) -> SqlResult<Typed> {
         if left.ty.oid == oids::BYTEA || right.ty.oid == oids::BYTEA {
@@ -117,7 +124,7 @@ impl Binder<'_> {
         }
         let stringy = |ty: SqlType| ty.is_string() || ty.oid == oids::UNKNOWN;
         if !stringy(left.ty) && !stringy(right.ty) {
-            return Err(no_operator("||", left.ty, right.ty));
+            return Err(self.no_operator("||", left.ty, right.ty));
         }
         let left = self.coerce(left, SqlType::TEXT, Context::Assignment)?;
         let right = self.coerce(right, SqlType::TEXT, Context::Assignment)?;
@@ -157,12 +164,4 @@ fn oid_and_integer(a: SqlType, b: SqlType) -> Option<SqlType> {
     let is_oid = |ty: SqlType| matches!(ty.oid, oids::OID | oids::REGCLASS | oids::REGPROC | oids::REGTYPE);
     let fits = (is_oid(a) || is_integer(a)) && (is_oid(b) || is_integer(b));
     fits.then_some(SqlType::OID)
-}
-
-fn no_operator(symbol: &str, a: SqlType, b: SqlType) -> SqlError {
-    SqlError::new(
-        sqlstate::UNDEFINED_FUNCTION,
-        format!("operator does not exist: {} {symbol} {}", a.name(), b.name()),
-    )
-    .hint("No operator matches the given name and argument types. You might need to add explicit type casts.")
 }

@@ -142,6 +142,10 @@ impl Binder<'_> {
         ignore_case: bool,
     ) -> SqlResult<Typed> {
         let mut args = Vec::new();
+        if text.ty.is_enum() {
+            let symbol = ["~~", "!~~", "~~*", "!~~*"][usize::from(not) + 2 * usize::from(ignore_case)];
+            return Err(self.no_operator(symbol, text.ty, pattern.ty));
+        }
         // char(n) keeps its padding here, as PostgreSQL's bpcharlike does.
         let text = if text.ty.oid == oids::BPCHAR {
             text

@@ -161,7 +161,7 @@ impl Binder<'_> {
             let ty = crate::sql::expr::functions::common_type(&[a.ty, b.ty]).ok_or_else(|| {
                 SqlError::new(
                     sqlstate::DATATYPE_MISMATCH,
-                    format!("{word} types {} and {} cannot be matched", a.ty.name(), b.ty.name()),
+                    format!("{word} types {} and {} cannot be matched", self.shown(a.ty), self.shown(b.ty)),
                 )
             })?;
             types.push(ty);
@@ -237,7 +237,13 @@ fn converted(query: BoundQuery, types: &[SqlType]) -> Rel {
             if c.ty.oid == ty.oid {
                 return Expr::Column(n);
             }
-            Expr::Cast(Box::new(Cast { expr: Expr::Column(n), from: c.ty, to: *ty, explicit: false }))
+            Expr::Cast(Box::new(Cast {
+                expr: Expr::Column(n),
+                from: c.ty,
+                to: *ty,
+                explicit: false,
+                of: None,
+            }))
         })
         .collect();
     Rel::Project(Box::new(query.rel), exprs)

@@ -1,11 +1,13 @@
 //! What every new row of a table goes through, bound over the table's row: columns that are generated, CHECK constraints.
 
+use std::sync::Arc;
+
 use sqlparser::ast;
 
 use super::{Binder, Scope};
-use crate::catalog::{ColumnInfo, TableInfo};
+use crate::catalog::{CatalogView, ColumnInfo, TableInfo};
 use crate::sql::Formula;
-use crate::sql::expr::Expr;
+use crate::sql::expr::{DomainRules, Expr};
 use crate::sql::parse::parse_expression;
 use crate::types::{SqlError, SqlResult, SqlType, sqlstate};
 
@@ -16,6 +18,8 @@ pub(crate) struct Rules {
     pub(crate) generated: Vec<(usize, Expr)>,
     /// By name, the order in which they are asked.
     pub(crate) checks: Vec<Check>,
+    /// Columns of domains, and what these want of values that no expression has made.
+    pub(crate) domains: Vec<(usize, Arc<DomainRules>)>,
 }
 
 /// A CHECK constraint.
@@ -32,6 +36,10 @@ impl Binder<'_> {
         for (n, column) in table.live_columns().filter(|(_, column)| column.generated) {
             let text = column.default.as_deref().unwrap_or("NULL");
             rules.generated.push((n, self.generation(table, column, &parse_expression(text)?)?));
+        }
+        for (n, column) in table.live_columns() {
+            let of = column.declared.as_ref().map(|declared| self.domain_rules(declared)).transpose()?;
+            rules.domains.extend(of.flatten().map(|of| (n, of)));
         }
         for check in &table.checks {
             let condition = self.check(table, &parse_expression(&check.condition)?)?;
@@ -60,22 +68,23 @@ impl Binder<'_> {
         let subqueries = self.subqueries.len();
         let typed = self.expr(value, &Scope::of_table(table, &table.name))?;
         self.refuse_outside(subqueries, &typed.expr, "column generation expression")?;
-        let value = self.assign(typed, column)?;
+        let value = self.assign_base(typed, column)?;
         let mut columns = Vec::new();
-        value.columns(&mut columns);
+        value.expr.columns(&mut columns);
         if let Some(other) = columns.iter().map(|n| &table.columns[*n]).find(|c| c.generated) {
             let message =
                 format!("cannot use generated column \"{}\" in column generation expression", other.name);
             return Err(SqlError::new(sqlstate::INVALID_OBJECT_DEFINITION, message)
                 .detail("A generated column cannot reference another generated column."));
         }
-        if !value.is_immutable() {
+        if !value.expr.is_immutable() {
             return Err(SqlError::new(
                 sqlstate::INVALID_OBJECT_DEFINITION,
                 "generation expression is not immutable",
             ));
         }
-        Ok(value)
+        // The conditions of a domain are asked as those of the table are: they need not be immutable.
+        Ok(self.value_of_declared(value, column.declared.as_deref())?.expr)
     }
 
     /// An expression over a row that was found to be fit for an index before.
@@ -92,7 +101,7 @@ impl Binder<'_> {
         let (bound, _) = self.over_row(expr, &Scope::of_table(table, &table.name))?;
         self.refuse_outside(subqueries, &bound, "index expression")?;
         refuse_mutable(&bound, "index expression")?;
-        kept(table, expr, &bound)
+        kept(&self.view, table, &self.kept_text(expr)?, &bound)
     }
 
     /// The WHERE of an index.
@@ -103,7 +112,7 @@ impl Binder<'_> {
         let bound = self.condition(typed, "WHERE")?;
         self.refuse_outside(subqueries, &bound, "index predicate")?;
         refuse_mutable(&bound, "index predicate")?;
-        kept(table, expr, &bound)
+        kept(&self.view, table, &self.kept_text(expr)?, &bound)
     }
 
     /// A row's rules look at nothing but the row.
@@ -138,8 +147,8 @@ fn refuse_mutable(expr: &Expr, place: &str) -> SqlResult<()> {
 }
 
 /// An expression as the catalog keeps it. It must mean the same to whoever reads it there, in whatever session.
-fn kept(table: &TableInfo, expr: &ast::Expr, bound: &Expr) -> SqlResult<Formula> {
-    let formula = Formula::of_text(&expr.to_string(), &table.name, &table.columns)?;
+fn kept(view: &Arc<CatalogView>, table: &TableInfo, text: &str, bound: &Expr) -> SqlResult<Formula> {
+    let formula = Formula::of_text(text, &table.name, &table.columns, view)?;
     if formula.expr() != bound {
         return Err(SqlError::unsupported(
             "an index over a literal that means something else in another time zone",

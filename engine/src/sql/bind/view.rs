@@ -10,7 +10,7 @@ use sqlparser::ast::{self, GroupByExpr, SetExpr, TableFactor};
 use super::locking::Locks;
 use super::rel::Rel;
 use super::{Binder, BoundQuery, Scope, ScopeColumn, names, undefined_table};
-use crate::catalog::{FIRST_USER_OID, Meant, Relation, TableInfo, ViewInfo};
+use crate::catalog::{FIRST_USER_OID, Meant, Relation, TableInfo, TypeInfo, ViewInfo};
 use crate::sql::expr::Expr;
 use crate::sql::quoted;
 use crate::txn::TableLock;
@@ -96,14 +96,36 @@ impl Binder<'_> {
     pub(super) fn meant(&self, schema: Option<&str>, name: &str) -> Option<Relation> {
         let view = self.within.last()?;
         let written = written(schema, name);
-        let meant = view.definition.meant().iter().find(|m| m.written == written)?;
-        self.view.relation(meant.oid).cloned()
+        let mut meant = view.definition.meant().iter().filter(|m| m.written == written);
+        meant.find_map(|meant| self.view.relation(meant.oid)).cloned()
+    }
+
+    /// The same of a type.
+    pub(super) fn meant_type(&self, schema: Option<&str>, name: &str) -> Option<Arc<TypeInfo>> {
+        let view = self.within.last()?;
+        let written = written(schema, name);
+        let mut meant = view.definition.meant().iter().filter(|m| m.written == written);
+        meant.find_map(|meant| self.view.type_info(meant.oid)).cloned()
     }
 
     /// Notes what a name means, while a view is made.
     pub(super) fn note_relation(&self, schema: Option<&str>, name: &str, found: &Relation) {
+        self.note(written(schema, name), found.oid());
+    }
+
+    /// The same of a type.
+    pub(super) fn note_type(&self, schema: Option<&str>, name: &str, oid: u32) {
+        self.note(written(schema, name), oid);
+    }
+
+    /// Notes that there is a value of a type, which is not named.
+    pub(super) fn note_value_type(&self, oid: u32) {
+        self.note(String::new(), oid);
+    }
+
+    fn note(&self, written: String, oid: u32) {
         if let Some(recorder) = self.recorder.as_ref().filter(|_| self.within.is_empty()) {
-            let one = (written(schema, name), found.oid());
+            let one = (written, oid);
             let mut relations = recorder.relations.borrow_mut();
             if !relations.contains(&one) {
                 relations.push(one);

@@ -11,7 +11,7 @@ use crate::sql::expr::{EvalCx, Expr};
 use crate::sql::prepare::lock_tables;
 use crate::sql::{Column, CopySpec, Database, RowBatch, SessionContext};
 use crate::txn::{TableLock, Transaction};
-use crate::types::{Datum, SqlError, SqlResult, decode_text, sqlstate};
+use crate::types::{Datum, EnumTypes, SqlError, SqlResult, sqlstate};
 
 /// Rows written at a time, and bytes of strings that are enough for it.
 const BATCH: usize = 512;
@@ -24,6 +24,8 @@ pub struct CopyIn {
     table: Arc<TableInfo>,
     targets: Vec<usize>,
     columns: Vec<Column>,
+    /// The enum types among theirs.
+    enums: EnumTypes,
     /// What the columns that are not copied get.
     defaults: Vec<(usize, Expr)>,
     rules: Rules,
@@ -76,7 +78,10 @@ impl CopyIn {
                     attnum: *n as i16 + 1,
                 })
                 .collect();
+            let of = targets.iter().filter_map(|n| table.columns[*n].declared.as_ref()?.enum_type().cloned());
+            let enums = EnumTypes::of(of);
             return Ok(CopyIn {
+                enums,
                 db: db.clone(),
                 ctx: ctx.clone(),
                 rows: RowBatch::new(table.columns.len()),
@@ -106,10 +111,15 @@ impl CopyIn {
         for (field, column) in fields.iter().zip(&self.columns) {
             values.push(match field {
                 None => Datum::Null,
-                Some(text) => decode_text(text, column.ty, zone)?,
+                Some(text) => self.enums.decode_text(text, column.ty, zone)?,
             });
         }
         self.push(txn, values).await
+    }
+
+    /// Reads a value of one of [`CopyIn::columns`] from its binary form.
+    pub fn decode_binary(&self, bytes: &[u8], column: &Column) -> SqlResult<Datum> {
+        self.enums.decode_binary(bytes, column.ty)
     }
 
     /// Adds a row of values of the columns' types (binary format).
@@ -141,6 +151,7 @@ impl CopyIn {
             Ok(())
         })
         .await?;
+        self.rules.ask_domains(&self.targets, row, &cx).await?;
         self.rules.complete(row, &cx).await?;
         self.rules.ask(&self.table, row, &cx).await
     }

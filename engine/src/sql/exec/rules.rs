@@ -35,6 +35,18 @@ impl Rules {
         Ok(whole)
     }
 
+    /// Asks what domains want of values in some columns: 23502 or 23514.
+    pub(crate) async fn ask_domains(&self, columns: &[usize], row: &[Datum], cx: &Cx<'_>) -> SqlResult<()> {
+        if self.domains.is_empty() {
+            return Ok(());
+        }
+        cx.evaluate(&mut |eval| {
+            let mut asked = self.domains.iter().filter(|(n, _)| columns.contains(n));
+            asked.try_for_each(|(n, rules)| rules.ask(&row[*n], eval))
+        })
+        .await
+    }
+
     /// Asks a row that is whole: 23502 for a NULL where none may be, 23514 for what a CHECK forbids.
     pub(crate) async fn ask(&self, table: &TableInfo, row: &[Datum], cx: &Cx<'_>) -> SqlResult<()> {
         check_not_null(table, row)?;

@@ -4,6 +4,7 @@
 //! equal keys share one, and each is worked on later as if it were all there is, with another hash if need be.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use bytes::BytesMut;
 
@@ -12,7 +13,7 @@ use super::node::{BATCH, Node};
 use crate::spill::{Budget, Payload, Run, RunReader, RunWriter, SpillFile};
 use crate::sql::RowBatch;
 use crate::types::large::LargeRef;
-use crate::types::{Datum, SqlError, SqlResult, SqlType, decode_binary, encode_binary};
+use crate::types::{Datum, EnumLabel, SqlError, SqlResult, SqlType, decode_binary, encode_binary};
 
 /// Partitions at a time: their blocks take half of what an operator may hold.
 pub(super) const PARTITIONS: usize = 8;
@@ -94,6 +95,13 @@ fn put(datum: &Datum, out: &mut Vec<u8>) {
             encode_binary(datum, SqlType::NUMERIC, &mut bytes);
             put_string(13, &bytes, out);
         }
+        Datum::Enum(label) => {
+            fixed(15, &label.oid.to_le_bytes());
+            out.extend_from_slice(&label.sort_order.to_le_bytes());
+            for part in [&*label.key, label.name.as_bytes(), label.of.as_bytes()] {
+                put_bytes(part, out);
+            }
+        }
         Datum::Large(at) => {
             fixed(14, &at.writer.to_le_bytes());
             out.extend_from_slice(&at.number.to_le_bytes());
@@ -104,6 +112,10 @@ fn put(datum: &Datum, out: &mut Vec<u8>) {
 
 fn put_string(kind: u8, bytes: &[u8], out: &mut Vec<u8>) {
     out.push(kind);
+    put_bytes(bytes, out);
+}
+
+fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
     out.extend_from_slice(bytes);
 }
@@ -138,7 +150,7 @@ impl<'b> Rest<'b> {
             8 => Datum::Date(i32::from_le_bytes(self.fixed()?)),
             9 => Datum::Timestamp(i64::from_le_bytes(self.fixed()?)),
             10 => Datum::TimestampTz(i64::from_le_bytes(self.fixed()?)),
-            11 => Datum::text(std::str::from_utf8(self.string()?).map_err(|_| damaged())?),
+            11 => Datum::text(self.text()?),
             12 => Datum::Bytea(self.string()?.into()),
             13 => decode_binary(self.string()?, SqlType::NUMERIC).map_err(|_| damaged())?,
             14 => Datum::Large(LargeRef {
@@ -146,8 +158,21 @@ impl<'b> Rest<'b> {
                 number: u32::from_le_bytes(self.fixed()?),
                 len: u32::from_le_bytes(self.fixed()?),
             }),
+            15 => Datum::Enum(Arc::new(EnumLabel {
+                oid: u32::from_le_bytes(self.fixed()?),
+                sort_order: f32::from_le_bytes(self.fixed()?),
+                key: self.string()?.into(),
+                name: self.text()?.into(),
+                of: self.text()?.into(),
+                // It is a value already.
+                fresh: false,
+            })),
             _ => return Err(damaged()),
         })
+    }
+
+    fn text(&mut self) -> SqlResult<&'b str> {
+        std::str::from_utf8(self.string()?).map_err(|_| damaged())
     }
 }
 

@@ -13,6 +13,11 @@ pub(crate) fn deparse(expr: &Expr, columns: &[ColumnInfo], wanted: SqlType, pret
     Deparser { columns, pretty }.bare(expr, Some(wanted))
 }
 
+/// A condition over the value of a domain.
+pub(crate) fn deparse_value(expr: &Expr, pretty: bool) -> String {
+    deparse(expr, &[], SqlType::BOOL, pretty)
+}
+
 /// Whether it is written like a function call, which needs no parentheses of its own.
 pub(crate) fn is_call(expr: &Expr) -> bool {
     match expr {
@@ -106,10 +111,14 @@ impl Deparser<'_> {
                 let args: Vec<String> = args.iter().map(|a| self.bare(a, Some(*ty))).collect();
                 format!("{}({})", if *greatest { "GREATEST" } else { "LEAST" }, args.join(", "))
             }
-            Expr::Cast(cast) => self.cast(&cast.expr, &self.show(&cast.expr, Some(cast.from)), cast.to),
+            Expr::Cast(cast) => {
+                let to = cast.of.as_ref().map_or_else(|| cast.to.spelled(), |of| of.name().to_owned());
+                self.cast(&cast.expr, &self.show(&cast.expr, Some(cast.from)), &to)
+            }
             Expr::Call(f, args) if matches!(f.name, "like" | "ilike") => self.like(f, args, ""),
             Expr::Call(f, args) => self.call(f, args),
             Expr::NextVal(sequence) => format!("nextval('{}'::regclass)", quoted(&sequence.name)),
+            Expr::Domain(a, rules) => self.cast(a, &self.show(a, wanted), &rules.shown),
             // What a definition cannot have.
             Expr::Param(_) | Expr::Aggregate(_) | Expr::Subquery(_) | Expr::InSubquery(..) => "?".to_owned(),
         }
@@ -117,21 +126,22 @@ impl Deparser<'_> {
 
     /// varchar becomes text by itself where text is wanted.
     fn column(&self, n: usize, wanted: Option<SqlType>) -> String {
-        let Some(column) = self.columns.get(n) else { return "?".to_owned() };
+        // Without columns it is about the value of a domain.
+        let Some(column) = self.columns.get(n) else { return "VALUE".to_owned() };
         let name = quoted(&column.name);
         match (column.ty.oid, wanted.map(|ty| ty.oid)) {
             (oids::VARCHAR | oids::NAME | oids::CHAR, Some(oids::TEXT)) => {
-                self.cast(&Expr::Column(n), &name, SqlType::TEXT)
+                self.cast(&Expr::Column(n), &name, SqlType::TEXT.name())
             }
             _ => name,
         }
     }
 
-    fn cast(&self, inner: &Expr, text: &str, to: SqlType) -> String {
+    fn cast(&self, inner: &Expr, text: &str, to: &str) -> String {
         let simple = matches!(inner, Expr::Column(_)) || is_call(inner);
         match (self.pretty && simple) || is_enclosed(inner) {
-            true => format!("{text}::{}", to.spelled()),
-            false => format!("({text})::{}", to.spelled()),
+            true => format!("{text}::{to}"),
+            false => format!("({text})::{to}"),
         }
     }
 
@@ -195,6 +205,7 @@ fn literal(datum: &Datum, wanted: Option<SqlType>) -> String {
             _ => labelled("numeric"),
         },
         Datum::Oid(_) => labelled(wanted.unwrap_or(SqlType::OID).name()),
+        Datum::Enum(label) => labelled(&label.of),
         Datum::Bytea(_) => labelled("bytea"),
         Datum::Date(_) => labelled("date"),
         Datum::Timestamp(_) => labelled("timestamp without time zone"),

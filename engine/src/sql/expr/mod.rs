@@ -5,6 +5,7 @@ mod answer;
 pub(crate) mod arith;
 pub(crate) mod cast;
 mod deparse;
+mod domain;
 pub(crate) mod functions;
 mod like;
 mod show;
@@ -16,13 +17,14 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 pub(crate) use answer::{Answer, ValueList};
-pub(crate) use deparse::{deparse, is_call};
+pub(crate) use deparse::{deparse, deparse_value, is_call};
+pub(crate) use domain::DomainRules;
 pub(crate) use like::like;
 
 use super::{Database, SessionContext};
 use crate::catalog::SequenceInfo;
 use crate::txn::Advisory;
-use crate::types::{Datum, SqlError, SqlResult, SqlType, compare};
+use crate::types::{Datum, EnumType, SqlError, SqlResult, SqlType, compare};
 
 /// A strict operator or function of one argument: not called for NULL.
 #[derive(Debug)]
@@ -128,6 +130,8 @@ pub(crate) enum Expr {
     Cast(Box<Cast>),
     Call(&'static Function, Vec<Expr>),
     NextVal(Arc<SequenceInfo>),
+    /// A value that becomes one of a domain.
+    Domain(Box<Expr>, Arc<DomainRules>),
 }
 
 /// A conversion.
@@ -137,6 +141,8 @@ pub(crate) struct Cast {
     pub(crate) from: SqlType,
     pub(crate) to: SqlType,
     pub(crate) explicit: bool,
+    /// The enum type whose values it makes.
+    pub(crate) of: Option<Arc<EnumType>>,
 }
 
 /// What evaluation may look at besides the row.
@@ -274,6 +280,11 @@ impl Expr {
                 owned(Datum::Null)
             }
             Expr::Extreme(greatest, ty, args) => extreme(*greatest, *ty, args, row, cx),
+            Expr::Domain(arg, rules) => {
+                let value = arg.eval(row, cx)?;
+                rules.ask(&value, cx)?;
+                Ok(value)
+            }
             Expr::Call(f, args) => {
                 let values = args
                     .iter()
@@ -376,6 +387,9 @@ impl Cast {
         let value = self.expr.eval(row, cx)?;
         if value.is_null() {
             return Ok(value);
+        }
+        if let Some(of) = &self.of {
+            return of.read(value.as_str().unwrap_or_default()).map(Cow::Owned);
         }
         let zone = &cx.ctx.session().timezone;
         cast::cast(value.as_ref(), self.from, self.to, self.explicit, zone).map(Cow::Owned)

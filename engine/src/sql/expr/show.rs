@@ -53,7 +53,11 @@ impl Expr {
             Expr::Extreme(greatest, _, args) => {
                 format!("{}({})", if *greatest { "GREATEST" } else { "LEAST" }, list(args, ", "))
             }
-            Expr::Cast(cast) => format!("({})::{}", cast.expr.show(names), cast.to.spelled()),
+            Expr::Cast(cast) => {
+                let to = cast.of.as_ref().map_or_else(|| cast.to.spelled(), |of| of.name().to_owned());
+                format!("({})::{to}", cast.expr.show(names))
+            }
+            Expr::Domain(a, rules) => format!("({})::{}", a.show(names), rules.shown),
             Expr::Call(f, args) => format!("{}({})", f.name, list(args, ", ")),
             Expr::NextVal(sequence) => format!("nextval('{}')", sequence.name),
         }
@@ -65,6 +69,7 @@ fn constant(datum: &Datum) -> String {
         Datum::Null => "NULL".to_owned(),
         Datum::Bool(b) => b.to_string(),
         Datum::Text(s) => format!("'{}'", s.replace('\'', "''")),
+        Datum::Enum(label) => format!("'{}'", label.name.replace('\'', "''")),
         Datum::Date(_) | Datum::Timestamp(_) | Datum::TimestampTz(_) | Datum::Bytea(_) => {
             format!("'{}'", text_of(datum, SqlType::TEXT, &TimeZone::default()))
         }

@@ -14,7 +14,7 @@ impl Expr {
             | Expr::Subquery(_)
             | Expr::NextVal(_) => {}
             Expr::Unary(_, a) | Expr::Not(a) | Expr::IsNull(_, a) | Expr::IsBool(_, _, a) => f(a),
-            Expr::InSubquery(a, ..) => f(a),
+            Expr::InSubquery(a, ..) | Expr::Domain(a, _) => f(a),
             Expr::Binary(_, ab) | Expr::Compare(_, _, ab) | Expr::Distinct(_, _, ab) => {
                 f(&ab.0);
                 f(&ab.1);
@@ -46,7 +46,7 @@ impl Expr {
             | Expr::Subquery(_)
             | Expr::NextVal(_) => {}
             Expr::Unary(_, a) | Expr::Not(a) | Expr::IsNull(_, a) | Expr::IsBool(_, _, a) => f(a),
-            Expr::InSubquery(a, ..) => f(a),
+            Expr::InSubquery(a, ..) | Expr::Domain(a, _) => f(a),
             Expr::Binary(_, ab) | Expr::Compare(_, _, ab) | Expr::Distinct(_, _, ab) => {
                 f(&mut ab.0);
                 f(&mut ab.1);
@@ -116,6 +116,8 @@ impl Expr {
     pub(crate) fn is_immutable(&self) -> bool {
         !self.any(&mut |part| match part {
             Expr::Aggregate(_) | Expr::NextVal(_) | Expr::Subquery(_) | Expr::Param(_) => true,
+            // Its conditions may be changed.
+            Expr::Domain(..) => true,
             Expr::Call(f, _) => !functions::is_immutable(f),
             Expr::Cast(cast) => depends_on_session(cast.from, cast.to),
             _ => false,
@@ -166,14 +168,17 @@ impl PartialEq for Expr {
                 a.to == b.to && a.from == b.from && a.explicit == b.explicit && a.expr == b.expr
             }
             (E::Call(f, a), E::Call(g, b)) => std::ptr::eq(*f, *g) && a == b,
+            (E::Domain(a, r), E::Domain(b, s)) => r.oid == s.oid && a == b,
             _ => false,
         }
     }
 }
 
-/// Whether a conversion looks at the time zone, or at how dates are written.
+/// Whether a conversion looks at the time zone, at how dates are written, or at the names of labels.
 fn depends_on_session(from: SqlType, to: SqlType) -> bool {
     let zoned = |ty: SqlType| ty.oid == oids::TIMESTAMPTZ;
     let written = |a: SqlType, b: SqlType| a.class() == TypeClass::DateTime && b.class() == TypeClass::String;
-    zoned(from) != zoned(to) || written(from, to) || written(to, from)
+    // A label may get another name.
+    let named = from.is_enum() != to.is_enum();
+    named || zoned(from) != zoned(to) || written(from, to) || written(to, from)
 }

@@ -130,6 +130,13 @@ impl<'a> Cursor<'a> {
             .map_or("", |at| &self.text[at..])
     }
 
+    /// Takes all that is left.
+    pub(super) fn take_rest(&mut self) -> &'a str {
+        let rest = self.rest();
+        self.at = self.tokens.len();
+        rest
+    }
+
     /// The text inside the parentheses that open here, which the cursor passes.
     pub(super) fn parenthesised(&mut self) -> SqlResult<&'a str> {
         self.expect_token(&Token::LParen)?;

@@ -7,10 +7,13 @@ mod concurrent;
 mod copy;
 mod cursor;
 mod depth;
+mod kept_types;
+mod labels;
 pub(crate) mod locking;
 mod rename;
 mod session;
 mod split;
+mod type_ddl;
 mod view;
 
 use std::sync::Arc;
@@ -20,6 +23,8 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
+pub(crate) use kept_types::{keeps_type, kept_type, with_kept_types};
+pub(crate) use labels::{has_literal, relabelled};
 pub(crate) use rename::{Renaming, rename};
 pub(crate) use view::is_alter_view;
 
@@ -72,6 +77,10 @@ pub(super) fn parse_one(text: &str) -> SqlResult<ParsedStatement> {
             _ => Body::None,
         };
         return Ok(ParsedStatement { text: text.into(), kind, body });
+    }
+    if let Some(statement) = type_ddl::parse(&mut cursor)? {
+        let body = Body::Type(Arc::new(statement));
+        return Ok(ParsedStatement { text: text.into(), kind: StatementKind::Ddl, body });
     }
     // TABLE t is SELECT * FROM t; the grammar knows it only inside of queries.
     let mut statement = match cursor.eat("TABLE") {

@@ -246,9 +246,7 @@ fn prepare(c: &mut Cursor<'_>) -> SqlResult<StatementKind> {
     let mut types = Vec::new();
     if !c.eat("AS") {
         let list = c.parenthesised()?;
-        for ty in names::data_types(list)? {
-            types.push(names::sql_type(&ty)?.oid);
-        }
+        types = names::data_types(list)?;
         c.expect("AS")?;
     }
     let statement = inner(c.rest())?;

@@ -16,6 +16,7 @@ mod plans;
 mod queries;
 mod serializable;
 mod spill;
+mod types;
 mod views;
 mod workloads;
 

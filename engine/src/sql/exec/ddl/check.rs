@@ -32,7 +32,8 @@ impl Ddl<'_> {
         if valid {
             self.ask_rows(&table, &check).await?;
         }
-        self.db.catalog.add_check(self.txn, &table, check.name, condition.to_string(), valid).await
+        let text = self.binder()?.kept_text(condition)?;
+        self.db.catalog.add_check(self.txn, &table, check.name, text, valid).await
     }
 
     /// Asks the rows that are there for a constraint that the table has.

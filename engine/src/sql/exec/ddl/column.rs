@@ -26,6 +26,7 @@ impl Ddl<'_> {
     ) -> SqlResult<()> {
         let mut table = self.lock(name, TableLock::AccessExclusive).await?;
         let definition = self.definition(column)?;
+        self.hold_type(definition.column.declared.as_ref()).await?;
         let mut new = definition.column;
         if table.column(&new.name).is_some() {
             let message = format!("column \"{}\" of relation \"{}\" already exists", new.name, table.name);
@@ -55,6 +56,7 @@ impl Ddl<'_> {
         let column = ColumnInfo {
             name: new.name,
             ty: new.ty,
+            declared: new.declared,
             not_null: new.not_null || primary,
             default: new.default,
             generated: new.generated,
@@ -122,13 +124,15 @@ impl Ddl<'_> {
                 let new = NewColumn {
                     name: column,
                     ty: info.ty,
+                    declared: info.declared.clone(),
                     not_null: info.not_null,
                     default: None,
                     generated: false,
                     identity: None,
                 };
                 self.check_default(&new, value)?;
-                self.db.catalog.set_default(self.txn, &table, n, Some(value.to_string())).await?;
+                let text = self.binder()?.kept_text(value)?;
+                self.db.catalog.set_default(self.txn, &table, n, Some(text)).await?;
             }
             AlterColumnOperation::DropDefault => {
                 self.db.catalog.set_default(self.txn, &table, n, None).await?;
@@ -158,7 +162,8 @@ impl Ddl<'_> {
             changed.columns.push(column);
             return self.rewrite(&table, changed, &values).await;
         }
-        if value.is_stable() {
+        // Without rows nothing has it, and a domain that refuses it refuses nothing.
+        if value.is_stable() && (has_rows || column.domain().is_none()) {
             let snapshot = self.txn.snapshot();
             let cx = Cx::plain(self.db, self.ctx, self.txn, &snapshot);
             column.missing = cx.evaluate(&mut |eval| Ok(value.eval(&[], eval)?.into_owned())).await?;

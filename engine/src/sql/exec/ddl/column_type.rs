@@ -8,7 +8,6 @@ use super::Ddl;
 use super::foreign_key::refuse_types;
 use crate::catalog::TableInfo;
 use crate::sql::expr::Expr;
-use crate::sql::names;
 use crate::txn::{LockWait, TableLock};
 use crate::types::{SqlError, SqlResult, sqlstate};
 
@@ -21,15 +20,18 @@ impl Ddl<'_> {
         ty: &ast::DataType,
         using: Option<&ast::Expr>,
     ) -> SqlResult<()> {
-        let ty = names::sql_type(ty)?;
+        let to = self.binder()?.type_named(ty)?;
+        self.hold_type(to.user.as_ref()).await?;
         self.refuse_dependents(&table, n)?;
-        let value = self.binder()?.conversion(&table, n, ty, using)?;
+        let value = self.binder()?.conversion(&table, n, &to, using)?;
         let mut changed = (*table).clone();
-        changed.columns[n].ty = ty;
-        self.binder()?.default_after(&table.columns[n], ty)?;
+        changed.columns[n].ty = to.ty;
+        changed.columns[n].declared.clone_from(&to.user);
+        self.binder()?.default_after(&table.columns[n], &to)?;
         changed.layout = TableInfo::layout_of(&changed.columns);
+        let view = self.view();
         for index in &mut changed.indexes {
-            *index = index.rebound(&changed.name, &changed.columns, &|text| Ok(text.to_owned()))?;
+            *index = index.rebound(&changed.name, &changed.columns, &view, &|text| Ok(text.to_owned()))?;
         }
         self.refuse_key_types(&changed, n)?;
         let changed = match value {

@@ -6,6 +6,7 @@ use super::Ddl;
 use super::foreign_key::ForeignSpec;
 use super::index::KeySpec;
 use crate::catalog::{ColumnInfo, ConstraintTiming, NewColumn, NewTable, SequenceInfo};
+use crate::sql::bind::Declared;
 use crate::sql::names;
 use crate::types::{Datum, SqlError, SqlResult, SqlType, sqlstate};
 
@@ -30,6 +31,7 @@ impl Ddl<'_> {
         if self.is_taken(namespace, &name, create.if_not_exists)? {
             return Ok(());
         }
+        self.refuse_type_name(namespace, &name)?;
         if create.columns.len() > COLUMNS_MAX {
             let message = format!("tables can have at most {COLUMNS_MAX} columns");
             return Err(SqlError::new(sqlstate::TOO_MANY_COLUMNS, message));
@@ -41,6 +43,7 @@ impl Ddl<'_> {
         let mut owned: Vec<(usize, std::sync::Arc<SequenceInfo>)> = Vec::new();
         for (n, column) in create.columns.iter().enumerate() {
             let mut definition = self.definition(column)?;
+            self.hold_type(definition.column.declared.as_ref()).await?;
             if columns.iter().any(|c| c.name == definition.column.name) {
                 return Err(SqlError::new(
                     sqlstate::DUPLICATE_COLUMN,
@@ -105,14 +108,15 @@ impl Ddl<'_> {
     pub(super) fn definition<'a>(&mut self, column: &'a ast::ColumnDef) -> SqlResult<Definition<'a>> {
         let name = names::fold(&column.name);
         let serial = serial(&column.data_type);
-        let ty = match serial {
-            Some(ty) => ty,
-            None => names::sql_type(&column.data_type)?,
+        let declared = match serial {
+            Some(ty) => Declared { ty, user: None },
+            None => self.binder()?.type_named(&column.data_type)?,
         };
         let mut definition = Definition {
             column: NewColumn {
                 name: name.clone(),
-                ty,
+                ty: declared.ty,
+                declared: declared.user,
                 not_null: serial.is_some(),
                 default: None,
                 generated: false,
@@ -131,7 +135,7 @@ impl Ddl<'_> {
                 ColumnOption::NotNull => definition.column.not_null = true,
                 ColumnOption::Default(expr) => {
                     self.check_default(&definition.column, expr)?;
-                    definition.column.default = Some(expr.to_string());
+                    definition.column.default = Some(self.binder()?.kept_text(expr)?);
                 }
                 ColumnOption::PrimaryKey(key) => {
                     let timing = timing(key.characteristics.as_ref())?;
@@ -173,7 +177,7 @@ impl Ddl<'_> {
                 (Some(_), _) => "default",
                 (None, Some(_)) => "identity",
                 (None, None) => {
-                    column.default = Some(value.to_string());
+                    column.default = Some(self.binder()?.kept_text(value)?);
                     return Ok(definition);
                 }
             };
@@ -189,6 +193,7 @@ impl Ddl<'_> {
         let info = ColumnInfo {
             name: column.name.clone(),
             ty: column.ty,
+            declared: column.declared.clone(),
             not_null: false,
             default: Some(expr.to_string()),
             generated: false,
@@ -259,7 +264,7 @@ pub(super) fn no_key_column(name: &str) -> SqlError {
     SqlError::new(sqlstate::UNDEFINED_COLUMN, format!("column \"{name}\" named in key does not exist"))
 }
 
-fn refuse_collation(collation: &ast::ObjectName) -> SqlResult<()> {
+pub(super) fn refuse_collation(collation: &ast::ObjectName) -> SqlResult<()> {
     match names::qualified(collation)?.1.as_str() {
         "C" | "POSIX" | "default" => Ok(()),
         other => Err(SqlError::unsupported(format!("collation \"{other}\""))),

@@ -213,14 +213,25 @@ impl Ddl<'_> {
             return Err(SqlError::new(sqlstate::DEPENDENT_OBJECTS, message));
         }
         let objects = objects_in(&view, oid, &name);
-        if !cascade && !objects.is_empty() {
-            let depend = objects.iter().map(|(_, one)| format!("{one} depends on schema {name}"));
+        let mut types: Vec<_> = view.types().filter(|info| info.namespace == oid).cloned().collect();
+        // Domains before what they are over.
+        types.sort_by_key(|info| std::cmp::Reverse(info.oid));
+        if !(cascade || objects.is_empty() && types.is_empty()) {
+            let of_types = types.iter().map(|info| format!("type {}.{}", quoted(&name), quoted(&info.name)));
+            let depend = objects.iter().map(|(_, one)| one.clone()).chain(of_types);
+            let depend = depend.map(|one| format!("{one} depends on schema {name}"));
             let message = format!("cannot drop schema {name} because other objects depend on it");
             return Err(SqlError::new(sqlstate::DEPENDENT_OBJECTS, message)
                 .detail(depend.collect::<Vec<_>>().join("\n"))
                 .hint("Use DROP ... CASCADE to drop the dependent objects too."));
         }
         self.drop_objects(objects).await?;
+        for info in types {
+            let named = (Some(name.clone()), info.name.clone());
+            if let Some(info) = self.lock_type(&named, TableLock::AccessExclusive).await? {
+                self.drop_type(&info, true).await?;
+            }
+        }
         self.db.catalog.drop_namespace(self.txn, &name).await?;
         Ok(true)
     }

@@ -281,8 +281,8 @@ pub(super) fn refuse_types(
         "Key columns \"{}\" and \"{}\" are of incompatible types: {} and {}.",
         own.name,
         other.name,
-        a.name(),
-        b.name()
+        own.type_name(),
+        other.type_name()
     )))
 }
 

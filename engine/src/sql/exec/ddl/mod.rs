@@ -9,6 +9,7 @@ mod column;
 mod column_type;
 mod concurrent;
 mod create_table;
+mod domain;
 mod drop;
 mod drop_column;
 mod foreign_key;
@@ -17,6 +18,9 @@ mod reindex;
 mod rename;
 mod rewrite;
 mod sequence;
+mod type_drop;
+mod type_enum;
+mod type_label;
 mod view;
 
 pub(crate) use view::columns as columns_of_view;
@@ -31,6 +35,7 @@ use sqlparser::ast::{self, Statement};
 use crate::catalog::{CatalogView, Relation, TableInfo};
 use crate::sql::bind::{Binder, find_relation, undefined_table};
 use crate::sql::deferred::Deferred;
+use crate::sql::statement::Definition;
 use crate::sql::{Database, Notice, SessionContext, names, parse};
 use crate::txn::{LockWait, TableLock, Transaction};
 use crate::types::{SqlError, SqlResult, sqlstate};
@@ -48,10 +53,14 @@ pub(crate) async fn run(
     db: &Arc<Database>,
     ctx: &SessionContext,
     txn: &mut Transaction,
-    statement: &Statement,
+    definition: &Definition,
     notices: &mut Vec<Notice>,
 ) -> SqlResult<&'static str> {
     let mut ddl = Ddl { db, ctx, txn, notices };
+    let statement = match definition {
+        Definition::Type(statement) => return ddl.type_statement(statement).await,
+        Definition::Sql(statement) => &**statement,
+    };
     match statement {
         Statement::CreateTable(create) => ddl.create_table(create).await.map(|()| "CREATE TABLE"),
         Statement::CreateIndex(create) => ddl.create_index(create).await.map(|()| "CREATE INDEX"),
@@ -105,8 +114,12 @@ impl Ddl<'_> {
     /// The schema to create something in, and the name there.
     fn place(&mut self, name: &ast::ObjectName) -> SqlResult<(u32, String)> {
         let (schema, name) = names::qualified(name)?;
+        self.place_in(schema.as_deref(), &name)
+    }
+
+    fn place_in(&mut self, schema: Option<&str>, name: &str) -> SqlResult<(u32, String)> {
         let view = self.view();
-        let namespace = match &schema {
+        let namespace = match schema {
             Some(schema) => view.namespace(schema).ok_or_else(|| {
                 SqlError::new(sqlstate::INVALID_SCHEMA, format!("schema \"{schema}\" does not exist"))
             })?,
@@ -123,7 +136,7 @@ impl Ddl<'_> {
             return Err(SqlError::new(sqlstate::INSUFFICIENT_PRIVILEGE, message)
                 .detail("System catalog modifications are currently disallowed."));
         }
-        Ok((namespace, name))
+        Ok((namespace, name.to_owned()))
     }
 
     /// True when the name is taken and that is all right, said in a notice; 42P07 when it is not all right.

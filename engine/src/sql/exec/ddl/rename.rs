@@ -86,6 +86,7 @@ impl Ddl<'_> {
     /// Writes a new name into all expressions of a table.
     fn write_names(&mut self, old: &TableInfo, changed: &mut TableInfo, what: Renaming<'_>) -> SqlResult<()> {
         let (before, after) = (Scope::of_table(old, &old.name), Scope::of_table(changed, &changed.name));
+        let view = self.view();
         let mut binder = self.binder()?;
         let mut write = |text: &mut String| {
             let new = rename(text, what)?;
@@ -101,7 +102,7 @@ impl Ddl<'_> {
         }
         changed.checks.iter_mut().try_for_each(|check| write(&mut check.condition))?;
         for index in &mut changed.indexes {
-            let again = index.rebound(&changed.name, &changed.columns, &|text| rename(text, what))?;
+            let again = index.rebound(&changed.name, &changed.columns, &view, &|text| rename(text, what))?;
             if !same_expressions(index, &again) {
                 let message = format!("a new name inside an expression of index \"{}\"", index.name);
                 return Err(SqlError::unsupported(message));

@@ -10,12 +10,15 @@ use crate::catalog::{CatalogView, ColumnInfo, FIRST_USER_OID, Relation, ViewDefi
 use crate::sql::prepare::lock_tables;
 use crate::sql::{Column, names};
 use crate::txn::{LockWait, TableLock};
-use crate::types::{Datum, SqlError, SqlResult, sqlstate};
+use crate::types::{Datum, SqlError, SqlResult, SqlType, sqlstate};
 
 impl Ddl<'_> {
     pub(super) async fn create_view(&mut self, create: &ast::CreateView) -> SqlResult<()> {
         refuse_rare(create)?;
         let (namespace, name) = self.place(&create.name)?;
+        if self.view().find_type(namespace, &name).is_some() {
+            self.refuse_type_name(namespace, &name)?;
+        }
         loop {
             let view = self.view();
             let version = view.version;
@@ -37,7 +40,11 @@ impl Ddl<'_> {
             let definition = ViewDefinition::new(&create.query, meant)?;
             return match old {
                 Some(Relation::View(old)) if create.or_replace => {
-                    refuse_change(&old.columns, &columns)?;
+                    let binder = self.binder()?;
+                    refuse_change(&old.columns, &columns, &|ty| match ty.is_enum() {
+                        true => binder.shown(ty),
+                        false => ty.spelled(),
+                    })?;
                     let changed = ViewInfo { columns, definition: Arc::new(definition), ..(*old).clone() };
                     self.db.catalog.alter_view(self.txn, changed).await
                 }
@@ -197,6 +204,7 @@ pub(crate) fn columns(bound: &[Column], named: &[ast::ViewColumnDef]) -> SqlResu
         columns.push(ColumnInfo {
             name,
             ty: column.ty,
+            declared: None,
             not_null: false,
             default: None,
             generated: false,
@@ -209,7 +217,11 @@ pub(crate) fn columns(bound: &[Column], named: &[ast::ViewColumnDef]) -> SqlResu
 }
 
 /// 42P16 unless the new columns are the old ones, or those and more.
-fn refuse_change(old: &[ColumnInfo], new: &[ColumnInfo]) -> SqlResult<()> {
+fn refuse_change(
+    old: &[ColumnInfo],
+    new: &[ColumnInfo],
+    spelled: &dyn Fn(SqlType) -> String,
+) -> SqlResult<()> {
     let refused = |message: String| SqlError::new(sqlstate::INVALID_TABLE_DEFINITION, message);
     if new.len() < old.len() {
         return Err(refused("cannot drop columns from view".to_owned()));
@@ -224,8 +236,8 @@ fn refuse_change(old: &[ColumnInfo], new: &[ColumnInfo]) -> SqlResult<()> {
             return Err(refused(format!(
                 "cannot change data type of view column \"{}\" from {} to {}",
                 old.name,
-                old.ty.spelled(),
-                new.ty.spelled()
+                spelled(old.ty),
+                spelled(new.ty)
             )));
         }
     }

@@ -45,6 +45,7 @@ pub(super) async fn act(
         }
         let mut changed = row.clone();
         follow(link, new, action, &mut changed, cx).await?;
+        linked.rules.ask_domains(&link.key.columns, &changed, cx).await?;
         linked.rules.complete(&mut changed, cx).await?;
         linked.rules.ask(child, &changed, cx).await?;
         relation::update(&db.txns, cx.txn, child, id, &row, &changed).await?;

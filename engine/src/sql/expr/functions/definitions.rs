@@ -7,7 +7,7 @@ use crate::catalog::{
     CatalogView, CheckInfo, ConstraintTiming, ForeignAction, ForeignKeyInfo, IndexInfo, Relation, TableInfo,
 };
 use crate::sql::bind::{Binder, Scope};
-use crate::sql::expr::{EvalCx, Function, deparse};
+use crate::sql::expr::{EvalCx, Function, deparse, deparse_value};
 use crate::sql::names::quoted;
 use crate::sql::parse::parse_expression;
 use crate::types::{Datum, SqlResult, SqlType};
@@ -88,6 +88,15 @@ fn of_constraint(cx: &EvalCx<'_>, constraint: u32, pretty: bool) -> SqlResult<Da
         }
         if let Some(key) = table.foreign_keys.iter().find(|key| key.oid == constraint) {
             return Ok(Datum::text(foreign_definition(cx, &view, table, key)));
+        }
+    }
+    for info in view.types() {
+        let checks = info.domain().map_or(&[][..], |domain| &domain.checks);
+        if let Some(check) = checks.iter().find(|check| check.oid == constraint) {
+            let mut binder = Binder::new(cx.db()?, cx.ctx, view.clone(), &[])?;
+            let condition = binder.domain_check(info.value_type(), &parse_expression(&check.condition)?)?;
+            let valid = if check.valid { "" } else { " NOT VALID" };
+            return Ok(Datum::text(format!("CHECK ({}){valid}", deparse_value(&condition, pretty))));
         }
     }
     Ok(Datum::Null)

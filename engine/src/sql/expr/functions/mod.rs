@@ -9,7 +9,7 @@ mod system;
 mod time;
 
 use super::{Function, cast};
-use crate::types::{SqlError, SqlResult, SqlType, TypeClass, oids, sqlstate};
+use crate::types::{SqlError, SqlType, TypeClass, oids, sqlstate};
 
 /// A function's declaration.
 #[derive(Debug)]
@@ -120,9 +120,8 @@ fn any(ty: SqlType) -> bool {
 }
 
 /// The function that a call means.
-pub(crate) fn find(name: &str, given: &[SqlType]) -> SqlResult<&'static Declared> {
-    let best = all().filter(|d| d.function.name == name && d.takes(given)).min_by_key(|d| d.distance(given));
-    best.ok_or_else(|| undefined(name, given))
+pub(crate) fn find(name: &str, given: &[SqlType]) -> Option<&'static Declared> {
+    all().filter(|d| d.function.name == name && d.takes(given)).min_by_key(|d| d.distance(given))
 }
 
 /// True if there is any function of this name.
@@ -135,10 +134,9 @@ pub(crate) fn declaration(function: &Function) -> Option<&'static Declared> {
     all().find(|d| std::ptr::eq(&d.function, function))
 }
 
-/// `42883`.
-pub(crate) fn undefined(name: &str, given: &[SqlType]) -> SqlError {
-    let types: Vec<&str> = given.iter().map(|ty| ty.name()).collect();
-    let message = format!("function {name}({}) does not exist", types.join(", "));
+/// `42883`, with the types of the arguments as they are shown.
+pub(crate) fn undefined(name: &str, given: &str) -> SqlError {
+    let message = format!("function {name}({given}) does not exist");
     SqlError::new(sqlstate::UNDEFINED_FUNCTION, message).hint(
         "No function matches the given name and argument types. You might need to add explicit type casts.",
     )

@@ -3,6 +3,7 @@
 use super::{Declared, function};
 use crate::catalog::{CatalogView, Relation};
 use crate::sql::expr::EvalCx;
+use crate::sql::names::quoted;
 use crate::types::{Datum, SqlError, SqlResult, SqlType, sqlstate};
 use std::sync::Arc;
 
@@ -45,8 +46,7 @@ fn current_schema(cx: &EvalCx<'_>) -> SqlResult<Datum> {
 fn is_visible(cx: &EvalCx<'_>, oid: u32) -> SqlResult<Datum> {
     let view = view(cx)?;
     let Some((namespace, name)) = view.relation(oid).map(Relation::name) else { return Ok(Datum::Null) };
-    let path = std::iter::once("pg_catalog").chain(cx.ctx.session().search_path.iter().map(String::as_str));
-    let first = path.filter_map(|schema| view.namespace(schema)).find(|n| view.find(*n, name).is_some());
+    let first = first_with(cx, &view, |n| view.find(n, name).is_some());
     Ok(Datum::Bool(first == Some(namespace)))
 }
 
@@ -54,12 +54,37 @@ fn user(cx: &EvalCx<'_>) -> SqlResult<Datum> {
     Ok(Datum::text(cx.ctx.session().user.as_str()))
 }
 
-fn format_type(ty: &Datum, typmod: &Datum) -> Datum {
+fn format_type(cx: &EvalCx<'_>, ty: &Datum, typmod: &Datum) -> SqlResult<Datum> {
+    if ty.is_null() {
+        return Ok(Datum::Null);
+    }
     let Some(known) = SqlType::from_oid(oid(ty)) else {
-        return if ty.is_null() { Datum::Null } else { Datum::text("???") };
+        let view = view(cx)?;
+        let Some(info) = view.type_info(oid(ty)) else { return Ok(Datum::text("???")) };
+        return Ok(Datum::text(match first_with(cx, &view, |n| view.find_type(n, &info.name).is_some()) {
+            Some(first) if first == info.namespace => quoted(&info.name),
+            _ => format!("{}.{}", quoted(&info.schema), quoted(&info.name)),
+        }));
     };
     let typmod = typmod.as_i64().map_or(-1, |n| n as i32);
-    Datum::text(SqlType { typmod, ..known }.spelled())
+    Ok(Datum::text(SqlType { typmod, ..known }.spelled()))
+}
+
+/// The first schema of the path, pg_catalog before it, for which this is so.
+fn first_with(cx: &EvalCx<'_>, view: &CatalogView, has: impl Fn(u32) -> bool) -> Option<u32> {
+    let path = std::iter::once("pg_catalog").chain(cx.ctx.session().search_path.iter().map(String::as_str));
+    path.filter_map(|schema| view.namespace(schema)).find(|namespace| has(*namespace))
+}
+
+/// True if a type is found by its name alone.
+fn is_visible_type(cx: &EvalCx<'_>, oid: u32) -> SqlResult<Datum> {
+    if SqlType::from_oid(oid).is_some() {
+        return Ok(Datum::Bool(true));
+    }
+    let view = view(cx)?;
+    let Some(info) = view.type_info(oid) else { return Ok(Datum::Null) };
+    let first = first_with(cx, &view, |n| view.find_type(n, &info.name).is_some());
+    Ok(Datum::Bool(first == Some(info.namespace)))
 }
 
 fn last_value(cx: &EvalCx<'_>, sequence: Option<u32>) -> SqlResult<Datum> {
@@ -89,6 +114,7 @@ pub(super) static ALL: &[Declared] = &[
     function!("current_setting", [TEXT] -> TEXT, |cx, a| setting(cx, text(&a[0]), false)),
     function!("current_setting", [TEXT, BOOL] -> TEXT, |cx, a| setting(cx, text(&a[0]), a[1].is_true())),
     function!("pg_table_is_visible", [OID] -> BOOL, |cx, a| is_visible(cx, oid(&a[0]))),
+    function!("pg_type_is_visible", [OID] -> BOOL, |cx, a| is_visible_type(cx, oid(&a[0]))),
     function!("pg_get_userbyid", [OID] -> NAME, |cx, _| user(cx)),
     function!("pg_encoding_to_char", [INT4] -> NAME, |_, a| {
         Ok(Datum::text(if a[0].as_i64() == Some(6) { "UTF8" } else { "" }))
@@ -100,7 +126,7 @@ pub(super) static ALL: &[Declared] = &[
         function: crate::sql::expr::Function {
             name: "format_type",
             strict: false,
-            run: |_, a| Ok(format_type(&a[0], &a[1])),
+            run: |cx, a| format_type(cx, &a[0], &a[1]),
         },
     },
 ];
