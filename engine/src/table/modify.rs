@@ -64,8 +64,57 @@ impl TransactionSystem {
         out: &mut Vec<u8>,
     ) -> Result<LockOutcome, TxnError> {
         let mark = txn.locks_taken();
-        txn.lock_row_key(table.oid, row.0, lock, wait).await?;
+        self.take_row_lock(txn, table, row, lock, wait).await?;
         self.judge(txn, table, row, (lock, wait), mark, out).await
+    }
+
+    /// Whoever keeps a snapshot waits for nobody once the row is another than it sees: it fails whatever the other one does.
+    async fn take_row_lock(
+        &self,
+        txn: &mut Transaction,
+        table: &Table,
+        row: RowId,
+        lock: RowLock,
+        wait: LockWait,
+    ) -> Result<(), TxnError> {
+        if !txn.isolation().keeps_snapshot() {
+            return txn.lock_row_key(table.oid, row.0, lock, wait).await;
+        }
+        let busy = match txn.lock_row_key(table.oid, row.0, lock, LockWait::NoWait).await {
+            Err(busy @ TxnError::LockNotAvailable) => busy,
+            done => return done,
+        };
+        if self.changed_since(txn, table, row).await? {
+            return Err(TxnError::Serialization);
+        }
+        match wait {
+            LockWait::NoWait => Err(busy),
+            LockWait::Block => txn.lock_row_key(table.oid, row.0, lock, wait).await,
+        }
+    }
+
+    /// Whether somebody has changed the row and committed since the snapshot of the transaction was taken.
+    async fn changed_since(&self, txn: &mut Transaction, table: &Table, row: RowId) -> Result<bool, TxnError> {
+        let (key, seen) = (row_key(row.0), txn.pinned().lsn);
+        let mut value = Vec::new();
+        let changed = self
+            .pool()
+            .run(|| {
+                value.clear();
+                table.tree.lookup(self.pool(), &key, |found| {
+                    value.extend_from_slice(found.unwrap_or_default());
+                })?;
+                let mut changed = false;
+                if !value.is_empty() {
+                    self.each_version(&table.tree, row.0, &value, |_, outcome, _| {
+                        changed = matches!(outcome, Outcome::Committed(lsn) if lsn > seen);
+                        Ok(outcome == Outcome::InProgress)
+                    })?;
+                }
+                Ok(changed)
+            })
+            .await?;
+        Ok(changed)
     }
 
     /// What a row is whose lock was just taken. `mark` is how many locks there were before.

@@ -61,8 +61,12 @@ impl Drop for Waiting<'_> {
     }
 }
 
-fn turns(key: LockKey) -> Turns {
-    if matches!(key, LockKey::Row(..)) { Turns::Passed } else { Turns::Kept }
+fn turns(key: LockKey, wait: LockWait) -> Turns {
+    match (key, wait) {
+        (LockKey::Row(..), _) => Turns::Passed,
+        (_, LockWait::Block) => Turns::Kept,
+        (_, LockWait::NoWait) => Turns::KeptByAll,
+    }
 }
 
 impl LockManager {
@@ -97,7 +101,7 @@ impl LockManager {
         wait: LockWait,
         timeout: Option<Duration>,
     ) -> Result<Option<u8>, TxnError> {
-        let attempt = self.with_queue(key, |queue| match queue.acquire(owner, mode, turns(key)) {
+        let attempt = self.with_queue(key, |queue| match queue.acquire(owner, mode, turns(key, wait)) {
             Acquired::Granted(before) => Ok(before),
             Acquired::Blocked => Err((wait == LockWait::Block).then(|| {
                 let (wake, woken) = oneshot::channel();
@@ -120,7 +124,7 @@ impl LockManager {
 
     /// Takes the lock if nobody is in the way; true when it is held now.
     pub(crate) fn try_acquire(&self, owner: Owner, key: LockKey, mode: Mode) -> bool {
-        self.with_queue(key, |queue| queue.acquire(owner, mode, turns(key)) != Acquired::Blocked)
+        self.with_queue(key, |queue| queue.acquire(owner, mode, turns(key, LockWait::NoWait)) != Acquired::Blocked)
     }
 
     /// Waits for another's end, which `ended` tells, with the same care for deadlocks.

@@ -30,7 +30,10 @@ pub(super) struct Queue {
 /// Whether a newcomer waits behind those whom it would block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turns {
+    /// But for those who wait for what it holds already: they could never go first.
     Kept,
+    /// Behind all of them, also those: PostgreSQL refuses NOWAIT on a table or an advisory lock as soon as somebody waits.
+    KeptByAll,
     /// It shares with who holds the lock, and those who wait, wait longer: what PostgreSQL does with rows. So who inserts what
     /// refers to a row never waits for one who only waits to take it away.
     Passed,
@@ -68,8 +71,12 @@ impl Queue {
             return Acquired::Granted(None);
         }
         let overtakes = |w: &Waiter| w.owner != owner && w.mode.bit & mode.conflicts != 0;
-        let mut before = self.waiters.iter().take(self.place(held));
-        let waits_its_turn = turns == Turns::Kept && before.any(overtakes);
+        let before = match turns {
+            Turns::Kept => self.place(held),
+            Turns::KeptByAll => self.waiters.len(),
+            Turns::Passed => 0,
+        };
+        let waits_its_turn = self.waiters.iter().take(before).any(overtakes);
         if waits_its_turn || self.holders_conflict(owner, mode) {
             return Acquired::Blocked;
         }
@@ -260,7 +267,9 @@ mod tests {
         queue.wait(C, table(TableLock::Share), wake);
         // C does not wait for A, but for B.
         assert_eq!(queue.acquire(A, table(TableLock::RowExclusive), Turns::Kept), Acquired::Blocked);
-        let got = queue.acquire(B, table(TableLock::ShareRowExclusive), Turns::Kept);
+        let mode = table(TableLock::ShareRowExclusive);
+        assert_eq!(queue.acquire(B, mode, Turns::KeptByAll), Acquired::Blocked);
+        let got = queue.acquire(B, mode, Turns::Kept);
         assert!(matches!(got, Acquired::Granted(Some(_))), "{got:?}");
         queue.remove(B);
         assert!(c.try_recv().is_ok());
