@@ -94,7 +94,12 @@ impl TransactionSystem {
     }
 
     /// Whether somebody has changed the row and committed since the snapshot of the transaction was taken.
-    async fn changed_since(&self, txn: &mut Transaction, table: &Table, row: RowId) -> Result<bool, TxnError> {
+    async fn changed_since(
+        &self,
+        txn: &mut Transaction,
+        table: &Table,
+        row: RowId,
+    ) -> Result<bool, TxnError> {
         let (key, seen) = (row_key(row.0), txn.pinned().lsn);
         let mut value = Vec::new();
         let changed = self

@@ -124,7 +124,9 @@ impl LockManager {
 
     /// Takes the lock if nobody is in the way; true when it is held now.
     pub(crate) fn try_acquire(&self, owner: Owner, key: LockKey, mode: Mode) -> bool {
-        self.with_queue(key, |queue| queue.acquire(owner, mode, turns(key, LockWait::NoWait)) != Acquired::Blocked)
+        self.with_queue(key, |queue| {
+            queue.acquire(owner, mode, turns(key, LockWait::NoWait)) != Acquired::Blocked
+        })
     }
 
     /// Waits for another's end, which `ended` tells, with the same care for deadlocks.
