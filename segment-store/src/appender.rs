@@ -1,20 +1,15 @@
-//! The task that writes the log: takes everything that waits, writes it as one group, applies it, answers. And the task
-//! that keeps an empty file ready for when the active one is full.
+//! The task that writes the log: takes everything that waits, writes it as one group, applies it, answers.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use sextant_redo::wire::{Reply, SegmentError};
 
 use crate::NodeError;
 use crate::core::{Entry, LogAddress, Store};
-use crate::disk::FileId;
 use crate::log::{self, Group, LogFull, Prepared, Queued};
 use crate::metrics::METRICS;
 use crate::node::Node;
-
-/// How long until space is looked for again on a full device.
-const FULL_RETRY: Duration = Duration::from_secs(1);
+use crate::spare;
 
 /// Writes the log until the node fails.
 pub(crate) async fn write_log(node: Rc<Node>) {
@@ -60,9 +55,7 @@ async fn write_group(node: &Node, mut group: Group) -> Result<(), NodeError> {
     node.cache.borrow_mut().insert(group.start, bytes::Bytes::from_owner(buffer));
     apply(node, &group);
     answer(node, group.members.iter().map(|(queued, _)| queued));
-    if node.log.borrow().spares() == 0 {
-        node.spare_wanted.notify_one();
-    }
+    spare::want(node);
     Ok(())
 }
 
@@ -118,7 +111,7 @@ fn answer<'a>(node: &Node, members: impl Iterator<Item = &'a Queued>) {
 
 /// The active file is full and no other is ready: waits for one, or tells everybody that there is no space.
 async fn wait_for_space(node: &Node) {
-    node.spare_wanted.notify_one();
+    spare::want(node);
     if !node.device_full.get() {
         node.spare_settled.notified().await;
     }
@@ -134,50 +127,4 @@ async fn wait_for_space(node: &Node) {
             node.send(ticket.connection);
         }
     }
-}
-
-/// Keeps one empty log file ready until the node fails.
-pub(crate) async fn keep_spare(node: Rc<Node>) {
-    while !node.has_failed() {
-        if node.log.borrow().spares() > 0 {
-            node.spare_wanted.notified().await;
-            continue;
-        }
-        let number = node.log.borrow().next_number();
-        match next_file(&node, number).await {
-            Ok(file) => {
-                node.log.borrow_mut().add_spare(number, file);
-                if node.device_full.replace(false) {
-                    tracing::info!("there is space again: log is accepted");
-                }
-                node.spare_settled.notify_one();
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
-                if !node.device_full.replace(true) {
-                    METRICS.error("disk_full");
-                    tracing::error!(
-                        "the device is full: once the active log file is full no log is accepted; reads go on"
-                    );
-                }
-                node.spare_settled.notify_one();
-                node.host.sleep(FULL_RETRY).await;
-            }
-            Err(error) => node.fail(NodeError::disk(format!("making {}", log::file_name(number)))(error)),
-        }
-    }
-}
-
-/// An empty file under the name of log file `number`: one that was freed, or a new one.
-pub(crate) async fn next_file(node: &Node, number: u32) -> std::io::Result<FileId> {
-    let name = log::file_name(number);
-    let empty = node.background.empty_files.borrow_mut().pop();
-    let (file, how) = match empty {
-        Some((before, file)) => {
-            node.disk.rename(&log::file_name(before), &name).await?;
-            (file, "reused")
-        }
-        None => (node.disk.create(&name, node.options.log_file_bytes).await?, "made"),
-    };
-    METRICS.log_files.with_label_values(&[how]).inc();
-    Ok(file)
 }

@@ -38,6 +38,7 @@ pub mod peers;
 pub mod recovery;
 mod run;
 pub mod server;
+mod spare;
 #[cfg(test)]
 mod testing;
 

@@ -11,7 +11,7 @@ use sextant_redo::{Lsn, Page, PageId, SegmentId, page};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::core::{Action, Answer, ImageReader, LogAddress, Store, Ticket};
-use crate::disk::{Disk, FileId, Flush};
+use crate::disk::{Disk, FileId, Flush, Pacer};
 use crate::health::Health;
 use crate::host::Host;
 use crate::log::{self, HotLog, LogCache, LogIdentity, Queued};
@@ -23,7 +23,7 @@ use crate::pages::store::{PageStore, damaged_slot};
 use crate::pages::{blocks, read};
 use crate::recovery::{self, LogStart, RecoveryError};
 use crate::server::{ReplySink, logread, pageread};
-use crate::{NodeError, appender};
+use crate::{NodeError, appender, spare};
 
 /// Parts of copies that are made for peers at once, two megabytes each.
 const GIVING_MAX: usize = 4;
@@ -76,6 +76,8 @@ pub struct Node {
     pub(crate) queued: Notify,
     /// A spare log file is wanted.
     pub(crate) spare_wanted: Notify,
+    /// How much is due of the one that is being made.
+    pub(crate) spare_pacer: RefCell<Pacer>,
     /// A spare log file is there, or cannot be had.
     pub(crate) spare_settled: Notify,
     pub(crate) device_full: Cell<bool>,
@@ -167,6 +169,7 @@ impl Node {
             queued_bytes: Cell::new(0),
             queued: Notify::new(),
             spare_wanted: Notify::new(),
+            spare_pacer: RefCell::default(),
             spare_settled: Notify::new(),
             device_full: Cell::new(false),
             connections: RefCell::default(),
@@ -180,7 +183,7 @@ impl Node {
     /// Starts the node's own tasks: the log's writer, its spare file, the background. They end when the node fails.
     pub fn start(self: &Rc<Node>) {
         self.host.spawn(Box::pin(appender::write_log(self.clone())));
-        self.host.spawn(Box::pin(appender::keep_spare(self.clone())));
+        self.host.spawn(Box::pin(spare::keep_spare(self.clone())));
         self.host.spawn(Box::pin(keeper::keep(self.clone())));
     }
 

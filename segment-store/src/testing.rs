@@ -15,13 +15,13 @@ use sextant_redo::{
 };
 
 use crate::NodeError;
-use crate::appender;
 use crate::core::Ticket;
 use crate::disk::memory::{Image, MemoryDisk};
 use crate::disk::{Disk, Flush, LocalFuture};
 use crate::host::{Host, TokioHost};
 use crate::log::LogIdentity;
 use crate::node::{Node, NodeOptions};
+use crate::{appender, spare};
 
 pub(crate) const SEGMENT: SegmentId = SegmentId { volume: VolumeId(7), pg: PgId(2) };
 pub(crate) const IDENTITY: LogIdentity = LogIdentity { cluster: ClusterId(0xc1), node: NodeId(5) };
@@ -132,7 +132,7 @@ pub(crate) async fn submit(node: &Rc<Node>, requests: Vec<Request>) -> Result<()
     while !node.queue.borrow().is_empty() {
         if node.log.borrow().spares() == 0 {
             let number = node.log.borrow().next_number();
-            let made = appender::next_file(node, number).await;
+            let made = spare::next_file(node, number).await;
             let made = made.map_err(NodeError::disk(format!("making {}", crate::log::file_name(number))))?;
             node.log.borrow_mut().add_spare(number, made);
         }

@@ -10,10 +10,10 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{AlignedBuf, FileId};
+use super::{AlignedBuf, FileId, Pace};
 
-/// Bytes zeroed by one write when a file is made.
-const ZERO_CHUNK: usize = 1 << 20;
+/// Bytes zeroed by one write when a file is made: log that is written beside it waits for no more.
+const ZERO_CHUNK: usize = 256 << 10;
 /// Extension of a file that is being made.
 const MAKING: &str = "new";
 
@@ -88,9 +88,9 @@ pub(super) fn open_direct(path: &Path) -> io::Result<File> {
     }
 }
 
-/// See [`super::Disk::create`]. The file gets its name last: one that a crash left half made must not be taken for a
+/// See [`super::Disk::create`] and [`super::Disk::create_in_step`]. The file gets its name last: one that a crash left half made must not be taken for a
 /// damaged one at the next start. Blocks.
-pub(super) fn create_zeroed(path: &Path, len: u64) -> io::Result<File> {
+pub(super) fn create_zeroed(path: &Path, len: u64, pace: Option<&Pace>) -> io::Result<File> {
     let making = path.with_extension(MAKING);
     let made = (|| {
         if path.try_exists()? {
@@ -102,6 +102,9 @@ pub(super) fn create_zeroed(path: &Path, len: u64) -> io::Result<File> {
         let zeros = AlignedBuf::zeroed(ZERO_CHUNK);
         let mut at = 0;
         while at < len {
+            if let Some(pace) = pace {
+                pace.wait(at)?;
+            }
             let part = (len - at).min(ZERO_CHUNK as u64);
             file.write_all_at(&zeros[..part as usize], at)?;
             at += part;
@@ -161,7 +164,7 @@ mod tests {
     fn released_space_is_the_devices_until_it_is_reserved() {
         use std::os::unix::fs::MetadataExt;
         let dir = tempfile::tempdir().expect("a folder");
-        let file = create_zeroed(&dir.path().join("pages.sxp"), 8 << 20).expect("made");
+        let file = create_zeroed(&dir.path().join("pages.sxp"), 8 << 20, None).expect("made");
         let held = || file.metadata().expect("there").blocks() * 512;
         assert!(held() >= 8 << 20);
         release(&file, 2 << 20, 4 << 20).expect("released");
@@ -178,15 +181,15 @@ mod tests {
         let path = dir.path().join("log-000001.sxl");
         // What a crash in the middle leaves.
         std::fs::write(path.with_extension(MAKING), [9; 100]).expect("written");
-        let file = create_zeroed(&path, 3 << 20).expect("made");
+        let file = create_zeroed(&path, 3 << 20, None).expect("made");
         assert_eq!(file.metadata().expect("there").len(), 3 << 20);
         assert!(std::fs::read(&path).expect("there").iter().all(|byte| *byte == 0));
         assert!(!path.with_extension(MAKING).exists());
-        let again = create_zeroed(&path, 4096).map(|_| ()).expect_err("it exists");
+        let again = create_zeroed(&path, 4096, None).map(|_| ()).expect_err("it exists");
         assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
         // No space for so much: nothing is left behind.
         let other = dir.path().join("log-000002.sxl");
-        assert!(create_zeroed(&other, u64::MAX).is_err());
+        assert!(create_zeroed(&other, u64::MAX, None).is_err());
         assert_eq!(std::fs::read_dir(dir.path()).expect("a folder").count(), 1);
     }
 }

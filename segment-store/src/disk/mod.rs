@@ -17,6 +17,7 @@ mod aligned;
 mod files;
 #[cfg(test)]
 pub(crate) mod memory;
+mod pace;
 mod probe;
 mod stream;
 mod threads;
@@ -27,9 +28,11 @@ use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
 pub use aligned::{ALIGN, AlignedBuf, align_down, align_up};
+pub use pace::{Pace, Pacer};
 pub use probe::choose_flush;
 pub use threads::ThreadDisk;
 pub use uring::UringDisk;
@@ -112,6 +115,16 @@ pub trait Disk {
     /// together with its name. A crash leaves the whole file or none of that name. Fails with
     /// [`io::ErrorKind::StorageFull`] when there is no space, leaving nothing behind.
     fn create<'a>(&'a self, name: &'a str, len: u64) -> LocalFuture<'a, io::Result<FileId>>;
+
+    /// The same for a file that is not needed yet: no faster than it becomes due, if the backend takes time at all.
+    fn create_in_step<'a>(
+        &'a self,
+        name: &'a str,
+        len: u64,
+        _pace: Arc<Pace>,
+    ) -> LocalFuture<'a, io::Result<FileId>> {
+        self.create(name, len)
+    }
 
     /// Makes a file longer; the new bytes read as zeros.
     fn extend<'a>(&'a self, file: FileId, len: u64) -> LocalFuture<'a, io::Result<()>>;

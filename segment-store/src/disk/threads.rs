@@ -5,9 +5,10 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::files::{Files, create_zeroed, release, reserve, sync_parent};
-use super::{AlignedBuf, Disk, FileId, Flush, LocalFuture, Transfer};
+use super::{AlignedBuf, Disk, FileId, Flush, LocalFuture, Pace, Transfer};
 
 /// See the module.
 #[derive(Debug)]
@@ -92,7 +93,20 @@ impl Disk for ThreadDisk {
 
     fn create<'a>(&'a self, name: &'a str, len: u64) -> LocalFuture<'a, io::Result<FileId>> {
         let path = self.files.path(name);
-        Box::pin(async move { Ok(self.files.add(blocking(move || create_zeroed(&path, len)).await?)) })
+        Box::pin(async move { Ok(self.files.add(blocking(move || create_zeroed(&path, len, None)).await?)) })
+    }
+
+    fn create_in_step<'a>(
+        &'a self,
+        name: &'a str,
+        len: u64,
+        pace: Arc<Pace>,
+    ) -> LocalFuture<'a, io::Result<FileId>> {
+        let path = self.files.path(name);
+        Box::pin(async move {
+            let made = blocking(move || create_zeroed(&path, len, Some(&pace))).await?;
+            Ok(self.files.add(made))
+        })
     }
 
     fn extend<'a>(&'a self, file: FileId, len: u64) -> LocalFuture<'a, io::Result<()>> {

@@ -22,7 +22,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::stream::Stream;
 use super::threads::ThreadDisk;
-use super::{AlignedBuf, Disk, FileId, Flush, LocalFuture, Transfer};
+use super::{AlignedBuf, Disk, FileId, Flush, LocalFuture, Pace, Transfer};
 use crate::metrics::METRICS;
 
 /// Entries of the submission queue; twice as many completions fit.
@@ -356,6 +356,15 @@ impl Disk for UringDisk {
 
     fn create<'a>(&'a self, name: &'a str, len: u64) -> LocalFuture<'a, io::Result<FileId>> {
         self.files.create(name, len)
+    }
+
+    fn create_in_step<'a>(
+        &'a self,
+        name: &'a str,
+        len: u64,
+        pace: Arc<Pace>,
+    ) -> LocalFuture<'a, io::Result<FileId>> {
+        self.files.create_in_step(name, len, pace)
     }
 
     fn extend<'a>(&'a self, file: FileId, len: u64) -> LocalFuture<'a, io::Result<()>> {

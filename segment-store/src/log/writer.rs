@@ -75,6 +75,8 @@ pub struct HotLog {
     next: LogPosition,
     /// Bytes of the active file: one that was begun under another setting may be shorter.
     active_bytes: u64,
+    /// Something did not fit, and no file was added since.
+    waits: bool,
 }
 
 impl HotLog {
@@ -90,7 +92,7 @@ impl HotLog {
     ) -> HotLog {
         let first_file = files.first_key_value().map_or(next.file, |(number, _)| *number);
         let active_bytes = active_bytes.min(file_bytes);
-        HotLog { identity, file_bytes, files, first_sequences, first_file, next, active_bytes }
+        HotLog { identity, file_bytes, files, first_sequences, first_file, next, active_bytes, waits: false }
     }
 
     /// The handle of file `number`.
@@ -126,6 +128,17 @@ impl HotLog {
     /// Adds an empty file, whose number is [`HotLog::next_number`].
     pub fn add_spare(&mut self, number: u32, file: FileId) {
         self.files.insert(number, file);
+        self.waits = false;
+    }
+
+    /// How much of the next file should be there by now: it is whole when the active one is half full.
+    #[must_use]
+    pub fn spare_due(&self) -> u64 {
+        if self.waits {
+            return self.file_bytes;
+        }
+        let part = u128::from(self.file_bytes) * 2 * u128::from(self.next.offset);
+        u64::try_from(part / u128::from(self.active_bytes.max(1))).unwrap_or(u64::MAX)
     }
 
     /// The oldest file whose log is kept.
@@ -174,6 +187,7 @@ impl HotLog {
         };
         if first.encoded_len() > self.room() {
             if !self.files.contains_key(&(self.next.file + 1)) {
+                self.waits = true;
                 return Err(LogFull);
             }
             self.next.file += 1;
@@ -229,5 +243,32 @@ impl HotLog {
     pub fn written(&mut self, group: &Group) {
         self.first_sequences.entry(group.start.file()).or_insert(self.next.sequence);
         self.next = group.next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_file_is_due_with_the_active_one_and_at_once_when_log_waits_for_it() {
+        let identity = LogIdentity { cluster: sextant_redo::ClusterId(1), node: sextant_redo::NodeId(1) };
+        let log = |offset, active_bytes| {
+            let next = LogPosition { file: 1, offset, sequence: 1 };
+            let files = BTreeMap::from([(1, FileId(0))]);
+            HotLog::new(identity, 64 << 20, files, BTreeMap::new(), next, active_bytes)
+        };
+        assert_eq!(log(0, 64 << 20).spare_due(), 0);
+        assert_eq!(log(16 << 20, 64 << 20).spare_due(), 32 << 20);
+        assert_eq!(log(32 << 20, 64 << 20).spare_due(), 64 << 20);
+        // A shorter file is full earlier.
+        assert_eq!(log(1 << 20, 4 << 20).spare_due(), 32 << 20);
+        let mut full = log(0, ALIGN as u64);
+        let entry = Entry::Dropped(crate::testing::SEGMENT);
+        let mut queue = VecDeque::from([Queued { entry: Some(entry), answer: None }]);
+        assert!(full.prepare(&mut queue).is_err());
+        assert_eq!(full.spare_due(), 64 << 20);
+        full.add_spare(2, FileId(1));
+        assert_eq!(full.spare_due(), 0);
     }
 }

@@ -36,7 +36,7 @@ impl Served {
         let addr = listener.local_addr().expect("address");
         let tasks = vec![
             spawn_local(appender::write_log(node.clone())),
-            spawn_local(appender::keep_spare(node.clone())),
+            spawn_local(crate::spare::keep_spare(node.clone())),
             spawn_local(server::serve(node.clone(), listener)),
         ];
         Served { node, addr, tasks }
