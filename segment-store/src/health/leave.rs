@@ -5,6 +5,8 @@
 //! - a copy is dropped only when the metadata service has named the members under an epoch that is not below the one that
 //!   the copy goes by, and this node is none of them; that epoch never comes back, so the copy is counted by nobody. Or when
 //!   it has said in so many words that the volume was dropped: that it does not name a volume says nothing;
+//! - a member's kind, full or tail, never changes. So a copy of another kind than this node's seat was not made for that seat,
+//!   but by a request of a writer long superseded that came late, and stands in its way: it is dropped, too;
 //! - this node says that a copy is gone only when it has none. Should it become a member again, it is as a new one, under a
 //!   higher epoch and with a new copy.
 
@@ -25,8 +27,8 @@ pub(super) async fn keep(health: Rc<Health>) {
     while !health.node.has_failed() {
         health.node.host.sleep(LOOK).await;
         for segment in health.segments() {
-            if is_over(&health, segment) {
-                leave(&health, segment, "this node is no member of the group any more").await;
+            if let Some(why) = is_over(&health, segment) {
+                leave(&health, segment, why).await;
             }
         }
         leave_dropped_volumes(&health).await;
@@ -34,12 +36,20 @@ pub(super) async fn keep(health: Rc<Health>) {
     }
 }
 
-fn is_over(health: &Health, segment: SegmentId) -> bool {
+/// Why the copy is counted by nobody, if it is so.
+fn is_over(health: &Health, segment: SegmentId) -> Option<&'static str> {
     let store = health.node.store.borrow();
-    let known = store.segments().get(&segment).zip(health.peers.members(segment));
-    known.is_some_and(|(slot, told)| {
-        told.epoch >= slot.segment.door().membership && !told.members.contains(&health.node.identity.node)
-    })
+    let (copy, told) = (&store.segments().get(&segment)?.segment, health.peers.members(segment)?);
+    let me = health.node.identity.node;
+    if told.epoch < copy.door().membership {
+        None
+    } else if !told.members.contains(&me) {
+        Some("this node is no member of the group any more")
+    } else if told.full.contains(&me) != copy.kind().is_full() {
+        Some("it is of another kind than this node is to hold, made by a request that came late")
+    } else {
+        None
+    }
 }
 
 async fn leave_dropped_volumes(health: &Health) {

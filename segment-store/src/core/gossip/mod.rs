@@ -133,10 +133,14 @@ pub struct Gossip {
     /// How long the last answer makes us wait whatever is missing: the rate of a copy.
     pause: Duration,
     turn: usize,
-    /// A peer was complete to here when last asked. What has come since came without us.
+    /// Under these epochs what follows was learnt.
+    under: Epochs,
+    /// Some peer was complete to here. What has come since came without us.
     ahead: Lsn,
-    /// So many answers in a row were of peers that are ahead but have no log that reaches back.
-    log_gone: usize,
+    /// So many answers in a row offered no log, while some peer is ahead.
+    in_vain: usize,
+    /// One of these peers is ahead, but has no log that reaches back.
+    log_gone: bool,
     /// The last step was to begin a copy of pages.
     begins_copy: bool,
     /// While pages are copied, log and pages take turns: the peers free log as time goes by.
@@ -173,21 +177,26 @@ impl Gossip {
         peer: SegmentKind,
         peers: usize,
     ) -> Step {
+        if self.under != mine.state.epochs {
+            (self.under, self.ahead) = (mine.state.epochs, Lsn::ZERO);
+            self.begin_round();
+        }
         let step = match compare(mine, theirs) {
             Comparison::LogGone => {
-                self.log_gone += 1;
+                (self.in_vain, self.log_gone) = (self.in_vain + 1, true);
                 self.ahead = self.ahead.max(theirs.scl);
                 // Another peer may still have the log, which is far cheaper than all pages.
                 match (mine.kind, peer) {
-                    _ if self.log_gone < peers => self.copy_on(mine, peer, Step::Rest),
+                    _ if self.in_vain < peers => self.copy_on(mine, peer, Step::Rest),
                     (SegmentKind::Tail, _) => Step::Begin,
                     (SegmentKind::Full, SegmentKind::Full) => copy_anew(theirs),
                     (SegmentKind::Full, SegmentKind::Tail) => Step::Rest,
                 }
             }
             Comparison::Step(step @ Step::Fetch { .. }) => {
-                self.log_gone = 0;
-                let known = std::mem::replace(&mut self.ahead, theirs.scl);
+                self.begin_round();
+                let known = self.ahead;
+                self.ahead = known.max(theirs.scl);
                 if mine.copying.is_some() {
                     self.copy_on(mine, peer, step)
                 } else if mine.reach < known {
@@ -198,6 +207,7 @@ impl Gossip {
                 }
             }
             Comparison::Step(Step::Rest) => {
+                self.offered_nothing(mine, peers);
                 let may_copy = mine.cleared
                     && theirs.epochs == mine.state.epochs
                     && theirs.truncations == mine.state.truncations;
@@ -208,6 +218,20 @@ impl Gossip {
         self.pages_next = !matches!(step, Step::Copy { .. });
         self.begins_copy = matches!(step, Step::Copy { at: Lsn::ZERO, .. });
         step
+    }
+
+    fn begin_round(&mut self) {
+        (self.in_vain, self.log_gone) = (0, false);
+    }
+
+    /// The peer is no further on, or cannot be compared with now. It counts as asked while somebody is known to be ahead; when
+    /// all were asked and nobody is any more, whoever was is not waited for.
+    fn offered_nothing(&mut self, mine: &Standing, peers: usize) {
+        self.in_vain += 1;
+        if self.ahead <= mine.reach || (self.in_vain >= peers && !self.log_gone) {
+            self.ahead = Lsn::ZERO;
+            self.begin_round();
+        }
     }
 
     /// Goes on with the copy under way, unless it is the log's turn, or the peer has no pages.
@@ -226,7 +250,7 @@ impl Gossip {
         if std::mem::take(&mut self.begins_copy) {
             // Not before: should this peer fail, the next one is asked for its pages at once. Counting to all of them again
             // would lead to the same one.
-            self.log_gone = 0;
+            self.begin_round();
         }
     }
 

@@ -3,6 +3,7 @@
 //! writer dead the copies become equal by gossip alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -11,7 +12,7 @@ use sextant_redo::wire::{Append, Epochs, Reply, Request, SegmentError, SegmentSt
 use sextant_redo::{Batch, BatchHeader, Lsn, PageId, SegmentKind, TruncationRange, VolumeEpoch};
 
 use super::super::*;
-use super::{Gossip, Standing, Step};
+use super::{Gossip, SOON, Standing, Step, WELL};
 use crate::testing::{NOBODY, SEGMENT, Writer, create, epochs};
 
 const COPIES: usize = 6;
@@ -415,35 +416,70 @@ fn a_peer_that_cannot_give_its_pages_is_not_the_only_one_asked() {
         {
             asked.insert(peer);
         }
-        gossip.on_rest(std::time::Duration::ZERO);
+        gossip.on_rest(Duration::ZERO);
     }
     assert_eq!(asked.len(), COPIES - 1, "{asked:?}");
+}
+
+fn told(scl: u64, log_start: u64) -> SegmentState {
+    let (scl, log_start) = (Lsn(scl), Lsn(log_start));
+    SegmentState {
+        segment: SEGMENT,
+        epochs: epochs(1),
+        scl,
+        highest: scl,
+        vdl: Lsn(90),
+        log_start,
+        truncations: Vec::new(),
+    }
+}
+
+fn standing(kind: SegmentKind, scl: u64) -> Standing {
+    let state = told(scl, 0);
+    Standing { kind, reach: state.scl, state, cleared: true, copying: None, holes: 0 }
+}
+
+/// Three of five peers are no further on and two have no log from there on: pages are asked for as soon as each was asked.
+#[test]
+fn peers_that_are_no_further_on_count_as_asked() {
+    let (mut gossip, mine) = (Gossip::new(0), standing(SegmentKind::Full, 10));
+    let peers = [told(90, 50), told(10, 0), told(10, 0), told(90, 60), told(10, 0)];
+    let mut step = |n: usize| gossip.on_state(&mine, &peers[n % 5], SegmentKind::Full, 5);
+    for n in 0..5 {
+        assert_eq!(step(n), Step::Rest, "answer {n}");
+    }
+    assert!(matches!(step(5), Step::Copy { at: Lsn::ZERO, .. }));
+}
+
+/// One peer had a little log, and others are far ahead without any: that it has been fetched does not mean that all is well.
+#[test]
+fn whoever_got_a_part_goes_on_asking_soon() {
+    let mut gossip = Gossip::new(0);
+    let step = |gossip: &mut Gossip, scl, theirs: &SegmentState| {
+        gossip.on_state(&standing(SegmentKind::Full, scl), theirs, SegmentKind::Full, 5)
+    };
+    assert_eq!(step(&mut gossip, 10, &told(90, 50)), Step::Rest);
+    assert_eq!(step(&mut gossip, 10, &told(20, 0)), Step::Fetch { after: Lsn(10), up_to: Lsn(20) });
+    assert_eq!(step(&mut gossip, 20, &told(20, 0)), Step::Rest);
+    gossip.on_rest(Duration::ZERO);
+    assert!(gossip.is_due(SOON, &standing(SegmentKind::Full, 20)));
+    // Whoever was ahead has left meanwhile: behind a round without it nobody is waited for.
+    for _ in 0..5 {
+        assert_eq!(step(&mut gossip, 20, &told(20, 0)), Step::Rest);
+    }
+    gossip.on_rest(Duration::ZERO);
+    assert!(!gossip.is_due(SOON, &standing(SegmentKind::Full, 20)));
+    assert!(gossip.is_due(WELL, &standing(SegmentKind::Full, 20)));
 }
 
 /// Of three full peers and two tails, none of which has the log, only full ones are asked for pages; a tail asks for none.
 #[test]
 fn pages_come_from_full_segments_only() {
-    let ahead = SegmentState {
-        segment: SEGMENT,
-        epochs: epochs(1),
-        scl: Lsn(90),
-        highest: Lsn(90),
-        vdl: Lsn(90),
-        log_start: Lsn(50),
-        truncations: Vec::new(),
-    };
-    let behind = |kind| Standing {
-        kind,
-        state: SegmentState { scl: Lsn(10), highest: Lsn(10), log_start: Lsn::ZERO, ..ahead.clone() },
-        cleared: true,
-        copying: None,
-        reach: Lsn(10),
-        holes: 0,
-    };
+    let ahead = told(90, 50);
     let kinds =
         [SegmentKind::Tail, SegmentKind::Full, SegmentKind::Tail, SegmentKind::Full, SegmentKind::Tail];
     let steps = |mine: SegmentKind| {
-        let (mut gossip, mine) = (Gossip::new(0), behind(mine));
+        let (mut gossip, mine) = (Gossip::new(0), standing(mine, 10));
         let mut step = |n: usize| (n, gossip.on_state(&mine, &ahead, kinds[n % 5], 5));
         (0..10).map(&mut step).filter(|(_, step)| *step != Step::Rest).collect::<Vec<_>>()
     };

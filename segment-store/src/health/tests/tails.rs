@@ -117,3 +117,29 @@ fn a_full_segment_that_is_behind_gets_log_from_a_tail() {
         assert_eq!(copying, None);
     });
 }
+
+/// A writer that was superseded long ago asked for a tail, and its request arrives when the node is to hold a full copy.
+#[test]
+fn a_copy_of_another_kind_than_the_seat_makes_room() {
+    block_on(async {
+        let (group, _disks) = group_with_tail().await;
+        let mut writer = Writer::new(1);
+        group.fill(&mut writer, &[1, 2], 5).await;
+        let members: Vec<NodeId> = (1..=3).map(NodeId).collect();
+        let told = |epoch, full| Membership { epoch: MembershipEpoch(epoch), members: members.clone(), full };
+        let wanted = Request::CreateSegment { segment: SEGMENT, epochs: epochs(1), kind: SegmentKind::Full };
+        // What is told of an older membership says nothing about the copy.
+        group.told.replace(Some(told(0, members.clone())));
+        heal(&group, TAIL);
+        a_while().await;
+        let refused = group.ask(NodeId(TAIL), wanted.clone()).await;
+        assert!(matches!(refused, Reply::Error(SegmentError::BadRequest { .. })), "{refused:?}");
+
+        group.told.replace(Some(told(1, members.clone())));
+        until("the tail is gone", || !group.has_copy(TAIL)).await;
+        let made = group.ask(NodeId(TAIL), wanted).await;
+        assert!(matches!(made, Reply::State(_)), "{made:?}");
+        until("the full copy is complete", || group.scl(TAIL) == writer.last).await;
+        same_pages(&group, TAIL, &writer).await;
+    });
+}
