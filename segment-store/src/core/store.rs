@@ -134,7 +134,14 @@ impl Store {
     /// True when log at `at` is of the copy that is here now, and not of an earlier one that was dropped.
     #[must_use]
     pub fn is_of_now(&self, id: SegmentId, at: LogAddress) -> bool {
-        !self.leaving.contains(&id) && self.segments.get(&id).is_some_and(|slot| slot.born < at)
+        self.birth(id).is_some_and(|born| born < at)
+    }
+
+    /// Where in the log the copy that is here now begins, which no other one of this segment shares. `None` when there is none,
+    /// or it is going.
+    #[must_use]
+    pub fn birth(&self, id: SegmentId) -> Option<LogAddress> {
+        self.segments.get(&id).filter(|_| !self.leaving.contains(&id)).map(|slot| slot.born)
     }
 
     /// Which images answer a request for them as of now. The inner error names the block of the page map to load first.

@@ -7,7 +7,7 @@ use sextant_redo::{Lsn, NodeId, PAGE_SIZE, Page, PageId, SegmentId, page};
 
 use super::{Failed, Health, other_answer, wrong};
 use crate::core::gossip::Standing;
-use crate::core::{Copied, Copying, Entry};
+use crate::core::{Copied, Copying, LogAddress};
 use crate::metrics::METRICS;
 use crate::pages::keeper;
 
@@ -39,13 +39,14 @@ pub(super) async fn part(
     peer: NodeId,
     (at, from): (Lsn, PageId),
 ) -> Result<usize, Failed> {
+    let born = health.birth(segment)?;
     let (came, images) = ask(health, peer, (segment, epochs), (at, from), PART_BYTES).await?;
     if at == Lsn::ZERO {
         tracing::info!(?segment, point = %came.point, %peer, "no peer's log reaches back: copying pages");
         METRICS.copies_begun.inc();
         health.copies.borrow_mut().remove(&segment);
         // From here on nothing is served: pages are about to be newer than the chain tells.
-        record(health, segment, &came, Some(PageId(0))).await?;
+        record(health, (segment, born), &came, Some(PageId(0))).await?;
     } else if came.point != at {
         return Err(wrong(peer, "a copy as of another point"));
     }
@@ -65,7 +66,7 @@ pub(super) async fn part(
         if !keeper::checkpointed(&health.node).await {
             return Err(Failed::NoSpace);
         }
-        record(health, segment, &came, came.next).await?;
+        record(health, (segment, born), &came, came.next).await?;
         health.copies.borrow_mut().remove(&segment);
     }
     if came.next.is_none() {
@@ -93,14 +94,12 @@ pub(super) async fn ask(
 
 async fn record(
     health: &Health,
-    segment: SegmentId,
+    copy: (SegmentId, LogAddress),
     came: &PagesReply,
     next: Option<PageId>,
 ) -> Result<(), Failed> {
     let PagesReply { point, vdl, pgmrpl, .. } = *came;
-    let copied = Copied { point, vdl, pgmrpl, next };
-    health.own.write(&health.node, Entry::Copied(segment, copied)).await?;
-    Ok(())
+    health.record_copied(copy, Copied { point, vdl, pgmrpl, next }).await
 }
 
 /// The pages of a part, if it is what was asked for: whole images, in order, none newer than the sender says.

@@ -34,6 +34,7 @@ use sextant_redo::{Lsn, NodeId, SegmentId, SegmentKind};
 
 use crate::core::gossip::{Gossip, Standing};
 use crate::core::tail::Heard;
+use crate::core::{Copied, Entry, LogAddress};
 use crate::node::Node;
 use crate::peers::{Own, PeerError, Peers};
 
@@ -115,6 +116,26 @@ impl Health {
 
     fn standing(&self, segment: SegmentId) -> Option<Standing> {
         self.node.store.borrow().segments().get(&segment).map(|slot| Standing::of(&slot.segment))
+    }
+
+    /// Which copy of the segment is here now.
+    fn birth(&self, segment: SegmentId) -> Result<LogAddress, Failed> {
+        let birth = self.node.store.borrow().birth(segment);
+        birth.ok_or(Failed::Own(SegmentError::UnknownSegment { segment }))
+    }
+
+    /// Makes the progress of the copy that was born there durable. A copy can be dropped and a new one made at any time: of that
+    /// one this would say that it has pages which it never had.
+    async fn record_copied(
+        &self,
+        (segment, born): (SegmentId, LogAddress),
+        copied: Copied,
+    ) -> Result<(), Failed> {
+        if self.birth(segment)? != born {
+            return Err(Failed::Own(SegmentError::UnknownSegment { segment }));
+        }
+        self.own.write(&self.node, Entry::Copied(segment, copied)).await?;
+        Ok(())
     }
 
     async fn call(&self, node: NodeId, request: Request) -> Result<Reply, PeerError> {

@@ -4,8 +4,8 @@ use sextant_redo::wire::SegmentState;
 use sextant_redo::{NodeId, SegmentId};
 
 use super::{Failed, Health};
+use crate::core::Copied;
 use crate::core::gossip::Standing;
-use crate::core::{Copied, Entry};
 use crate::metrics::METRICS;
 use crate::peers::Membership;
 
@@ -51,7 +51,7 @@ pub(super) async fn begin(health: &Health, segment: SegmentId, mine: &Standing) 
     tracing::info!(?segment, %point, "no peer's log reaches back: a tail begins where the full segments have the rest");
     // PGMRPL says which pages can be read, of which there are none here.
     let copied = Copied { point, vdl, pgmrpl: sextant_redo::Lsn::ZERO, next: None };
-    health.own.write(&health.node, Entry::Copied(segment, copied)).await?;
+    health.record_copied((segment, health.birth(segment)?), copied).await?;
     METRICS.tails_begun.inc();
     Ok(true)
 }

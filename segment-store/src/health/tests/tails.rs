@@ -143,3 +143,43 @@ fn a_copy_of_another_kind_than_the_seat_makes_room() {
         same_pages(&group, TAIL, &writer).await;
     });
 }
+
+/// A tail finds where to begin while it is being dropped and the next copy on this node, a full one, is being made: that one
+/// does not take what was found out for a tail for pages of its own.
+#[test]
+fn what_a_dropped_tail_found_out_says_nothing_of_the_full_copy_behind_it() {
+    block_on(async {
+        let (group, _disks) = group_with_tail().await;
+        let mut writer = Writer::new(1);
+        group.fill(&mut writer, &[1, 2, 3], 5).await;
+        let before = group.scl(TAIL);
+        group.fill(&mut writer, &[1, 2], 900).await;
+        until("the others have freed log", || log_start(&group, 1) > before && log_start(&group, 2) > before)
+            .await;
+        group.down.borrow_mut().extend([1, 2].map(NodeId));
+        heal(&group, TAIL);
+        let node = group.node(TAIL);
+        let health = node.health.borrow().upgrade().expect("healing");
+        let mine = health.standing(SEGMENT).expect("a tail");
+        for full in [1, 2] {
+            let theirs = group.node(full).store.borrow().segments()[&SEGMENT].segment.state();
+            super::super::tail::hear(&health, SEGMENT, &mine, NodeId(full), &theirs);
+        }
+
+        let entry = node.store.borrow_mut().drop_segment(SEGMENT).expect("here");
+        let dropped = health.own.write(&node, entry);
+        let full = Request::CreateSegment { segment: SEGMENT, epochs: epochs(1), kind: SegmentKind::Full };
+        let made = health.own.ask(&node, full);
+        let begun = super::super::tail::begin(&health, SEGMENT, &mine).await;
+        assert!(begun.is_err(), "there is no tail any more");
+        let nodes: Vec<NodeId> = (1..=3).map(NodeId).collect();
+        let told = Membership { epoch: MembershipEpoch(1), members: nodes.clone(), full: nodes };
+        group.told.replace(Some(told));
+        let _ = dropped.await;
+        made.await.expect("made");
+        assert_eq!(group.scl(TAIL), Lsn::ZERO);
+        group.down.borrow_mut().clear();
+        until("the full copy is complete", || group.scl(TAIL) == writer.last).await;
+        same_pages(&group, TAIL, &writer).await;
+    });
+}
