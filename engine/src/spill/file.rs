@@ -2,9 +2,12 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::{Spill, failed};
 use crate::types::{SqlError, SqlResult};
@@ -104,6 +107,45 @@ impl SpillFile {
         })
         .await
     }
+
+    /// A block of a run, for a caller that cannot wait. What the system holds in memory is there at once. If the disk has to be
+    /// asked, the thread's other tasks go to other threads, where there are such.
+    pub(super) fn read_now(&self, run: &Run, n: usize, into: &mut Vec<u8>) -> SqlResult<()> {
+        let block =
+            run.blocks.get(n).ok_or_else(|| SqlError::internal("a block that a run does not have"))?;
+        into.resize(block.len, 0);
+        let file = &self.inner.file;
+        if read_cached(file, into, block.at) {
+            return Ok(());
+        }
+        let mut read = || file.read_exact_at(into, block.at);
+        let flavor = Handle::try_current().map(|handle| handle.runtime_flavor());
+        let done = match flavor {
+            Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(read),
+            _ => read(),
+        };
+        done.map_err(|error| failed("read", &error))
+    }
+}
+
+/// Reads what the system has in memory; false when that is not all of it.
+fn read_cached(file: &File, into: &mut [u8], at: u64) -> bool {
+    let Ok(at) = libc::off_t::try_from(at) else { return false };
+    let part = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
+    // SAFETY: the descriptor is open, and the one part is memory that is ours alone while the call lasts.
+    let read = unsafe { libc::preadv2(file.as_raw_fd(), &part, 1, at, libc::RWF_NOWAIT) };
+    usize::try_from(read).is_ok_and(|read| read == into.len())
+}
+
+/// The record at a place of a block, and the place behind it.
+pub(super) fn take_record<'b>(block: &'b [u8], at: &mut usize) -> SqlResult<&'b [u8]> {
+    let damaged = || SqlError::corrupt("a temporary file is not as it was written");
+    let rest = block.get(*at..).ok_or_else(damaged)?;
+    let (head, rest) = rest.split_first_chunk().ok_or_else(damaged)?;
+    let len = u32::from_le_bytes(*head) as usize;
+    let record = rest.get(..len).ok_or_else(damaged)?;
+    *at += 4 + len;
+    Ok(record)
 }
 
 /// A run being written.
@@ -166,12 +208,6 @@ impl RunReader {
             self.next += 1;
             self.at = 0;
         }
-        let damaged = || SqlError::corrupt("a temporary file is not as it was written");
-        let rest = self.buffer.get(self.at..).ok_or_else(damaged)?;
-        let (head, rest) = rest.split_first_chunk().ok_or_else(damaged)?;
-        let len = u32::from_le_bytes(*head) as usize;
-        let record = rest.get(..len).ok_or_else(damaged)?;
-        self.at += 4 + len;
-        Ok(Some(record))
+        take_record(&self.buffer, &mut self.at).map(Some)
     }
 }

@@ -5,11 +5,13 @@
 //! | --- | --- |
 //! | `file` | runs of records in one file: written once, read once or more, in order |
 //! | `sorter` | sorting by runs that are merged |
+//! | `set` | a set that is asked on disk |
 //!
 //! What must hold: an operator holds no more than its [`Budget`] and the blocks of the runs that it reads or writes, which
 //! are sized so that they take about as much again.
 
 mod file;
+mod set;
 mod sorter;
 #[cfg(test)]
 mod tests;
@@ -22,6 +24,7 @@ use std::sync::{Arc, LazyLock};
 use prometheus::{IntCounter, IntGauge, register_int_counter, register_int_gauge};
 
 pub(crate) use file::{Run, RunReader, RunWriter, SpillFile};
+pub(crate) use set::{KeySet, SetBuilder};
 pub(crate) use sorter::{Payload, Sorted, Sorter};
 
 use crate::types::{SqlError, sqlstate};
@@ -172,8 +175,17 @@ impl Budget {
         (self.limit / self.block()).clamp(2, 64)
     }
 
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
     pub(crate) fn file(&self) -> Result<SpillFile, SqlError> {
-        SpillFile::new(&self.spill, self.block())
+        self.file_of(self.block())
+    }
+
+    /// A file with blocks of another size.
+    pub(crate) fn file_of(&self, block: usize) -> Result<SpillFile, SqlError> {
+        SpillFile::new(&self.spill, block)
     }
 }
 

@@ -61,6 +61,55 @@ proptest! {
     }
 }
 
+async fn set_of(spill: &Arc<Spill>, limit: usize, keys: &[Vec<u8>]) -> KeySet {
+    let mut set = SetBuilder::new(Budget::new(spill, limit));
+    for key in keys {
+        set.insert(key.clone()).await.unwrap();
+    }
+    set.finish().await.unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn a_set_has_what_was_put_into_it(
+        keys in proptest::collection::vec(proptest::collection::vec(0u8..6, 0..7), 0..3000),
+        others in proptest::collection::vec(proptest::collection::vec(0u8..6, 0..7), 300),
+        limit in 8_000usize..200_000,
+    ) {
+        let spill = Spill::new(std::env::temp_dir());
+        let set = runtime().block_on(set_of(&spill, limit, &keys));
+        prop_assert_eq!(set.is_empty(), keys.is_empty());
+        for key in keys.iter().chain(&others) {
+            prop_assert_eq!(set.contains(key).unwrap(), keys.contains(key), "{:?}", key);
+        }
+        drop(set);
+        prop_assert_eq!(spill.now(), (0, 0));
+        prop_assert!(spill.peak() <= limit + 200, "{} bytes held of {}", spill.peak(), limit);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_set_is_asked_on_disk() {
+    let spill = Spill::new(std::env::temp_dir());
+    // Some are larger than a block, and all come twice.
+    let key = |n: u32| {
+        let mut key = n.wrapping_mul(2_654_435_761).to_be_bytes().to_vec();
+        key.resize(if n.is_multiple_of(1000) { 10_000 } else { 20 }, 1);
+        key
+    };
+    let keys: Vec<Vec<u8>> = (0..40_000).chain(0..40_000).map(key).collect();
+    let limit = 64 << 10;
+    let set = set_of(&spill, limit, &keys).await;
+    assert!(matches!(set, KeySet::File(_)) && !set.is_empty());
+    for n in 0..80_000 {
+        assert_eq!(set.contains(&key(n)).unwrap(), n < 40_000, "{n}");
+    }
+    drop(set);
+    assert_eq!(spill.now(), (0, 0));
+    assert!(spill.peak() <= limit + 11_000, "{} bytes held", spill.peak());
+}
+
 #[test]
 fn memory_is_bounded_over_several_passes() {
     let spill = Spill::new(std::env::temp_dir());

@@ -22,6 +22,7 @@ mod parse;
 mod plan;
 mod prepare;
 mod statement;
+mod subquery;
 #[cfg(test)]
 mod tests;
 

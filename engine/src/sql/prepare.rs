@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use sqlparser::ast;
 
-use super::bind::{Binder, SubqueryKind};
+use super::bind::Binder;
 use super::exec::{Change, Cx, Node, ReturnedRows, create_concurrently, drop_concurrently, run_ddl};
-use super::expr::{Answer, ValueList};
+use super::expr::Answer;
 use super::plan::{self, Plan};
 use super::statement::{Body, Definition};
+use super::subquery::{PlannedSubquery, answers};
 use super::{Column, Database, Notice, ParsedStatement, RowBatch, SessionContext, StatementKind};
 use crate::txn::{LockWait, Snapshot, TableLock, Transaction, TxnError};
 use crate::types::{Datum, EnumTypes, SqlError, SqlResult, SqlType, sqlstate};
@@ -25,7 +26,7 @@ pub struct Prepared {
     /// What it is.
     pub kind: StatementKind,
     task: Task,
-    subqueries: Vec<(Plan, SubqueryKind, SqlType)>,
+    subqueries: Vec<PlannedSubquery>,
     /// What is locked before anything is read.
     tables: Vec<(u32, TableLock)>,
     /// NOWAIT of LOCK TABLE.
@@ -89,7 +90,7 @@ pub async fn prepare(
     };
     let parameters = binder.finish_params()?;
     let enums = binder.enum_types(&parameters)?;
-    let subqueries = binder.subqueries.into_iter().map(|s| (plan::plan(s.rel), s.kind, s.ty)).collect();
+    let subqueries = binder.subqueries.into_iter().map(PlannedSubquery::new).collect();
     Ok(Arc::new(Prepared {
         parameters,
         enums,
@@ -327,7 +328,10 @@ impl Execution {
             return Ok(None);
         }
         let snapshot = txn.snapshot();
-        self.run_subqueries(&prepared, txn, &snapshot).await?;
+        if !matches!(prepared.task, Task::Explain(_)) {
+            let mut cx = Cx { params: &self.params, ..Cx::plain(&self.db, &self.ctx, txn, &snapshot) };
+            self.subqueries = answers(&prepared.subqueries, &mut cx).await?;
+        }
         match &prepared.task {
             Task::Query(plan) => {
                 self.state = State::Query(Node::new(plan));
@@ -385,50 +389,6 @@ impl Execution {
             return Err(SqlError::unsupported("cached plan must not change result type: this"));
         }
         self.prepared = again;
-        Ok(())
-    }
-
-    async fn run_subqueries(
-        &mut self,
-        prepared: &Prepared,
-        txn: &mut Transaction,
-        snapshot: &Snapshot,
-    ) -> SqlResult<()> {
-        for (plan, kind, ty) in &prepared.subqueries {
-            let mut node = Node::new(plan);
-            let (mut value, mut list) = (None, ValueList::default());
-            loop {
-                let mut cx = Cx {
-                    db: &self.db,
-                    ctx: &self.ctx,
-                    txn,
-                    snapshot,
-                    params: &self.params,
-                    subqueries: &self.subqueries,
-                    instead: &[],
-                };
-                let Some(batch) = node.next(&mut cx).await? else { break };
-                match kind {
-                    SubqueryKind::Exists => {
-                        value = Some(Datum::Bool(true));
-                        break;
-                    }
-                    SubqueryKind::List => batch.rows().for_each(|row| list.add(&row[0], *ty)),
-                    SubqueryKind::Scalar if value.is_some() || batch.len() > 1 => {
-                        return Err(SqlError::new(
-                            sqlstate::CARDINALITY_VIOLATION,
-                            "more than one row returned by a subquery used as an expression",
-                        ));
-                    }
-                    SubqueryKind::Scalar => value = batch.row(0).first().cloned(),
-                }
-            }
-            self.subqueries.push(match kind {
-                SubqueryKind::Exists => Answer::Value(value.unwrap_or(Datum::Bool(false))),
-                SubqueryKind::Scalar => Answer::Value(value.unwrap_or_default()),
-                SubqueryKind::List => Answer::List(list),
-            });
-        }
         Ok(())
     }
 

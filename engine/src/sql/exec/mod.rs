@@ -42,6 +42,7 @@ pub(crate) use foreign::{is_there, key_to_ask};
 pub(crate) use node::Node;
 pub(crate) use returned::ReturnedRows;
 pub(crate) use rules::check_row;
+pub(crate) use spill::hash_budget;
 pub use vacuum::vacuum;
 
 use super::expr::{Answer, EvalCx, Wanted};

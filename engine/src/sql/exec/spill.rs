@@ -33,7 +33,7 @@ pub(super) fn budget(cx: &Cx<'_>) -> Budget {
 }
 
 /// What one may hold that hashes: `hash_mem_multiplier` times as much.
-pub(super) fn hash_budget(cx: &Cx<'_>) -> Budget {
+pub(crate) fn hash_budget(cx: &Cx<'_>) -> Budget {
     let multiplier = cx.ctx.session().number("hash_mem_multiplier").unwrap_or(HASH_MEM_MULTIPLIER);
     Budget::new(&cx.db.spill, (work_mem(cx) as f64 * multiplier) as usize)
 }

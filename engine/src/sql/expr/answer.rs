@@ -1,8 +1,7 @@
 //! What the sub-queries of a statement came to. They do not depend on its rows, and are run before it.
 
-use std::collections::HashSet;
-
-use crate::types::{Datum, SqlType, key};
+use crate::spill::{Budget, KeySet, SetBuilder};
+use crate::types::{Datum, SqlResult, SqlType, key};
 
 /// What one of them came to.
 #[derive(Debug)]
@@ -11,32 +10,49 @@ pub(crate) enum Answer {
     List(ValueList),
 }
 
-/// The values of `IN (SELECT ...)`, each once.
-#[derive(Debug, Default)]
-pub(crate) struct ValueList {
-    keys: HashSet<Vec<u8>>,
+/// The values of `IN (SELECT ...)` as they come.
+pub(crate) struct ListBuilder {
+    keys: SetBuilder,
     has_null: bool,
 }
 
-impl ValueList {
-    /// Adds a value of the sub-query's type.
-    pub(crate) fn add(&mut self, value: &Datum, ty: SqlType) {
-        match value {
-            Datum::Null => self.has_null = true,
-            value => _ = self.keys.insert(bytes(value, ty)),
-        }
+/// The values of `IN (SELECT ...)`.
+#[derive(Debug)]
+pub(crate) struct ValueList {
+    keys: KeySet,
+    has_null: bool,
+}
+
+impl ListBuilder {
+    pub(crate) fn new(budget: Budget) -> ListBuilder {
+        ListBuilder { keys: SetBuilder::new(budget), has_null: false }
     }
 
+    /// Adds a value of the sub-query's type.
+    pub(crate) async fn add(&mut self, value: &Datum, ty: SqlType) -> SqlResult<()> {
+        match value {
+            Datum::Null => self.has_null = true,
+            value => self.keys.insert(bytes(value, ty)).await?,
+        }
+        Ok(())
+    }
+
+    /// All are there.
+    pub(crate) async fn finish(self) -> SqlResult<ValueList> {
+        Ok(ValueList { keys: self.keys.finish().await?, has_null: self.has_null })
+    }
+}
+
+impl ValueList {
     /// Whether a value is among them; `None` where NULL leaves that open.
-    pub(super) fn contains(&self, value: &Datum, ty: SqlType) -> Option<bool> {
+    pub(super) fn contains(&self, value: &Datum, ty: SqlType) -> SqlResult<Option<bool>> {
         if self.keys.is_empty() && !self.has_null {
-            return Some(false);
+            return Ok(Some(false));
         }
-        let found = !value.is_null() && self.keys.contains(&bytes(value, ty));
-        if found {
-            return Some(true);
+        if !value.is_null() && self.keys.contains(&bytes(value, ty))? {
+            return Ok(Some(true));
         }
-        (!self.has_null && !value.is_null()).then_some(false)
+        Ok((!self.has_null && !value.is_null()).then_some(false))
     }
 }
 
@@ -49,28 +65,34 @@ fn bytes(value: &Datum, ty: SqlType) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spill::Spill;
     use crate::types::oids;
 
-    #[test]
-    fn in_follows_sqls_logic_of_three_values() {
+    async fn list(values: &[Datum], ty: SqlType) -> ValueList {
+        let mut list = ListBuilder::new(Budget::new(&Spill::new(std::env::temp_dir()), 1 << 20));
+        for value in values {
+            list.add(value, ty).await.unwrap();
+        }
+        list.finish().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn in_follows_sqls_logic_of_three_values() {
         let (int4, int8) = (SqlType::INT4, SqlType::INT8);
-        let mut list = ValueList::default();
-        assert_eq!(list.contains(&Datum::Null, int4), Some(false), "nothing is in an empty list");
-        list.add(&Datum::Int8(7), int8);
-        list.add(&Datum::Int8(7), int8);
-        assert_eq!(list.keys.len(), 1);
-        assert_eq!(list.contains(&Datum::Int4(7), int4), Some(true), "integers of different sizes");
-        assert_eq!(list.contains(&Datum::Int4(8), int4), Some(false));
-        assert_eq!(list.contains(&Datum::Null, int4), None);
-        list.add(&Datum::Null, int8);
-        assert_eq!(list.contains(&Datum::Int4(7), int4), Some(true));
-        assert_eq!(list.contains(&Datum::Int4(8), int4), None);
-        let mut only_null = ValueList::default();
-        only_null.add(&Datum::Null, int4);
-        assert_eq!(only_null.contains(&Datum::Int4(1), int4), None);
+        let is_in = |list: &ValueList, value: Datum| list.contains(&value, int4).unwrap();
+        let nothing = list(&[], int4).await;
+        assert_eq!(is_in(&nothing, Datum::Null), Some(false), "nothing is in an empty list");
+        let seven = list(&[Datum::Int8(7), Datum::Int8(7)], int8).await;
+        assert_eq!(is_in(&seven, Datum::Int4(7)), Some(true), "integers of different sizes");
+        assert_eq!(is_in(&seven, Datum::Int4(8)), Some(false));
+        assert_eq!(is_in(&seven, Datum::Null), None);
+        let with_null = list(&[Datum::Int8(7), Datum::Null], int8).await;
+        assert_eq!(is_in(&with_null, Datum::Int4(7)), Some(true));
+        assert_eq!(is_in(&with_null, Datum::Int4(8)), None);
+        let only_null = list(&[Datum::Null], int4).await;
+        assert_eq!(is_in(&only_null, Datum::Int4(1)), None);
         let blank = SqlType { oid: oids::BPCHAR, ..SqlType::TEXT };
-        let mut padded = ValueList::default();
-        padded.add(&Datum::text("a  "), blank);
-        assert_eq!(padded.contains(&Datum::text("a"), blank), Some(true));
+        let padded = list(&[Datum::text("a  ")], blank).await;
+        assert_eq!(padded.contains(&Datum::text("a"), blank).unwrap(), Some(true));
     }
 }

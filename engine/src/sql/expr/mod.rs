@@ -16,7 +16,7 @@ use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-pub(crate) use answer::{Answer, ValueList};
+pub(crate) use answer::{Answer, ListBuilder};
 pub(crate) use deparse::{deparse, deparse_value, is_call};
 pub(crate) use domain::DomainRules;
 pub(crate) use like::like;
@@ -260,7 +260,7 @@ impl Expr {
             Expr::InSubquery(needle, n, ty, not) => {
                 let needle = needle.eval(row, cx)?;
                 let Some(Answer::List(list)) = cx.subqueries.get(*n) else { return Err(not_run()) };
-                boolean(list.contains(&needle, *ty).map(|found| found != *not))
+                boolean(list.contains(&needle, *ty)?.map(|found| found != *not))
             }
             Expr::Case(whens, otherwise) => {
                 for (when, then) in whens {

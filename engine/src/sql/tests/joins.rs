@@ -134,6 +134,70 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+
+    #[test]
+    fn lists_are_the_same_in_any_memory(left in rows(800), right in rows(800)) {
+        let queries = [
+            "select id from l where k in (select k from r)",
+            "select id from l where k not in (select k from r)",
+            "select id from l where id not in (select id from r where s is not null)",
+            "select id, s in (select s from r), k not in (select id from r), null in (select b from r) from l",
+            "select id, case when k in (select id from r) then 1 when v > 30 or b in (select id from r) then 2 end from l",
+            "select l.id, r.id from l left join r on l.id = r.id and l.s || l.id in (select s || id from r)",
+            "select k, count(*) filter (where id in (select id from r)) from l group by k having k not in (select v from r)",
+            "update l set v = v + 1 where id in (select id from r where s in (select s from l)) returning id, v",
+            "delete from l where k in (select id from r) or s || id not in (select s || id from r) returning id",
+        ];
+        runtime().block_on(compare_lists(left, right, &queries))?;
+    }
+}
+
+/// As [`compare`], for statements that change rows, too: in a transaction that is given up.
+async fn compare_lists(left: Rows, right: Rows, statements: &[&str]) -> Result<(), TestCaseError> {
+    let c = fresh().await;
+    let mut roomy = with_memory(&c.db, 1 << 20);
+    left.fill(&mut roomy, "l").await;
+    right.fill(&mut roomy, "r").await;
+    for sql in statements {
+        let mut answers = Vec::new();
+        for memory in [1 << 20, TINY >> 10] {
+            let mut one = with_memory(&c.db, memory);
+            one.begin(Isolation::ReadCommitted);
+            answers.push(one.sql(sql).await);
+            one.rollback();
+        }
+        prop_assert!(in_order(&answers[0]) == in_order(&answers[1]), "{}", sql);
+        prop_assert_eq!(c.db.spill.now(), (0, 0), "{} left files behind", sql);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_list_that_does_not_fit_is_asked_within_memory() {
+    let mut c = fresh().await;
+    MANY.fill(&mut c, "l").await;
+    for (sql, wanted) in [
+        ("select count(*) from l where id in (select id * 2 from l)", "2500"),
+        ("select count(*) from l where id not in (select id * 2 from l)", "2500"),
+        ("select count(*) from l where id not in (select nullif(id, 107) from l where id > 100)", "0"),
+        ("select count(*) from l where s || id in (select s || id from l where id % 3 = 0)", "1515"),
+        ("select sum(case when id in (select id * 2 from l) then 1 else 0 end) from l", "2500"),
+        ("select max(id) from l where id in (select id from l where k in (select id from l))", "4999"),
+        ("update l set v = 1 where id in (select id * 2 from l)", "UPDATE 2500"),
+        ("select count(*) from (select * from l where id in (select id * 2 from l) for update) x", "2500"),
+        ("delete from l where id in (select id * 2 from l)", "DELETE 2500"),
+    ] {
+        let mut tight = tight(&c).await;
+        assert_eq!(tight.sql(sql).await, wanted, "{sql}");
+        let spill = &tight.db.spill;
+        assert!(spill.bytes() > 4 * TINY, "{sql} wrote {} bytes", spill.bytes());
+        assert!(spill.peak() <= TINY + ROW, "{sql} held {} bytes", spill.peak());
+        assert_eq!(spill.now(), (0, 0), "{sql} left files behind");
+    }
+}
+
 const MANY: Rows = Rows { count: 5000, keys: 5000, skew: 1_000_000, nulls: 1_000_000, len: 100 };
 const ONE_KEY: Rows = Rows { count: 600, keys: 1, skew: 1, nulls: 1_000_000, len: 100 };
 
@@ -180,6 +244,7 @@ async fn a_full_disk_ends_the_statement_and_not_the_session() {
         "select count(*) from l join l r on l.id = r.id",
         "select count(*) from (select id, s from l intersect select id, s from l) x",
         "select count(*) from l left join l r on l.id < r.id and l.id > 4990",
+        "select count(*) from l where id in (select id from l)",
         "insert into l select id + 10000, k, b, s, v from l returning *",
     ];
     let room = &tight.db.clone().spill;
@@ -204,6 +269,7 @@ async fn a_statement_that_is_given_up_leaves_no_file() {
         "select count(*) from l join l r on l.id = r.id join l q on q.id = r.id",
         "select count(*) from (select id, s from l except select id + 1, s from l) x",
         "select count(*) from l, l r where l.id < r.v",
+        "select count(*) from l where id in (select id from l)",
     ] {
         tight.begin(Isolation::ReadCommitted);
         let spilled = async {
