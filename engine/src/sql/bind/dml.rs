@@ -182,7 +182,7 @@ impl Binder<'_> {
                 Given::Default => self.default_of(column)?,
                 Given::Value(typed) => {
                     refuse_update(column)?;
-                    target.over_table(self.assign(typed, column)?)
+                    self.set_to(typed, column, &target)?
                 }
             };
             sets.push((n, value));
@@ -193,6 +193,17 @@ impl Binder<'_> {
         let rules = self.rules(&table)?;
         let referential = self.referential(&table)?;
         Ok(BoundUpdate { table, rules, referential, alias, filter, sets, returning })
+    }
+
+    /// A new value of a column, over the table's row. What is in a column of the same domain has met its conditions, or need not.
+    fn set_to(&mut self, typed: Typed, column: &ColumnInfo, target: &Target) -> SqlResult<Expr> {
+        let Typed { expr, ty } = self.assign_base(typed, column)?;
+        let expr = target.over_table(expr);
+        let declared = |column: &ColumnInfo| column.declared.as_ref().map(|declared| declared.oid);
+        match expr {
+            Expr::Column(n) if declared(&target.table.columns[n]) == declared(column) => Ok(expr),
+            _ => Ok(self.value_of_declared(Typed { expr, ty }, column.declared.as_deref())?.expr),
+        }
     }
 
     pub(crate) fn delete(&mut self, delete: &ast::Delete) -> SqlResult<BoundDelete> {

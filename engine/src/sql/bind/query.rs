@@ -6,9 +6,10 @@ use super::locking::Locks;
 use super::rel::{Rel, SetOperation};
 use super::select::{Output, Tail, key_order, sort_key};
 use super::{Binder, BoundQuery, Scope, Typed, names};
+use crate::sql::expr::cast::Context;
 use crate::sql::expr::{Cast, Expr};
 use crate::sql::{Column, Locking};
-use crate::types::{SqlError, SqlResult, SqlType, sqlstate};
+use crate::types::{Datum, SqlError, SqlResult, SqlType, oids, sqlstate};
 
 impl Binder<'_> {
     /// Binds a query.
@@ -51,7 +52,7 @@ impl Binder<'_> {
             }
             limit = Some(fetch.quantity.as_ref().unwrap_or(&one));
         }
-        let tail = Tail { order, limit, offset };
+        let tail = Tail { order, limit, offset, open: false };
         let clauses =
             query.locks.iter().map(crate::sql::parse::locking::read).collect::<SqlResult<Vec<_>>>()?;
         match &*query.body {
@@ -67,17 +68,21 @@ impl Binder<'_> {
                     let message = format!("{what} is not allowed with {with}");
                     return Err(SqlError::new(sqlstate::FEATURE_NOT_SUPPORTED, message));
                 }
-                let bound = self.set(other)?;
+                let bound = self.set(other, false)?;
                 self.tail(bound, &tail)
             }
         }
     }
 
-    fn set(&mut self, body: &SetExpr) -> SqlResult<BoundQuery> {
+    /// `part`: it is a part of a set operation, so its literals are given types by the other parts.
+    fn set(&mut self, body: &SetExpr, part: bool) -> SqlResult<BoundQuery> {
         match body {
             SetExpr::Select(select) => {
-                let nothing = Tail { order: &[], limit: None, offset: None };
-                self.select(select, &nothing, &Locks::none())
+                let tail = Tail { order: &[], limit: None, offset: None, open: part };
+                self.select(select, &tail, &Locks::none())
+            }
+            SetExpr::Query(query) if part && is_bare(query) => {
+                self.nested(|binder| binder.set(&query.body, true))
             }
             SetExpr::Query(query) => self.nested(|binder| binder.query(query)),
             SetExpr::Values(values) => self.values(values),
@@ -110,9 +115,9 @@ impl Binder<'_> {
             chain.push((op, all, &**right));
             first = left;
         }
-        let mut bound = self.nested(|binder| binder.set(first))?;
+        let mut bound = self.nested(|binder| binder.set(first, true))?;
         for (op, all, right) in chain.into_iter().rev() {
-            let right = self.nested(|binder| binder.set(right))?;
+            let right = self.nested(|binder| binder.set(right, true))?;
             bound = self.set_operation(op, all, bound, right)?;
         }
         Ok(bound)
@@ -167,6 +172,7 @@ impl Binder<'_> {
             types.push(ty);
         }
         let columns = left.columns.iter().zip(&types).map(|(c, ty)| unnamed(&c.name, *ty)).collect();
+        let (left, right) = (self.settled(left, &types)?, self.settled(right, &types)?);
         let (left, right) = (converted(left, &types), converted(right, &types));
         let rel = match operation {
             SetOperation::Union if all => append(left, right),
@@ -174,6 +180,20 @@ impl Binder<'_> {
             _ => Rel::SetOp { operation, all, left: Box::new(left), right: Box::new(right), types },
         };
         Ok(BoundQuery { rel, columns })
+    }
+
+    /// The query with types for those of its literals and parameters that have none.
+    fn settled(&mut self, mut query: BoundQuery, types: &[SqlType]) -> SqlResult<BoundQuery> {
+        let Rel::Project(_, exprs) = &mut query.rel else { return Ok(query) };
+        for ((column, expr), ty) in query.columns.iter_mut().zip(exprs).zip(types) {
+            if column.ty.oid == oids::UNKNOWN {
+                let literal =
+                    Typed { expr: std::mem::replace(expr, Expr::Const(Datum::Null)), ty: column.ty };
+                *expr = self.coerce(literal, *ty, Context::Implicit)?.expr;
+                column.ty = *ty;
+            }
+        }
+        Ok(query)
     }
 
     /// ORDER BY and LIMIT of a set operation or VALUES: over its columns only.
@@ -198,6 +218,12 @@ impl Binder<'_> {
         let rel = self.limit(rel, tail)?;
         Ok(BoundQuery { rel, columns: bound.columns })
     }
+}
+
+/// True for a query that is no more than its body, in parentheses.
+fn is_bare(query: &ast::Query) -> bool {
+    let ast::Query { with, order_by, limit_clause, fetch, locks, .. } = query;
+    with.is_none() && order_by.is_none() && limit_clause.is_none() && fetch.is_none() && locks.is_empty()
 }
 
 pub(super) fn unnamed(name: &str, ty: SqlType) -> Column {

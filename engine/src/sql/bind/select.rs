@@ -23,6 +23,8 @@ pub(super) struct Tail<'q> {
     pub(super) order: &'q [ast::OrderByExpr],
     pub(super) limit: Option<&'q ast::Expr>,
     pub(super) offset: Option<&'q ast::Expr>,
+    /// Whether literals and parameters in the select list are given types later, by other parts of a set operation.
+    pub(super) open: bool,
 }
 
 /// GROUP BY's keys, and what is aggregated.
@@ -50,7 +52,10 @@ impl Binder<'_> {
             rel = Rel::Filter(Box::new(rel), self.condition(typed, "WHERE")?);
         }
         self.aggregates = Some(Vec::new());
-        let mut outputs = self.outputs(&select.projection, &scope)?;
+        let mut outputs = match tail.open && select.distinct.is_none() {
+            true => self.open_outputs(&select.projection, &scope)?,
+            false => self.outputs(&select.projection, &scope)?,
+        };
         let having = match &select.having {
             Some(condition) => {
                 let typed = self.expr(condition, &scope)?;
@@ -118,8 +123,15 @@ impl Binder<'_> {
         Ok(BoundQuery { rel, columns })
     }
 
-    /// A select list.
+    /// A select list. Literals and parameters that nothing gave a type are text.
     pub(super) fn outputs(&mut self, items: &[SelectItem], scope: &Scope) -> SqlResult<Vec<Output>> {
+        let outputs = self.open_outputs(items, scope)?;
+        let known = |output: Output| Ok(Output { typed: self.known(output.typed)?, name: output.name });
+        outputs.into_iter().map(known).collect()
+    }
+
+    /// A select list whose literals and parameters may still be given types.
+    fn open_outputs(&mut self, items: &[SelectItem], scope: &Scope) -> SqlResult<Vec<Output>> {
         let mut outputs = Vec::with_capacity(items.len());
         for item in items {
             match item {
@@ -141,12 +153,10 @@ impl Binder<'_> {
                     }
                 }
                 SelectItem::UnnamedExpr(expr) => {
-                    let typed = self.expr(expr, scope)?;
-                    outputs.push(Output { typed: self.known(typed)?, name: output_name(expr) });
+                    outputs.push(Output { typed: self.expr(expr, scope)?, name: output_name(expr) });
                 }
                 SelectItem::ExprWithAlias { expr, alias } => {
-                    let typed = self.expr(expr, scope)?;
-                    outputs.push(Output { typed: self.known(typed)?, name: names::fold(alias) });
+                    outputs.push(Output { typed: self.expr(expr, scope)?, name: names::fold(alias) });
                 }
                 _ => return Err(SqlError::unsupported("this select list item")),
             }

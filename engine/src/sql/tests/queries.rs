@@ -1,6 +1,7 @@
 //! SELECT.
 
 use super::*;
+use crate::types::sqlstate;
 
 async fn with_rows() -> Client {
     let mut c = fresh().await;
@@ -172,4 +173,42 @@ async fn result_columns_are_described() {
             "int8 bigint",
         ]
     );
+}
+
+#[tokio::test]
+async fn literals_take_the_type_of_other_parts() {
+    let mut c = fresh().await;
+    c.run(&[
+        "create type mood as enum ('sad', 'ok', 'happy')",
+        "create table m (id int primary key, m mood)",
+        "insert into m values (1, 'happy'), (2, 'sad')",
+    ])
+    .await;
+    c.check(&[
+        ("select m from m union select 'ok' order by 1", "sad\nok\nhappy"),
+        ("select 'ok' as m union all select m from m order by m", "sad\nok\nhappy"),
+        ("select m from m except select 'sad'", "happy"),
+        ("select 'sad', 3 intersect select m, '3' from m", "sad|3"),
+        ("select '7' union all select 3", "7\n3"),
+        ("select null union select 3 order by 1", "3\n-"),
+        ("((select '1')) intersect select 1", "1"),
+        ("select 1 where false union all select null union all (select '5') order by 1", "5\n-"),
+        ("select '2024-01-02' union select '2024-01-01'::date order by 1", "2024-01-01\n2024-01-02"),
+        ("select 'b' union select 'a' order by 1", "a\nb"),
+        ("select count(*), 'x' from m union select 2, '17' order by 2", "2|17\n2|x"),
+        ("select id, '4' from m group by id union select 5, 6 order by 1", "1|4\n2|4\n5|6"),
+        ("(select 'c' order by 1) union select 'a' order by 1", "a\nc"),
+    ])
+    .await;
+    let e = c.err("select 'x' union select 3").await;
+    let wanted = (sqlstate::INVALID_TEXT, "invalid input syntax for type integer: \"x\"");
+    assert_eq!((e.sqlstate, e.message.as_str()), wanted);
+    for sql in ["select 'a' union select 'b' union select 3", "select distinct '1' union select 3"] {
+        let e = c.err(sql).await;
+        let wanted = (sqlstate::DATATYPE_MISMATCH, "UNION types text and integer cannot be matched");
+        assert_eq!((e.sqlstate, e.message.as_str()), wanted, "{sql}");
+    }
+    let prepared = c.prepare("select $1 union select 3::bigint", &[]).await.unwrap();
+    assert_eq!(prepared.parameters, [crate::types::SqlType::INT8]);
+    assert_eq!(prepared.columns[0].ty, crate::types::SqlType::INT8);
 }

@@ -270,3 +270,35 @@ async fn a_label_in_a_domains_expressions_keeps_its_name() {
     c.run(&["alter type mood rename to feeling", "insert into t (a) values (1)"]).await;
     c.check(&[("select g from t", "ok")]).await;
 }
+
+#[tokio::test]
+async fn what_is_of_a_domain_is_not_asked_again() {
+    let mut c = fresh().await;
+    c.run(&[
+        "create domain d as int",
+        "create domain e as int check (value < 9)",
+        "create table t (id int primary key, a d, b d, c e, n int)",
+        "insert into t values (1, -1, 1, 1, -7)",
+        "alter domain d add constraint positive check (value > 0) not valid",
+        "create view v as select b as y, a as x from t",
+    ])
+    .await;
+    c.check(&[
+        ("update t set a = a", "UPDATE 1"),
+        ("update t set b = a, n = 10", "UPDATE 1"),
+        ("update v set y = x", "UPDATE 1"),
+        ("select a, b from t", "-1|-1"),
+    ])
+    .await;
+    for (sql, domain) in [
+        ("update t set a = a + 0", "d"),
+        ("update v set x = x + 0", "d"),
+        ("update t set a = n - 20", "d"),
+        ("update t set c = n", "e"),
+        ("update t set c = id + 8", "e"),
+    ] {
+        let error = c.err(sql).await;
+        assert_eq!(error.sqlstate, sqlstate::CHECK_VIOLATION, "{sql}: {error}");
+        assert!(error.message.starts_with(&format!("value for domain {domain} ")), "{sql}: {error}");
+    }
+}
