@@ -284,7 +284,7 @@ enum Sent {
 /// The answer to running a portal again that is done.
 fn finished(portal: &Portal) -> SqlResult<Tag> {
     match portal.kind() {
-        StatementKind::Query | StatementKind::Explain => Ok(Cow::Borrowed("SELECT 0")),
+        StatementKind::Query | StatementKind::Explain(_) => Ok(Cow::Borrowed("SELECT 0")),
         _ => {
             Err(SqlError::new(sqlstate::OBJECT_NOT_IN_STATE, "portal cannot be run: it has been run already"))
         }
@@ -302,6 +302,7 @@ fn refuse_write(kind: &StatementKind) -> SqlResult<()> {
         StatementKind::Delete => "DELETE",
         StatementKind::Ddl => "a statement that changes the catalog",
         StatementKind::CopyFrom(_) => "COPY FROM",
+        StatementKind::Explain(Some(runs)) => return refuse_write(runs),
         _ => return Ok(()),
     };
     Err(SqlError::new(

@@ -53,6 +53,8 @@ static BYTES_NOW: LazyLock<IntGauge> = LazyLock::new(|| {
 #[derive(Debug)]
 pub struct Spill {
     dir: PathBuf,
+    /// What it is a part of, which counts all of it, too.
+    whole: Option<Arc<Spill>>,
     /// Most bytes that one operator has held so far.
     peak: AtomicUsize,
     bytes: AtomicUsize,
@@ -73,15 +75,25 @@ impl Spill {
         LazyLock::force(&FILES);
         LazyLock::force(&FILES_NOW);
         LazyLock::force(&BYTES_NOW);
-        Arc::new(Spill {
+        Arc::new(Spill::counting(dir, None))
+    }
+
+    /// With counts of its own, for one operator.
+    pub(crate) fn part(self: &Arc<Spill>) -> Arc<Spill> {
+        Arc::new(Spill::counting(self.dir.clone(), Some(self.clone())))
+    }
+
+    fn counting(dir: PathBuf, whole: Option<Arc<Spill>>) -> Spill {
+        Spill {
             dir,
+            whole,
             peak: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             files_now: AtomicUsize::new(0),
             bytes_now: AtomicUsize::new(0),
             #[cfg(test)]
             room: AtomicUsize::new(usize::MAX),
-        })
+        }
     }
 
     /// Most bytes that one sort or hash that has ended held in memory.
@@ -104,6 +116,9 @@ impl Spill {
 
     fn made(&self) {
         self.files_now.fetch_add(1, Ordering::Relaxed);
+        if let Some(whole) = &self.whole {
+            return whole.made();
+        }
         FILES.inc();
         FILES_NOW.inc();
     }
@@ -111,6 +126,9 @@ impl Spill {
     fn wrote(&self, bytes: usize) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.bytes_now.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(whole) = &self.whole {
+            return whole.wrote(bytes);
+        }
         BYTES.inc_by(bytes as u64);
         BYTES_NOW.add(bytes as i64);
     }
@@ -118,8 +136,18 @@ impl Spill {
     fn gone(&self, bytes: usize) {
         self.files_now.fetch_sub(1, Ordering::Relaxed);
         self.bytes_now.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(whole) = &self.whole {
+            return whole.gone(bytes);
+        }
         FILES_NOW.dec();
         BYTES_NOW.sub(bytes as i64);
+    }
+
+    fn held(&self, most: usize) {
+        self.peak.fetch_max(most, Ordering::Relaxed);
+        if let Some(whole) = &self.whole {
+            whole.held(most);
+        }
     }
 
     /// Whether the disk of a test has room up to a place in a file.
@@ -191,7 +219,7 @@ impl Budget {
 
 impl Drop for Budget {
     fn drop(&mut self) {
-        self.spill.peak.fetch_max(self.peak, Ordering::Relaxed);
+        self.spill.held(self.peak);
     }
 }
 

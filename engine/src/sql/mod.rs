@@ -15,6 +15,7 @@ mod context;
 mod database;
 pub(crate) mod deferred;
 mod exec;
+mod explain;
 mod expr;
 mod formula;
 mod names;

@@ -1,12 +1,13 @@
 //! From a statement to something that can be executed again and again, and one such execution.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlparser::ast;
 
 use super::bind::Binder;
 use super::exec::{Change, Cx, Node, ReturnedRows, create_concurrently, drop_concurrently, run_ddl};
+use super::explain::{Explain, ExplainOptions, Explained};
 use super::expr::Answer;
 use super::plan::{self, Plan};
 use super::statement::{Body, Definition};
@@ -39,7 +40,7 @@ pub struct Prepared {
 enum Task {
     Query(Plan),
     Change(Change),
-    Explain(Vec<String>),
+    Explain(Box<Explain>),
     Ddl(Definition),
     Lock,
 }
@@ -138,18 +139,18 @@ fn task(binder: &mut Binder<'_>, tree: &Arc<ast::Statement>) -> SqlResult<(Task,
             let columns = std::mem::take(&mut bound.returning.columns);
             (Task::Change(Change::delete(bound)), columns)
         }
-        ast::Statement::Explain { analyze: true, .. } => {
-            return Err(SqlError::unsupported("EXPLAIN ANALYZE"));
-        }
         ast::Statement::Explain { statement, .. } => {
+            let options = ExplainOptions::of(tree)?;
+            let began = Instant::now();
             let (task, _) = task(binder, &Arc::new((**statement).clone()))?;
-            let lines = match &task {
-                Task::Query(plan) => plan::explain(plan),
-                Task::Change(change) => change.explain(),
+            let explained = match task {
+                Task::Query(plan) => Explained::Query(plan),
+                Task::Change(change) => Explained::Change(change),
                 _ => return Err(SqlError::unsupported("EXPLAIN of this statement")),
             };
             let column = Column { name: "QUERY PLAN".to_owned(), ty: SqlType::TEXT, table_oid: 0, attnum: 0 };
-            (Task::Explain(lines), vec![column])
+            let explain = Explain { explained, options, planning: began.elapsed() };
+            (Task::Explain(Box::new(explain)), vec![column])
         }
         ast::Statement::Lock(_) => (Task::Lock, Vec::new()),
         _ => (Task::Ddl(Definition::Sql(tree.clone())), Vec::new()),
@@ -280,13 +281,9 @@ impl Execution {
             return Ok(None);
         };
         let mut cx = Cx {
-            db: &self.db,
-            ctx: &self.ctx,
-            txn,
-            snapshot,
             params: &self.params,
             subqueries: &self.subqueries,
-            instead: &[],
+            ..Cx::plain(&self.db, &self.ctx, txn, snapshot)
         };
         let batch = node.next(&mut cx).await?;
         match &batch {
@@ -311,7 +308,7 @@ impl Execution {
     async fn start(&mut self, txn: &mut Transaction) -> SqlResult<Option<RowBatch>> {
         // Not for LOCK TABLE, so that a block can begin with it and see what it waited for; nor for DDL, whose snapshot
         // must have every change of the catalog.
-        if matches!(self.prepared.task, Task::Query(_) | Task::Change(_)) {
+        if matches!(self.prepared.task, Task::Query(_) | Task::Change(_) | Task::Explain(_)) {
             txn.keep_snapshot().await?;
         }
         self.lock_tables(txn).await?;
@@ -328,10 +325,11 @@ impl Execution {
             return Ok(None);
         }
         let snapshot = txn.snapshot();
-        if !matches!(prepared.task, Task::Explain(_)) {
-            let mut cx = Cx { params: &self.params, ..Cx::plain(&self.db, &self.ctx, txn, &snapshot) };
-            self.subqueries = answers(&prepared.subqueries, &mut cx).await?;
+        let mut cx = Cx { params: &self.params, ..Cx::plain(&self.db, &self.ctx, txn, &snapshot) };
+        if let Task::Explain(explain) = &prepared.task {
+            return Box::pin(explain.rows(&prepared.subqueries, &mut cx)).await.map(Some);
         }
+        self.subqueries = answers(&prepared.subqueries, &mut cx, None).await?;
         match &prepared.task {
             Task::Query(plan) => {
                 self.state = State::Query(Node::new(plan));
@@ -339,26 +337,13 @@ impl Execution {
                 Ok(None)
             }
             Task::Change(change) => {
-                let mut cx = Cx {
-                    db: &self.db,
-                    ctx: &self.ctx,
-                    txn,
-                    snapshot: &snapshot,
-                    params: &self.params,
-                    subqueries: &self.subqueries,
-                    instead: &[],
-                };
-                let changed = change.run(&mut cx).await?;
+                let mut cx = Cx { subqueries: &self.subqueries, ..cx.part() };
+                let changed = change.run(&mut cx, None).await?;
                 self.rows = changed.count;
                 self.state = State::Returned(changed.returned);
                 Ok(None)
             }
-            Task::Explain(lines) => {
-                let mut batch = RowBatch::new(1);
-                lines.iter().for_each(|line| batch.push([Datum::text(line.as_str())]));
-                Ok(Some(batch))
-            }
-            Task::Ddl(_) | Task::Lock => Ok(None),
+            Task::Ddl(_) | Task::Lock | Task::Explain(_) => Ok(None),
         }
     }
 
@@ -401,7 +386,7 @@ impl Execution {
             StatementKind::Update => format!("UPDATE {n}"),
             StatementKind::Delete => format!("DELETE {n}"),
             StatementKind::CopyTo(_) => format!("COPY {n}"),
-            StatementKind::Explain => "EXPLAIN".to_owned(),
+            StatementKind::Explain(_) => "EXPLAIN".to_owned(),
             StatementKind::Lock => "LOCK TABLE".to_owned(),
             StatementKind::Ddl => self.tag.to_owned(),
             _ => format!("SELECT {n}"),

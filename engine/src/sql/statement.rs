@@ -118,8 +118,8 @@ pub enum StatementKind {
     Update,
     /// DELETE.
     Delete,
-    /// EXPLAIN: rows of one text column.
-    Explain,
+    /// EXPLAIN: rows of one text column. With ANALYZE, what is run.
+    Explain(Option<Box<StatementKind>>),
     /// CREATE, ALTER, DROP, TRUNCATE ...: no rows, transactional.
     Ddl,
     /// CREATE INDEX CONCURRENTLY: run by [`super::index_concurrently`] in transactions of its own.
@@ -236,7 +236,7 @@ impl StatementKind {
         use StatementKind as K;
         matches!(
             self,
-            K::Query | K::Insert | K::Update | K::Delete | K::Explain | K::Ddl | K::Lock | K::CopyTo(_)
+            K::Query | K::Insert | K::Update | K::Delete | K::Explain(_) | K::Ddl | K::Lock | K::CopyTo(_)
         )
     }
 

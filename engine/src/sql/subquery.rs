@@ -3,7 +3,7 @@
 use super::bind::{Subquery, SubqueryKind};
 use super::exec::{Cx, Node, hash_budget};
 use super::expr::{Answer, ListBuilder};
-use super::plan::{self, Plan};
+use super::plan::{self, Lines, Plan, Watch};
 use crate::types::{Datum, SqlError, SqlResult, SqlType, sqlstate};
 
 /// One of them.
@@ -19,8 +19,21 @@ impl PlannedSubquery {
         PlannedSubquery { plan: plan::plan(bound.rel), kind: bound.kind, ty: bound.ty }
     }
 
-    async fn answer(&self, cx: &mut Cx<'_>) -> SqlResult<Answer> {
-        let mut node = Node::new(&self.plan);
+    /// As EXPLAIN shows it.
+    pub(crate) fn explain(&self, n: usize, lines: &mut Lines<'_>) {
+        lines.subquery(n, self.place(), &self.plan);
+    }
+
+    /// Where it lies. Not all of it: that may be where its plan lies, too.
+    fn place(&self) -> usize {
+        std::ptr::from_ref(&self.kind).addr()
+    }
+
+    async fn answer(&self, cx: &mut Cx<'_>, watch: Option<&Watch>) -> SqlResult<Answer> {
+        let seen = watch.map(|watch| watch.of(self.place()));
+        let mut cx = Cx { spill: seen.as_ref().map_or(cx.spill, |seen| seen.spill()), ..cx.part() };
+        let cx = &mut cx;
+        let mut node = Node::watched(&self.plan, watch);
         Ok(match self.kind {
             SubqueryKind::Exists => Answer::Value(Datum::Bool(node.next(cx).await?.is_some())),
             SubqueryKind::Scalar => Answer::Value(scalar(&mut node, cx).await?),
@@ -52,19 +65,14 @@ async fn scalar(node: &mut Node, cx: &mut Cx<'_>) -> SqlResult<Datum> {
 }
 
 /// What they come to, in their order: one may have others in it, which come before it.
-pub(crate) async fn answers(subqueries: &[PlannedSubquery], cx: &mut Cx<'_>) -> SqlResult<Vec<Answer>> {
+pub(crate) async fn answers(
+    subqueries: &[PlannedSubquery],
+    cx: &mut Cx<'_>,
+    watch: Option<&Watch>,
+) -> SqlResult<Vec<Answer>> {
     let mut answers = Vec::with_capacity(subqueries.len());
     for subquery in subqueries {
-        let mut cx = Cx {
-            db: cx.db,
-            ctx: cx.ctx,
-            txn: cx.txn,
-            snapshot: cx.snapshot,
-            params: cx.params,
-            subqueries: &answers,
-            instead: cx.instead,
-        };
-        let answer = subquery.answer(&mut cx).await?;
+        let answer = subquery.answer(&mut Cx { subqueries: &answers, ..cx.part() }, watch).await?;
         answers.push(answer);
     }
     Ok(answers)

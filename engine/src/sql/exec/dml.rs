@@ -10,12 +10,13 @@ use super::foreign::Changes;
 use super::node::{Node, project};
 use super::returned::{Returned, ReturnedRows};
 use super::scan::Scanner;
+use super::watched::measured;
 use super::{Cx, deferred};
 use crate::catalog::{TableInfo, relation};
 use crate::sql::RowBatch;
 use crate::sql::bind::{BoundDelete, BoundInsert, BoundUpdate, Referential, Rules, Source};
 use crate::sql::expr::Expr;
-use crate::sql::plan::{self, Plan, Scan};
+use crate::sql::plan::{self, Lines, Plan, Scan, Watch};
 use crate::table::{LockOutcome, RowId};
 use crate::txn::{LockWait, RowLock};
 use crate::types::{Datum, SqlResult};
@@ -114,35 +115,60 @@ impl Change {
     }
 
     /// As EXPLAIN shows it.
-    pub(crate) fn explain(&self) -> Vec<String> {
-        let (verb, mut below) = match &self.kind {
-            Kind::Insert(source) => ("Insert", plan::explain(source)),
-            Kind::Update { scan, .. } => ("Update", plan::explain(&Plan::Scan(scan.clone()))),
-            Kind::Delete(scan) => ("Delete", plan::explain(&Plan::Scan(scan.clone()))),
+    pub(crate) fn explain(&self, lines: &mut Lines<'_>) {
+        let scanned;
+        let (verb, below) = match &self.kind {
+            Kind::Insert(source) => ("Insert", source),
+            Kind::Update { scan, .. } => {
+                scanned = Plan::Scan(scan.clone());
+                ("Update", &scanned)
+            }
+            Kind::Delete(scan) => {
+                scanned = Plan::Scan(scan.clone());
+                ("Delete", &scanned)
+            }
         };
-        for (n, line) in below.iter_mut().enumerate() {
-            line.insert_str(0, if n == 0 { "  ->  " } else { "      " });
-        }
-        below.insert(0, format!("{verb} on {}", self.table.name));
-        below
+        lines.change(&format!("{verb} on {}", self.table.name), self.place(), below);
+    }
+
+    /// Where it lies. Not all of it: that may be where its plan lies, too.
+    fn place(&self) -> usize {
+        std::ptr::from_ref(&self.table).addr()
     }
 
     /// Does it, all of it, and what foreign keys want to be done.
-    pub(crate) async fn run(&self, cx: &mut Cx<'_>) -> SqlResult<Changed> {
+    pub(crate) async fn run(&self, cx: &mut Cx<'_>, watch: Option<&Watch>) -> SqlResult<Changed> {
         let returned = Returned::new(self.returning.len());
         let mut changed = Progress { count: 0, returned, keys: Changes::default() };
-        self.change_rows(cx, &mut changed).await?;
+        self.change_rows(cx, watch, &mut changed).await?;
         Box::pin(end_statement(changed.keys, &self.referential, cx)).await?;
         Ok(Changed { count: changed.count, returned: changed.returned.finish().await? })
     }
 
-    async fn change_rows(&self, cx: &mut Cx<'_>, changed: &mut Progress) -> SqlResult<()> {
+    /// The same under EXPLAIN ANALYZE.
+    pub(crate) async fn run_watched(&self, cx: &mut Cx<'_>, watch: &Watch) -> SqlResult<()> {
+        let seen = watch.of(self.place());
+        let mut cx = Cx { spill: seen.spill(), ..cx.part() };
+        let began = seen.begin();
+        let changed = self.run(&mut cx, Some(watch)).await?;
+        let given = if self.returning.is_empty() { 0 } else { changed.count };
+        seen.end(began, usize::try_from(given).unwrap_or(usize::MAX));
+        Ok(())
+    }
+
+    async fn change_rows(
+        &self,
+        cx: &mut Cx<'_>,
+        watch: Option<&Watch>,
+        changed: &mut Progress,
+    ) -> SqlResult<()> {
+        let seen_of = |scan: &Arc<Scan>| watch.map(|watch| watch.of(Arc::as_ptr(scan).addr()));
         match &self.kind {
-            Kind::Insert(source) => self.run_insert(source, cx, changed).await?,
+            Kind::Insert(source) => self.run_insert(Node::watched(source, watch), cx, changed).await?,
             Kind::Update { scan, sets, keys } => {
-                let mut scanner = Scanner::new(scan.clone());
+                let (mut scanner, seen) = (Scanner::new(scan.clone()), seen_of(scan));
                 let mut bytes = Vec::new();
-                while let Some(rows) = scanner.next(cx).await? {
+                while let Some(rows) = measured(seen.as_deref(), scanner.next(cx)).await? {
                     for n in 0..rows.len() {
                         let target = Target { scan, id: scanner.ids[n], seen: rows.row(n) };
                         let made = self.lock_to_update(&target, sets, keys, &mut bytes, cx).await?;
@@ -151,14 +177,14 @@ impl Change {
                         relation::update(&db.txns, cx.txn, &self.table, target.id, &old, &new).await?;
                         changed.count += 1;
                         self.note(changed, Some(&old), Some(&new))?;
-                        self.returned(new, cx, changed).await?;
+                        self.returned_one(new, cx, changed).await?;
                     }
                 }
             }
             Kind::Delete(scan) => {
-                let mut scanner = Scanner::new(scan.clone());
+                let (mut scanner, seen) = (Scanner::new(scan.clone()), seen_of(scan));
                 let mut bytes = Vec::new();
-                while let Some(rows) = scanner.next(cx).await? {
+                while let Some(rows) = measured(seen.as_deref(), scanner.next(cx)).await? {
                     for n in 0..rows.len() {
                         let target = Target { scan, id: scanner.ids[n], seen: rows.row(n) };
                         let Some(old) = target.lock(RowLock::Update, &mut bytes, cx).await? else { continue };
@@ -166,7 +192,7 @@ impl Change {
                         db.txns.delete(cx.txn, &self.table.store, target.id).await?;
                         changed.count += 1;
                         self.note(changed, Some(&old), None)?;
-                        self.returned(old, cx, changed).await?;
+                        self.returned_one(old, cx, changed).await?;
                     }
                 }
             }
@@ -178,8 +204,7 @@ impl Change {
         changed.keys.note(&self.referential, self.table.oid, old, new)
     }
 
-    async fn run_insert(&self, source: &Plan, cx: &mut Cx<'_>, changed: &mut Progress) -> SqlResult<()> {
-        let mut node = Node::new(source);
+    async fn run_insert(&self, mut node: Node, cx: &mut Cx<'_>, changed: &mut Progress) -> SqlResult<()> {
         let db = cx.db.clone();
         while let Some(batch) = node.next_boxed(cx).await? {
             let batch = self.rules.complete_all(batch, cx).await?;
@@ -192,8 +217,7 @@ impl Change {
                 self.note(changed, None, Some(row))?;
             }
             if !self.returning.is_empty() {
-                let returned = project(&batch, &self.returning, cx).await?;
-                changed.returned.add(returned, cx).await?;
+                self.returned(&batch, cx, changed).await?;
             }
         }
         Ok(())
@@ -247,14 +271,22 @@ impl Change {
         Ok(new)
     }
 
-    async fn returned(&self, row: Vec<Datum>, cx: &Cx<'_>, changed: &mut Progress) -> SqlResult<()> {
+    async fn returned_one(&self, row: Vec<Datum>, cx: &Cx<'_>, changed: &mut Progress) -> SqlResult<()> {
         if self.returning.is_empty() {
             return Ok(());
         }
         let mut one = RowBatch::new(row.len());
         one.push(row);
-        let returned = project(&one, &self.returning, cx).await?;
-        changed.returned.add(returned, cx).await
+        self.returned(&one, cx, changed).await
+    }
+
+    async fn returned(&self, rows: &RowBatch, cx: &Cx<'_>, changed: &mut Progress) -> SqlResult<()> {
+        let mut done = 0;
+        while done < rows.len() {
+            let returned = project(rows, &mut done, &self.returning, cx).await?;
+            changed.returned.add(returned, cx).await?;
+        }
+        Ok(())
     }
 }
 

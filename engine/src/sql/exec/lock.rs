@@ -56,8 +56,8 @@ pub(crate) struct LockNode {
 }
 
 impl LockNode {
-    pub(super) fn new(plan: Arc<Plan>, marks: Arc<Vec<LockMark>>) -> LockNode {
-        LockNode { input: Node::new(&plan), plan, marks, found: VecDeque::new() }
+    pub(super) fn new(input: Node, plan: Arc<Plan>, marks: Arc<Vec<LockMark>>) -> LockNode {
+        LockNode { input, plan, marks, found: VecDeque::new() }
     }
 
     /// One row at a time, so that LIMIT locks no more than it returns.
@@ -102,15 +102,7 @@ impl LockNode {
 
     /// The row as its parts make it now.
     async fn again(&self, parts: &[Instead], cx: &mut Cx<'_>) -> SqlResult<Option<Vec<Datum>>> {
-        let mut cx = Cx {
-            db: cx.db,
-            ctx: cx.ctx,
-            txn: &mut *cx.txn,
-            snapshot: cx.snapshot,
-            params: cx.params,
-            subqueries: cx.subqueries,
-            instead: parts,
-        };
+        let mut cx = Cx { instead: parts, ..cx.part() };
         let made = Node::new(&self.plan).next_boxed(&mut cx).await?;
         Ok(made.and_then(|batch| batch.into_rows().next()))
     }

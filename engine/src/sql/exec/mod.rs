@@ -10,6 +10,7 @@
 //! | `spill` | rows that do not fit `work_mem` |
 //! | `dml`, `copy`, `returned` | changes of rows |
 //! | `rules`, `foreign`, `deferred` | what a table's constraints want of them |
+//! | `watched` | any of these, under EXPLAIN ANALYZE |
 //! | `ddl`, `vacuum` | changes of the catalog, and cleaning up |
 
 mod aggregate;
@@ -30,6 +31,7 @@ mod set;
 mod sort;
 mod spill;
 mod vacuum;
+mod watched;
 
 use std::sync::Arc;
 
@@ -47,6 +49,7 @@ pub use vacuum::vacuum;
 
 use super::expr::{Answer, EvalCx, Wanted};
 use super::{Database, SessionContext};
+use crate::spill::Spill;
 use crate::table::RowId;
 use crate::txn::{Snapshot, Transaction};
 use crate::types::{Datum, SqlResult};
@@ -60,6 +63,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) params: &'a [Datum],
     /// Results of the subqueries that were run before.
     pub(crate) subqueries: &'a [Answer],
+    /// Where what does not fit goes.
+    pub(crate) spill: &'a Arc<Spill>,
     /// Rows that stand for whole tables while a row that somebody changed is judged again.
     pub(crate) instead: &'a [Instead],
 }
@@ -85,7 +90,21 @@ impl<'a> Cx<'a> {
         txn: &'a mut Transaction,
         snapshot: &'a Snapshot,
     ) -> Cx<'a> {
-        Cx { db, ctx, txn, snapshot, params: &[], subqueries: &[], instead: &[] }
+        Cx { db, ctx, txn, snapshot, params: &[], subqueries: &[], spill: &db.spill, instead: &[] }
+    }
+
+    /// The same, as seen by a part of the statement.
+    pub(crate) fn part(&mut self) -> Cx<'_> {
+        Cx {
+            db: self.db,
+            ctx: self.ctx,
+            txn: self.txn,
+            snapshot: self.snapshot,
+            params: self.params,
+            subqueries: self.subqueries,
+            spill: self.spill,
+            instead: self.instead,
+        }
     }
 
     /// For evaluating expressions; not to be held across an await.

@@ -1,5 +1,6 @@
 //! The tree of running nodes.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use sextant_volume::BoxFuture;
@@ -12,14 +13,17 @@ use super::lock::LockNode;
 use super::scan::Scanner;
 use super::set::SetNode;
 use super::sort::SortNode;
+use super::watched::WatchedNode;
 use crate::sql::RowBatch;
-use crate::sql::expr::Expr;
-use crate::sql::plan::Plan;
+use crate::sql::expr::{EvalCx, Expr};
+use crate::sql::plan::{Plan, Watch};
 use crate::types::key::{self, KeyOrder};
 use crate::types::{Datum, SqlError, SqlResult, SqlType, oids, sqlstate};
 
 /// Rows of a batch that a node makes by itself.
 pub(super) const BATCH: usize = 256;
+/// Such a batch ends behind so many bytes of strings.
+const BATCH_BYTES: usize = 1 << 20;
 
 /// A plan being run.
 pub(crate) enum Node {
@@ -28,7 +32,7 @@ pub(crate) enum Node {
     Values { rows: Arc<Vec<Vec<Expr>>>, width: usize, at: usize },
     Series(Box<Series>),
     Filter(Box<Node>, Arc<Expr>),
-    Project(Box<Node>, Arc<Vec<Expr>>),
+    Project(Box<Projection>),
     Join(Box<JoinNode>),
     Aggregate(Box<AggregateNode>),
     Sort(Box<SortNode>),
@@ -38,6 +42,16 @@ pub(crate) enum Node {
     DistinctOn(Box<Node>, Arc<Vec<(Expr, SqlType)>>, Option<Vec<u8>>),
     Append(Vec<Node>),
     Set(Box<SetNode>),
+    Watched(Box<WatchedNode>),
+}
+
+/// Expressions over the rows of a node.
+pub(crate) struct Projection {
+    input: Node,
+    exprs: Arc<Vec<Expr>>,
+    /// The rows at hand, and how many of them are done.
+    batch: RowBatch,
+    done: usize,
 }
 
 /// generate_series being run.
@@ -60,42 +74,59 @@ pub(crate) struct Limit {
 impl Node {
     /// A fresh run of a plan.
     pub(crate) fn new(plan: &Plan) -> Node {
-        let node = |plan: &Plan| Box::new(Node::new(plan));
-        match plan {
+        Node::watched(plan, None)
+    }
+
+    /// The same, with somebody who wants to know what each part of it does.
+    pub(crate) fn watched(plan: &Plan, watch: Option<&Watch>) -> Node {
+        let new = |plan: &Plan| Node::watched(plan, watch);
+        let boxed = |plan: &Plan| Box::new(new(plan));
+        let node = match plan {
             Plan::One => Node::One(false),
             Plan::Scan(scan) => Node::Scan(Box::new(Scanner::new(scan.clone()))),
             Plan::Values(rows, width) => Node::Values { rows: rows.clone(), width: *width, at: 0 },
             Plan::Series(args, ty) => {
                 Node::Series(Box::new(Series { args: args.clone(), ty: *ty, state: None }))
             }
-            Plan::Filter(input, filter) => Node::Filter(node(input), filter.clone()),
-            Plan::Project(input, exprs) => Node::Project(node(input), exprs.clone()),
+            Plan::Filter(input, filter) => Node::Filter(boxed(input), filter.clone()),
+            Plan::Project(input, exprs) => {
+                let (input, exprs) = (new(input), exprs.clone());
+                return Node::Project(Box::new(Projection {
+                    input,
+                    exprs,
+                    batch: RowBatch::new(0),
+                    done: 0,
+                }));
+            }
             Plan::Join(left, right, join) => {
-                Node::Join(Box::new(JoinNode::new(Node::new(left), Node::new(right), join.clone())))
+                Node::Join(Box::new(JoinNode::new(new(left), new(right), join.clone())))
             }
             Plan::Aggregate(input, aggregation) => {
-                Node::Aggregate(Box::new(AggregateNode::new(Node::new(input), aggregation.clone())))
+                Node::Aggregate(Box::new(AggregateNode::new(new(input), aggregation.clone())))
             }
-            Plan::Sort(input, keys) => Node::Sort(Box::new(SortNode::new(Node::new(input), keys.clone()))),
-            Plan::Lock(input, marks) => Node::Lock(Box::new(LockNode::new(input.clone(), marks.clone()))),
+            Plan::Sort(input, keys) => Node::Sort(Box::new(SortNode::new(new(input), keys.clone()))),
+            Plan::Lock(input, marks) => {
+                Node::Lock(Box::new(LockNode::new(new(input), input.clone(), marks.clone())))
+            }
             Plan::Limit(input, limit, offset) => Node::Limit(Box::new(Limit {
-                input: Node::new(input),
+                input: new(input),
                 limit: limit.clone(),
                 offset: offset.clone(),
                 left: None,
             })),
             Plan::Distinct(input, types) => {
-                Node::Distinct(Box::new(DistinctNode::new(Node::new(input), types.clone())))
+                Node::Distinct(Box::new(DistinctNode::new(new(input), types.clone())))
             }
-            Plan::DistinctOn(input, keys) => Node::DistinctOn(node(input), keys.clone(), None),
+            Plan::DistinctOn(input, keys) => Node::DistinctOn(boxed(input), keys.clone(), None),
             // Taken from the back.
-            Plan::Append(inputs) => Node::Append(inputs.iter().rev().map(Node::new).collect()),
-            Plan::SetOp(left, right, operation, all, types) => Node::Set(Box::new(SetNode::new(
-                Node::new(left),
-                Node::new(right),
-                (*operation, *all),
-                types.clone(),
-            ))),
+            Plan::Append(inputs) => Node::Append(inputs.iter().rev().map(new).collect()),
+            Plan::SetOp(left, right, operation, all, types) => {
+                Node::Set(Box::new(SetNode::new(new(left), new(right), (*operation, *all), types.clone())))
+            }
+        };
+        match watch {
+            Some(watch) => Node::Watched(Box::new(WatchedNode::new(node, watch.of(plan.place())))),
+            None => node,
         }
     }
 
@@ -103,16 +134,7 @@ impl Node {
     pub(crate) async fn next(&mut self, cx: &mut Cx<'_>) -> SqlResult<Option<RowBatch>> {
         match self {
             Node::Scan(scanner) => scanner.next(cx).await,
-            Node::Project(input, exprs) => {
-                let batch = match &mut **input {
-                    Node::Scan(scanner) => scanner.next(cx).await?,
-                    other => other.next_boxed(cx).await?,
-                };
-                match batch {
-                    Some(batch) => project(&batch, exprs, cx).await.map(Some),
-                    None => Ok(None),
-                }
-            }
+            Node::Project(projection) => projection.next(cx).await,
             other => other.next_boxed(cx).await,
         }
     }
@@ -162,6 +184,7 @@ impl Node {
                     Ok(None)
                 }
                 Node::Set(set) => set.next(cx).await,
+                Node::Watched(node) => node.next(cx, None).await,
                 Node::Scan(_) | Node::Project(..) => self.next(cx).await,
             }
         })
@@ -196,19 +219,35 @@ pub(super) fn row_key(row: &[Datum], types: &[SqlType]) -> Vec<u8> {
     bytes
 }
 
-/// Evaluates expressions for each row.
-pub(super) async fn project(batch: &RowBatch, exprs: &[Expr], cx: &Cx<'_>) -> SqlResult<RowBatch> {
+impl Projection {
+    async fn next(&mut self, cx: &mut Cx<'_>) -> SqlResult<Option<RowBatch>> {
+        if self.done == self.batch.len() {
+            let next = match &mut self.input {
+                Node::Scan(scanner) => scanner.next(cx).await?,
+                other => other.next_boxed(cx).await?,
+            };
+            let Some(batch) = next else { return Ok(None) };
+            (self.batch, self.done) = (batch, 0);
+        }
+        project(&self.batch, &mut self.done, &self.exprs, cx).await.map(Some)
+    }
+}
+
+/// Evaluates expressions for the rows behind the first `done`, as long as their values are not too long for one batch.
+pub(super) async fn project(
+    batch: &RowBatch,
+    done: &mut usize,
+    exprs: &[Expr],
+    cx: &Cx<'_>,
+) -> SqlResult<RowBatch> {
     let mut out = RowBatch::new(exprs.len());
+    let mut bytes = 0;
     cx.evaluate(&mut |eval| {
         // A row whose sequence ran dry is begun again.
-        while out.len() < batch.len() {
-            let row = batch.row(out.len());
-            out.push_with(|data| {
-                for expr in exprs {
-                    data.push(expr.eval(row, eval)?.into_owned());
-                }
-                Ok::<_, SqlError>(true)
-            })?;
+        while *done < batch.len() && bytes < BATCH_BYTES {
+            let row = batch.row(*done);
+            out.push_with(|data| made(exprs, row, eval, data, &mut bytes))?;
+            *done += 1;
             eval.ctx.row_done();
         }
         Ok(())
@@ -217,34 +256,43 @@ pub(super) async fn project(batch: &RowBatch, exprs: &[Expr], cx: &Cx<'_>) -> Sq
     Ok(out)
 }
 
+/// Appends the values of a row, and counts the bytes of those that are made here.
+fn made(
+    exprs: &[Expr],
+    row: &[Datum],
+    eval: &EvalCx<'_>,
+    data: &mut Vec<Datum>,
+    bytes: &mut usize,
+) -> SqlResult<bool> {
+    for expr in exprs {
+        let value = expr.eval(row, eval)?;
+        if let Cow::Owned(value) = &value {
+            *bytes += value.string_bytes();
+        }
+        data.push(value.into_owned());
+    }
+    Ok(true)
+}
+
 async fn values(
     rows: &[Vec<Expr>],
     width: usize,
     at: &mut usize,
     cx: &Cx<'_>,
 ) -> SqlResult<Option<RowBatch>> {
-    let rest = &rows[*at..];
-    let part = &rest[..rest.len().min(BATCH)];
-    if part.is_empty() {
-        return Ok(None);
-    }
-    *at += part.len();
-    let mut out = RowBatch::new(width);
+    let part = &rows[*at..];
+    let (mut out, mut bytes) = (RowBatch::new(width), 0);
     cx.evaluate(&mut |eval| {
-        while out.len() < part.len() {
+        while out.len() < part.len().min(BATCH) && bytes < BATCH_BYTES {
             let exprs = &part[out.len()];
-            out.push_with(|data| {
-                for expr in exprs {
-                    data.push(expr.eval(&[], eval)?.into_owned());
-                }
-                Ok::<_, SqlError>(true)
-            })?;
+            out.push_with(|data| made(exprs, &[], eval, data, &mut bytes))?;
             eval.ctx.row_done();
         }
         Ok(())
     })
     .await?;
-    Ok(Some(out))
+    *at += out.len();
+    Ok((!out.is_empty()).then_some(out))
 }
 
 impl Series {
@@ -302,6 +350,7 @@ impl Limit {
             let keep = usize::try_from(skip.saturating_add(give)).ok();
             let next = match &mut self.input {
                 Node::Sort(sort) => sort.next(cx, keep).await?,
+                Node::Watched(node) => node.next(cx, keep).await?,
                 other => other.next_boxed(cx).await?,
             };
             let Some(mut batch) = next else { break };
@@ -320,12 +369,7 @@ impl Limit {
     }
 }
 
-fn count(
-    expr: Option<&Expr>,
-    eval: &crate::sql::expr::EvalCx<'_>,
-    code: &'static str,
-    clause: &str,
-) -> SqlResult<Option<u64>> {
+fn count(expr: Option<&Expr>, eval: &EvalCx<'_>, code: &'static str, clause: &str) -> SqlResult<Option<u64>> {
     let Some(expr) = expr else { return Ok(None) };
     let value = expr.eval(&[], eval)?.as_i64();
     value

@@ -29,13 +29,13 @@ fn work_mem(cx: &Cx<'_>) -> usize {
 
 /// What an operator of this statement may hold.
 pub(super) fn budget(cx: &Cx<'_>) -> Budget {
-    Budget::new(&cx.db.spill, work_mem(cx))
+    Budget::new(cx.spill, work_mem(cx))
 }
 
 /// What one may hold that hashes: `hash_mem_multiplier` times as much.
 pub(crate) fn hash_budget(cx: &Cx<'_>) -> Budget {
     let multiplier = cx.ctx.session().number("hash_mem_multiplier").unwrap_or(HASH_MEM_MULTIPLIER);
-    Budget::new(&cx.db.spill, (work_mem(cx) as f64 * multiplier) as usize)
+    Budget::new(cx.spill, (work_mem(cx) as f64 * multiplier) as usize)
 }
 
 /// A row on its way through a sort.

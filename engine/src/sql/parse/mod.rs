@@ -28,6 +28,7 @@ pub(crate) use labels::{has_literal, relabelled};
 pub(crate) use rename::{Renaming, rename};
 pub(crate) use view::is_alter_view;
 
+use super::explain::ExplainOptions;
 use super::names;
 use super::statement::{Body, ParsedStatement, StatementKind};
 use crate::types::{SqlError, SqlResult, sqlstate};
@@ -192,7 +193,10 @@ fn kind_of(statement: &Statement) -> SqlResult<StatementKind> {
         Statement::Insert(_) => StatementKind::Insert,
         Statement::Update(_) => StatementKind::Update,
         Statement::Delete(_) => StatementKind::Delete,
-        Statement::Explain { .. } => StatementKind::Explain,
+        explain @ Statement::Explain { statement, .. } => {
+            let runs = ExplainOptions::of(explain)?.analyze;
+            StatementKind::Explain(if runs { Some(Box::new(kind_of(statement)?)) } else { None })
+        }
         Statement::Lock(_) => StatementKind::Lock,
         Statement::CreateIndex(create) if create.concurrently => StatementKind::CreateIndexConcurrently,
         Statement::CreateTable(_)

@@ -2,25 +2,67 @@
 
 use std::fmt::Write;
 
-use super::{Access, Bounds, IndexAccess, Plan, Scan};
+use super::{Access, Bounds, IndexAccess, Plan, Scan, Watch};
 use crate::catalog::KeySource;
 use crate::sql::bind::{JoinKind, SetOperation};
 use crate::sql::expr::Expr;
 
-/// The plan's lines.
-pub(crate) fn explain(plan: &Plan) -> Vec<String> {
-    let mut lines = Vec::new();
-    show(plan, 0, &mut lines);
-    lines
+/// Lines being written, with what was seen if the plan was run.
+pub(crate) struct Lines<'w> {
+    lines: Vec<String>,
+    watch: Option<&'w Watch>,
 }
 
-fn line(depth: usize, text: &str, lines: &mut Vec<String>) {
-    let indent = if depth == 0 { String::new() } else { format!("{}->  ", "  ".repeat(3 * depth - 2)) };
-    lines.push(format!("{indent}{text}"));
-}
+impl<'w> Lines<'w> {
+    pub(crate) fn new(watch: Option<&'w Watch>) -> Lines<'w> {
+        Lines { lines: Vec::new(), watch }
+    }
 
-fn detail(depth: usize, text: &str, lines: &mut Vec<String>) {
-    lines.push(format!("{}{text}", "  ".repeat(3 * depth + 1)));
+    pub(crate) fn into_lines(self) -> Vec<String> {
+        self.lines
+    }
+
+    /// A line as it is.
+    pub(crate) fn plain(&mut self, text: String) {
+        self.lines.push(text);
+    }
+
+    /// A plan.
+    pub(crate) fn plan(&mut self, plan: &Plan) {
+        show(plan, 0, self);
+    }
+
+    /// A change of a table's rows, which are made or found by the plan below.
+    pub(crate) fn change(&mut self, text: &str, place: usize, below: &Plan) {
+        self.line(0, text, place);
+        show(below, 1, self);
+    }
+
+    /// A sub-query that is run before what has been written so far.
+    pub(crate) fn subquery(&mut self, n: usize, place: usize, plan: &Plan) {
+        self.detail(0, &format!("SubPlan {n}"));
+        if let Some(memory) = self.watch.and_then(|watch| watch.of(place).memory()) {
+            self.lines.push(format!("    {memory}"));
+        }
+        let from = self.lines.len();
+        show(plan, 1, self);
+        self.lines[from..].iter_mut().for_each(|line| line.insert_str(0, "  "));
+    }
+
+    /// An operator, at its place.
+    fn line(&mut self, depth: usize, text: &str, place: usize) {
+        let indent = if depth == 0 { String::new() } else { format!("{}->  ", "  ".repeat(3 * depth - 2)) };
+        let seen = self.watch.map(|watch| watch.of(place));
+        let actual = seen.as_ref().map_or_else(String::new, |seen| seen.actual());
+        self.lines.push(format!("{indent}{text}{actual}"));
+        if let Some(memory) = seen.and_then(|seen| seen.memory()) {
+            self.detail(depth, &memory);
+        }
+    }
+
+    fn detail(&mut self, depth: usize, text: &str) {
+        self.lines.push(format!("{}{text}", "  ".repeat(3 * depth + 1)));
+    }
 }
 
 fn number(n: usize) -> String {
@@ -28,24 +70,24 @@ fn number(n: usize) -> String {
 }
 
 /// The lines of a table's scan.
-fn explain_scan(scan: &Scan, depth: usize, lines: &mut Vec<String>) {
+fn explain_scan(scan: &Scan, place: usize, depth: usize, lines: &mut Lines<'_>) {
     let table = &scan.table;
     let names = |n: usize| table.columns[n].name.clone();
     let alias = if scan.alias == table.name { String::new() } else { format!(" {}", scan.alias) };
     match &scan.access {
-        Access::Table => line(depth, &format!("Seq Scan on {}{alias}", table.name), lines),
+        Access::Table => lines.line(depth, &format!("Seq Scan on {}{alias}", table.name), place),
         Access::Index(access) => {
             let direction = if access.backward { " Backward" } else { "" };
             let text = format!("Index Scan{direction} using {} on {}{alias}", access.index.name, table.name);
-            line(depth, &text, lines);
+            lines.line(depth, &text, place);
             let condition = condition(access, &names);
             if !condition.is_empty() {
-                detail(depth, &format!("Index Cond: ({condition})"), lines);
+                lines.detail(depth, &format!("Index Cond: ({condition})"));
             }
         }
     }
     if let Some(filter) = &scan.filter {
-        detail(depth, &format!("Filter: {}", filter.show(&names)), lines);
+        lines.detail(depth, &format!("Filter: {}", filter.show(&names)));
     }
 }
 
@@ -87,15 +129,16 @@ fn list<'a>(exprs: impl Iterator<Item = &'a Expr>) -> String {
     exprs.map(|e| e.show(&number)).collect::<Vec<_>>().join(", ")
 }
 
-fn show(plan: &Plan, depth: usize, lines: &mut Vec<String>) {
+fn show(plan: &Plan, depth: usize, lines: &mut Lines<'_>) {
+    let place = plan.place();
     match plan {
-        Plan::One => line(depth, "Result", lines),
-        Plan::Scan(scan) => explain_scan(scan, depth, lines),
-        Plan::Values(..) => line(depth, "Values Scan", lines),
-        Plan::Series(..) => line(depth, "Function Scan on generate_series", lines),
+        Plan::One => lines.line(depth, "Result", place),
+        Plan::Scan(scan) => explain_scan(scan, place, depth, lines),
+        Plan::Values(..) => lines.line(depth, "Values Scan", place),
+        Plan::Series(..) => lines.line(depth, "Function Scan on generate_series", place),
         Plan::Filter(input, filter) => {
-            line(depth, "Filter", lines);
-            detail(depth, &format!("Filter: {}", filter.show(&number)), lines);
+            lines.line(depth, "Filter", place);
+            lines.detail(depth, &format!("Filter: {}", filter.show(&number)));
             show(input, depth + 1, lines);
         }
         // A projection costs nothing worth a line of its own.
@@ -107,35 +150,35 @@ fn show(plan: &Plan, depth: usize, lines: &mut Vec<String>) {
                 (JoinKind::Inner, false) => format!("{how} Join"),
                 (JoinKind::Left, _) => format!("{how} Left Join"),
             };
-            line(depth, &text, lines);
+            lines.line(depth, &text, place);
             if !join.keys.is_empty() {
                 let width = join.left_width;
                 let pairs = join
                     .keys
                     .iter()
                     .map(|(a, b, _)| format!("({} = {})", a.show(&number), b.show(&|n| number(n + width))));
-                detail(depth, &format!("Hash Cond: {}", pairs.collect::<Vec<_>>().join(" AND ")), lines);
+                lines.detail(depth, &format!("Hash Cond: {}", pairs.collect::<Vec<_>>().join(" AND ")));
             }
             if let Some(filter) = &join.filter {
-                detail(depth, &format!("Join Filter: {}", filter.show(&number)), lines);
+                lines.detail(depth, &format!("Join Filter: {}", filter.show(&number)));
             }
             show(left, depth + 1, lines);
             show(right, depth + 1, lines);
         }
         Plan::Aggregate(input, aggregation) => {
             let keys = &aggregation.keys;
-            line(depth, if keys.is_empty() { "Aggregate" } else { "HashAggregate" }, lines);
+            lines.line(depth, if keys.is_empty() { "Aggregate" } else { "HashAggregate" }, place);
             if !keys.is_empty() {
-                detail(depth, &format!("Group Key: {}", list(keys.iter().map(|(e, _)| e))), lines);
+                lines.detail(depth, &format!("Group Key: {}", list(keys.iter().map(|(e, _)| e))));
             }
             show(input, depth + 1, lines);
         }
         Plan::Lock(input, _) => {
-            line(depth, "LockRows", lines);
+            lines.line(depth, "LockRows", place);
             show(input, depth + 1, lines);
         }
         Plan::Sort(input, keys) => {
-            line(depth, "Sort", lines);
+            lines.line(depth, "Sort", place);
             let mut text = String::from("Sort Key: ");
             for (n, key) in keys.iter().enumerate() {
                 let comma = if n > 0 { ", " } else { "" };
@@ -143,23 +186,23 @@ fn show(plan: &Plan, depth: usize, lines: &mut Vec<String>) {
                 // Writing to a String cannot fail.
                 let _ = write!(text, "{comma}{}{direction}", key.expr.show(&number));
             }
-            detail(depth, &text, lines);
+            lines.detail(depth, &text);
             show(input, depth + 1, lines);
         }
         Plan::Limit(input, ..) => {
-            line(depth, "Limit", lines);
+            lines.line(depth, "Limit", place);
             show(input, depth + 1, lines);
         }
         Plan::Distinct(input, _) => {
-            line(depth, "HashAggregate", lines);
+            lines.line(depth, "HashAggregate", place);
             show(input, depth + 1, lines);
         }
         Plan::DistinctOn(input, _) => {
-            line(depth, "Unique", lines);
+            lines.line(depth, "Unique", place);
             show(input, depth + 1, lines);
         }
         Plan::Append(inputs) => {
-            line(depth, "Append", lines);
+            lines.line(depth, "Append", place);
             inputs.iter().for_each(|input| show(input, depth + 1, lines));
         }
         Plan::SetOp(left, right, operation, all, _) => {
@@ -168,7 +211,7 @@ fn show(plan: &Plan, depth: usize, lines: &mut Vec<String>) {
                 SetOperation::Except | SetOperation::Union => "Except",
             };
             let all = if *all { " All" } else { "" };
-            line(depth, &format!("HashSetOp {name}{all}"), lines);
+            lines.line(depth, &format!("HashSetOp {name}{all}"), place);
             show(left, depth + 1, lines);
             show(right, depth + 1, lines);
         }

@@ -9,11 +9,13 @@ mod explain;
 mod implies;
 mod join;
 mod term;
+mod watch;
 
 use std::sync::Arc;
 
 pub(crate) use access::{Access, Bounds, IndexAccess};
-pub(crate) use explain::explain;
+pub(crate) use explain::Lines;
+pub(crate) use watch::{Seen, Watch, millis};
 
 use super::bind::{AggregateCall, JoinKind, LockMark, Rel, RowLocking, SetOperation, SortKey};
 use super::expr::Expr;
@@ -79,6 +81,16 @@ pub(crate) enum Plan {
     Distinct(Box<Plan>, Arc<Vec<SqlType>>),
     DistinctOn(Box<Plan>, Arc<Vec<(Expr, SqlType)>>),
     Append(Vec<Plan>),
+}
+
+impl Plan {
+    /// Which part of a plan it is: where it lies, for a plan does not move.
+    pub(crate) fn place(&self) -> usize {
+        match self {
+            Plan::Scan(scan) => Arc::as_ptr(scan).addr(),
+            other => std::ptr::from_ref(other).addr(),
+        }
+    }
 }
 
 /// An order of rows: columns with their direction.

@@ -8,6 +8,7 @@ mod concurrent_indexes;
 mod ddl;
 mod dml;
 mod errors;
+mod explain;
 mod expressions;
 mod foreign_keys;
 mod joins;

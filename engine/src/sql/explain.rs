@@ -1,0 +1,139 @@
+//! EXPLAIN, and EXPLAIN ANALYZE, which runs the statement and says what its parts did.
+
+use std::time::{Duration, Instant};
+
+use sqlparser::ast;
+
+use super::RowBatch;
+use super::exec::{Change, Cx, Node};
+use super::plan::{Lines, Plan, Watch, millis};
+use super::subquery::{PlannedSubquery, answers};
+use crate::types::{Datum, SqlError, SqlResult, sqlstate};
+
+/// What is explained.
+pub(crate) enum Explained {
+    Query(Plan),
+    Change(Change),
+}
+
+/// A planned EXPLAIN.
+pub(crate) struct Explain {
+    pub(crate) explained: Explained,
+    pub(crate) options: ExplainOptions,
+    /// How long it took to plan.
+    pub(crate) planning: Duration,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ExplainOptions {
+    pub(crate) analyze: bool,
+    timing: bool,
+    summary: bool,
+}
+
+impl ExplainOptions {
+    /// Of an EXPLAIN.
+    pub(crate) fn of(statement: &ast::Statement) -> SqlResult<ExplainOptions> {
+        let ast::Statement::Explain { analyze, format, options, .. } = statement else {
+            return Err(SqlError::internal("options of what is no EXPLAIN"));
+        };
+        if format.is_some() {
+            return Err(SqlError::syntax("syntax error at or near \"FORMAT\""));
+        }
+        let (mut analyze, mut timing, mut summary) = (*analyze, None, None);
+        for option in options.iter().flatten() {
+            let name = option.name.value.to_ascii_lowercase();
+            let arg = option.arg.as_ref();
+            match name.as_str() {
+                "analyze" => analyze = boolean(&name, arg)?,
+                "timing" => timing = Some(boolean(&name, arg)?),
+                "summary" => summary = Some(boolean(&name, arg)?),
+                // There is nothing more to say, and there are no costs.
+                "verbose" | "costs" => _ = boolean(&name, arg)?,
+                "buffers" | "wal" | "settings" => {
+                    if boolean(&name, arg)? {
+                        return Err(SqlError::unsupported(format!("EXPLAIN ({})", name.to_uppercase())));
+                    }
+                }
+                "format" => text_format(arg)?,
+                _ => return Err(SqlError::syntax(format!("unrecognized EXPLAIN option \"{name}\""))),
+            }
+        }
+        if timing == Some(true) && !analyze {
+            let message = "EXPLAIN option TIMING requires ANALYZE";
+            return Err(SqlError::new(sqlstate::INVALID_PARAMETER_VALUE, message));
+        }
+        Ok(ExplainOptions { analyze, timing: timing.unwrap_or(true), summary: summary.unwrap_or(analyze) })
+    }
+}
+
+fn word(arg: &ast::Expr) -> String {
+    match arg {
+        ast::Expr::Identifier(ident) => ident.value.to_ascii_lowercase(),
+        ast::Expr::Value(value) => match &value.value {
+            ast::Value::SingleQuotedString(text) => text.to_ascii_lowercase(),
+            other => other.to_string().to_ascii_lowercase(),
+        },
+        other => other.to_string().to_ascii_lowercase(),
+    }
+}
+
+fn boolean(name: &str, arg: Option<&ast::Expr>) -> SqlResult<bool> {
+    match arg.map(word).as_deref() {
+        None | Some("true" | "on" | "1") => Ok(true),
+        Some("false" | "off" | "0") => Ok(false),
+        Some(_) => Err(SqlError::syntax(format!("{name} requires a Boolean value"))),
+    }
+}
+
+fn text_format(arg: Option<&ast::Expr>) -> SqlResult<()> {
+    match arg.map(word).as_deref() {
+        Some("text") => Ok(()),
+        Some("json" | "xml" | "yaml") => Err(SqlError::unsupported("EXPLAIN in another format than text")),
+        other => Err(SqlError::new(
+            sqlstate::INVALID_PARAMETER_VALUE,
+            format!("unrecognized value for EXPLAIN option \"format\": \"{}\"", other.unwrap_or_default()),
+        )),
+    }
+}
+
+impl Explain {
+    /// The answer; with ANALYZE the statement is run first.
+    pub(crate) async fn rows(&self, subqueries: &[PlannedSubquery], cx: &mut Cx<'_>) -> SqlResult<RowBatch> {
+        let watch = self.options.analyze.then(|| Watch::new(self.options.timing, &cx.db.spill));
+        let began = Instant::now();
+        if let Some(watch) = &watch {
+            self.run(subqueries, cx, watch).await?;
+        }
+        let took = began.elapsed();
+        let mut lines = Lines::new(watch.as_ref());
+        match &self.explained {
+            Explained::Query(plan) => lines.plan(plan),
+            Explained::Change(change) => change.explain(&mut lines),
+        }
+        subqueries.iter().enumerate().for_each(|(n, subquery)| subquery.explain(n, &mut lines));
+        if self.options.summary {
+            lines.plain(format!("Planning Time: {} ms", millis(self.planning)));
+        }
+        if self.options.summary && self.options.analyze {
+            lines.plain(format!("Execution Time: {} ms", millis(took)));
+        }
+        let mut batch = RowBatch::new(1);
+        lines.into_lines().iter().for_each(|line| batch.push([Datum::text(line.as_str())]));
+        Ok(batch)
+    }
+
+    async fn run(&self, subqueries: &[PlannedSubquery], cx: &mut Cx<'_>, watch: &Watch) -> SqlResult<()> {
+        let answers = answers(subqueries, cx, Some(watch)).await?;
+        let mut cx = Cx { subqueries: &answers, ..cx.part() };
+        match &self.explained {
+            Explained::Query(plan) => {
+                let mut node = Node::watched(plan, Some(watch));
+                while node.next(&mut cx).await?.is_some() {}
+                Ok(())
+            }
+            Explained::Change(change) => change.run_watched(&mut cx, watch).await,
+        }
+    }
+}
