@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-use sextant_redo::Geometry;
+use sextant_redo::{Geometry, Segments};
 
 use crate::server::Limits;
 
@@ -37,6 +37,10 @@ pub struct EngineConfig {
     /// paper; tests take less to see a volume grow.
     #[serde(default = "default_pages_per_pg")]
     pub pages_per_pg: u64,
+    /// What the volume's segments are: `full` (six full ones, the default when it is made) or `full-tail` (three full ones and
+    /// three tails). Chosen when the volume is made; another choice for one that exists is refused.
+    #[serde(default)]
+    pub segments: Option<Segments>,
     /// Where sorts and hashes that exceed `work_mem` write. Default: the system's directory for temporary files. Its files
     /// have no names and go with the statement; a local disk, for it need not outlive anything.
     #[serde(default = "std::env::temp_dir")]
@@ -88,6 +92,7 @@ impl EngineConfig {
             instance,
             cache_bytes: default_cache_bytes(),
             pages_per_pg: default_pages_per_pg(),
+            segments: None,
             temp_dir: std::env::temp_dir(),
             connections_max: default_connections_max(),
             message_bytes_max: default_message_bytes_max(),

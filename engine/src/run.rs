@@ -108,6 +108,7 @@ async fn open(config: &EngineConfig) -> Result<(Arc<Volume>, Opened), EngineErro
     loop {
         let options = OpenOptions {
             geometry: config.geometry(),
+            segments: config.segments,
             advertise: config.advertised(),
             http: config.http.to_string(),
             deadline: ATTEMPT,

@@ -1,6 +1,6 @@
 //! What can go wrong with a volume, and what the caller can do about it.
 
-use sextant_redo::{PageId, PgId, VolumeEpoch, VolumeId};
+use sextant_redo::{PageId, PgId, Segments, VolumeEpoch, VolumeId};
 
 /// An error of the storage driver.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +25,19 @@ pub enum VolumeError {
     Dropped {
         /// Its id; a volume of the same name is another one.
         volume: VolumeId,
+    },
+    /// The volume exists and is made of other segments than were asked for. Nothing was changed.
+    #[error(
+        "volume \"{volume}\" was made with segments \"{made}\", not \"{wanted}\"; that is chosen once, when a volume is made. \
+         Leave the choice out, or make a volume of another name"
+    )]
+    OtherSegments {
+        /// Its name.
+        volume: String,
+        /// What it is made of.
+        made: Segments,
+        /// What was asked for.
+        wanted: Segments,
     },
     /// Another writer holds the lease.
     #[error(

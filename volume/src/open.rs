@@ -28,8 +28,9 @@ pub struct OpenOptions {
     pub volume: String,
     /// Used when the volume does not exist yet and is created.
     pub geometry: Geometry,
-    /// The same: what its segments are.
-    pub segments: Segments,
+    /// What its segments are: six full ones when it is created and nothing is said here. One that exists must be of that
+    /// choice.
+    pub segments: Option<Segments>,
     /// This engine's own name: the same after a restart, another one than any other engine's.
     pub instance: String,
     /// `host:port` of its SQL front. Not empty.
@@ -50,7 +51,7 @@ impl OpenOptions {
             meta,
             volume: volume.into(),
             geometry: Geometry::DEFAULT,
-            segments: Segments::Full,
+            segments: None,
             instance: instance.into(),
             advertise: String::new(),
             http: String::new(),
@@ -78,7 +79,7 @@ pub(crate) struct Opener {
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) volume: String,
     pub(crate) geometry: Geometry,
-    pub(crate) segments: Segments,
+    pub(crate) segments: Option<Segments>,
     pub(crate) instance: Instance,
     pub(crate) lal: u64,
     pub(crate) deadline: Duration,
@@ -91,7 +92,8 @@ impl Volume {
     ///
     /// # Errors
     /// [`VolumeError::LeaseHeld`], [`VolumeError::NoQuorum`] and [`VolumeError::Meta`] when the deadline passes first;
-    /// [`VolumeError::Fenced`] when yet another writer opened the volume meanwhile.
+    /// [`VolumeError::Fenced`] when yet another writer opened the volume meanwhile; [`VolumeError::OtherSegments`] when it
+    /// exists and is not made of the segments that were asked for.
     pub async fn open_writer(options: OpenOptions) -> Result<(Arc<Volume>, Opened), VolumeError> {
         let instance = Instance { name: options.instance, advertise: options.advertise, http: options.http };
         let opener = Opener {
@@ -134,9 +136,13 @@ impl Opener {
         }
         let began = Instant::now();
         let deadline = began + self.deadline;
+        let wanted = self.segments.unwrap_or_default();
         let info =
-            retry(deadline, || self.directory.create_volume(&self.volume, self.geometry, self.segments))
-                .await?;
+            retry(deadline, || self.directory.create_volume(&self.volume, self.geometry, wanted)).await?;
+        if self.segments.is_some_and(|wanted| wanted != info.segments) {
+            let (volume, made) = (self.volume, info.segments);
+            return Err(VolumeError::OtherSegments { volume, made, wanted });
+        }
         let cluster = retry(deadline, || self.directory.cluster()).await?;
         loop {
             let grant = retry(deadline, || self.directory.acquire(info.id, &self.instance)).await?;

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sextant_redo::Segments;
 
 use super::DevError;
 use super::layout::Role;
@@ -20,6 +21,9 @@ pub(crate) struct ClusterFile {
     pub(crate) postgres_url: String,
     /// First port of the cluster's block; kept for the life of the data.
     pub(crate) base_port: u16,
+    /// What the segments of the volume are; kept as well.
+    #[serde(default)]
+    pub(crate) segments: Segments,
     /// Process id of the supervisor; null once it has stopped.
     pub(crate) supervisor_pid: Option<u32>,
     /// Whether SQL connections are answered.

@@ -57,6 +57,7 @@ fn command(dir: &Path, layout: &Layout, wishes: &Wishes, log: &File) -> std::io:
     let mut command = Command::new(std::env::current_exe()?);
     command
         .args(["dev", "--base-port", &layout.base_port.to_string()])
+        .args(["--segments", &layout.segments.to_string()])
         .args(["--nodes-per-az", &layout.nodes_per_az().to_string(), "--data"])
         .arg(dir)
         .args((!wishes.restart).then_some("--no-restart"))

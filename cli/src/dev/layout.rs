@@ -18,6 +18,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sextant_redo::Segments;
 
 use super::DevError;
 
@@ -95,12 +96,14 @@ pub(crate) struct ChildSpec {
 pub(crate) struct Layout {
     /// First port of the block.
     pub(crate) base_port: u16,
+    /// What the segments of the volume are.
+    pub(crate) segments: Segments,
     /// Metadata processes, then storage nodes, then the writer: the order of starting.
     pub(crate) children: Vec<ChildSpec>,
 }
 
 impl Layout {
-    /// The cluster with its data under `dir`, its ports from `base_port` on, and so many storage nodes in each zone.
+    /// The cluster of a volume with six full segments, with its data under `dir`, its ports from `base_port` on, and so many storage nodes in each zone.
     pub(crate) fn new(dir: &Path, base_port: u16, nodes_per_az: u16) -> Result<Layout, DevError> {
         if base_port == 0 || base_port.checked_add(PORTS).is_none() {
             return Err(DevError::BasePort { base_port });
@@ -127,7 +130,8 @@ impl Layout {
             child(Role::Segment, id, Some(az), STORAGE_RPC + id, STORAGE_HTTP + id)
         });
         let engine = child(Role::Engine, 1, None, 0, ENGINE_HTTP);
-        Ok(Layout { base_port, children: meta.chain(storage).chain([engine]).collect() })
+        let children = meta.chain(storage).chain([engine]).collect();
+        Ok(Layout { base_port, segments: Segments::default(), children })
     }
 
     /// Storage nodes in each zone.
@@ -169,6 +173,7 @@ impl Layout {
             }
             Role::Engine => {
                 option("--instance", child.name.clone().into());
+                option("--segments", self.segments.to_string().into());
                 self.of(Role::Meta).for_each(|member| option("--meta", member.address.to_string().into()));
             }
         }

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use sextant_node::identity::{DataDir, IdentityError};
 use sextant_node::net::BindError;
+use sextant_redo::Segments;
 
 mod child;
 pub(crate) mod cluster_file;
@@ -52,6 +53,10 @@ struct Start {
     /// already; with a third one a copy that is lost can be replaced. Never fewer than the folder has
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(i64::from(NODES_PER_AZ)..=i64::from(NODES_PER_AZ_MAX)))]
     nodes_per_az: Option<u16>,
+    /// What the segments of the volume are: full, six with log and pages, the default; or full-tail, three of them and three
+    /// with log alone, which take far less space. Chosen at the first start; another choice later is refused.
+    #[arg(long, value_name = "KIND")]
+    segments: Option<Segments>,
     /// Leave a process that ended as it is, for tests and post-mortems. Otherwise it is started again.
     #[arg(long)]
     no_restart: bool,
@@ -97,6 +102,11 @@ pub(crate) enum DevError {
          without --base-port, or give {wanted} another folder"
     )]
     OtherBasePort { dir: PathBuf, kept: u16, wanted: u16 },
+    #[error(
+        "the volume in {dir} was made with segments \"{kept}\", which cannot be changed; start it without --segments, or give \
+         \"{wanted}\" another folder"
+    )]
+    OtherSegments { dir: PathBuf, kept: Segments, wanted: Segments },
     #[error(transparent)]
     Folder(#[from] IdentityError),
     #[error(transparent)]
@@ -125,7 +135,9 @@ async fn start(start: Start, log: Option<String>) -> Result<(), DevError> {
     let lock = DataDir::open(&start.data, "dev")?;
     let dir = absolute(&start.data)?;
     let nodes_per_az = nodes_per_az(&dir, start.nodes_per_az)?;
+    let segments = segments(&dir, start.segments)?;
     let layout = Layout::new(&dir, base_port(&dir, start.base_port)?, nodes_per_az)?;
+    let layout = Layout { segments, ..layout };
     let wishes = Wishes { restart: !start.no_restart, log };
     if start.detach {
         // The supervisor to be takes the lock itself.
@@ -143,6 +155,16 @@ fn base_port(dir: &Path, wanted: Option<u16>) -> Result<u16, DevError> {
         }
         (Some(kept), _) => Ok(kept),
         (None, wanted) => Ok(wanted.unwrap_or(DEFAULT_BASE_PORT)),
+    }
+}
+
+/// What the folder's volume was made of must agree with a wish.
+fn segments(dir: &Path, wanted: Option<Segments>) -> Result<Segments, DevError> {
+    match (ClusterFile::read(dir)?.map(|file| file.segments), wanted) {
+        (Some(kept), Some(wanted)) if kept != wanted => {
+            Err(DevError::OtherSegments { dir: dir.to_owned(), kept, wanted })
+        }
+        (kept, wanted) => Ok(kept.or(wanted).unwrap_or_default()),
     }
 }
 

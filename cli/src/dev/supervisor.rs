@@ -247,6 +247,7 @@ impl Supervisor<'_> {
         let file = ClusterFile {
             postgres_url: postgres_url(&self.layout),
             base_port: self.layout.base_port,
+            segments: self.layout.segments,
             supervisor_pid,
             ready: self.ready,
             children: children.collect(),

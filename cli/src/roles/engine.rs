@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Deserialize;
 use sextant_engine::EngineConfig;
 use sextant_node::shutdown;
+use sextant_redo::Segments;
 
 use super::{RoleError, from_file, list, required};
 
@@ -44,6 +45,10 @@ pub(crate) struct Options {
     /// tests take less to see a volume grow
     #[arg(long, value_name = "PAGES")]
     pages_per_pg: Option<u64>,
+    /// What the volume's segments are, chosen when it is made: "full", six with log and pages, the default; or "full-tail",
+    /// three of them and three with log alone, which take far less space. Another choice for one that exists is refused
+    #[arg(long, value_name = "KIND")]
+    segments: Option<Segments>,
     /// Directory of the files in which sorts and hashes that exceed work_mem go on. Default: the system's for temporary files
     /// (TMPDIR, else /tmp); a local disk, for its files end with their statement
     #[arg(long, value_name = "DIR")]
@@ -72,6 +77,7 @@ impl Options {
             volume: self.volume.or(file.volume).unwrap_or(defaults.volume),
             cache_bytes: self.cache_bytes.or(file.cache_bytes).unwrap_or(defaults.cache_bytes),
             pages_per_pg: self.pages_per_pg.or(file.pages_per_pg).unwrap_or(defaults.pages_per_pg),
+            segments: self.segments.or(file.segments),
             temp_dir: self.temp_dir.or(file.temp_dir).unwrap_or(defaults.temp_dir),
             connections_max: self
                 .connections_max

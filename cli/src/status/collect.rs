@@ -75,6 +75,7 @@ async fn volume(info: &VolumeInfo, states: &BTreeMap<NodeId, States>) -> Volume 
         name: info.name.clone(),
         epoch: info.epoch,
         geometry_epoch: info.geometry_epoch,
+        segments: info.segments,
         writer,
         pgs: info.pgs.iter().map(|pg| protection_group(info.id, pg, states)).collect(),
     }
@@ -93,6 +94,7 @@ fn protection_group(volume: VolumeId, info: &PgInfo, states: &BTreeMap<NodeId, S
         Segment {
             node: member.node,
             az: member.az,
+            kind: member.kind,
             epoch: state.as_ref().ok().map(|state| state.epochs.volume),
             scl: state.as_ref().ok().map(|state| state.scl),
             error: state.err(),

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use serde::Serialize;
 use sextant_meta::{PgInfo, Replacement};
 use sextant_redo::{
-    AzId, ClusterId, GeometryEpoch, Lsn, MembershipEpoch, NodeId, PgId, VolumeEpoch, VolumeId,
+    AzId, ClusterId, GeometryEpoch, Lsn, MembershipEpoch, NodeId, PgId, SegmentKind, Segments, VolumeEpoch,
+    VolumeId,
 };
 use sextant_volume::quorum::{MemberSet, QuorumSet};
 
@@ -71,6 +72,8 @@ pub(crate) struct Volume {
     pub(crate) name: String,
     pub(crate) epoch: VolumeEpoch,
     pub(crate) geometry_epoch: GeometryEpoch,
+    /// What the segments of its protection groups are.
+    pub(crate) segments: Segments,
     pub(crate) writer: Option<Writer>,
     pub(crate) pgs: Vec<Pg>,
 }
@@ -108,6 +111,8 @@ pub(crate) struct Pg {
 pub(crate) struct Segment {
     pub(crate) node: NodeId,
     pub(crate) az: AzId,
+    /// Whether it has pages, or log alone.
+    pub(crate) kind: SegmentKind,
     /// Volume epoch recorded there.
     pub(crate) epoch: Option<VolumeEpoch>,
     /// Complete to here; null when the copy does not answer.
@@ -196,8 +201,8 @@ impl Display for Volume {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "volume     \"{}\" ({}), epoch {}, geometry epoch {}",
-            self.name, self.id, self.epoch, self.geometry_epoch
+            "volume     \"{}\" ({}), epoch {}, geometry epoch {}, segments {}",
+            self.name, self.id, self.epoch, self.geometry_epoch, self.segments
         )?;
         match &self.writer {
             None => writeln!(f, "  writer   none")?,
@@ -223,7 +228,8 @@ impl Display for Volume {
                     (.., Some(error)) => format!("DOWN ({error})"),
                     _ => "DOWN".to_owned(),
                 };
-                writeln!(f, "    node {:<4} az {:<2} {state}", segment.node.0, segment.az.0)?;
+                let kind = if segment.kind.is_full() { "" } else { "tail, " };
+                writeln!(f, "    node {:<4} az {:<2} {kind}{state}", segment.node.0, segment.az.0)?;
             }
         }
         Ok(())
@@ -238,6 +244,7 @@ mod tests {
         let segment = |index: usize| Segment {
             node: NodeId(index as u64 + 1),
             az: AzId(index as u16 / 2),
+            kind: if index % 2 == 0 { SegmentKind::Full } else { SegmentKind::Tail },
             epoch: (index < up).then_some(VolumeEpoch(3)),
             scl: (index < up).then_some(Lsn(700)),
             error: (index >= up).then(|| "connection refused".to_owned()),
@@ -264,6 +271,7 @@ mod tests {
         let segment = |node: u64, up: bool| Segment {
             node: NodeId(node),
             az: AzId(0),
+            kind: SegmentKind::Full,
             epoch: up.then_some(VolumeEpoch(3)),
             scl: up.then_some(Lsn(700)),
             error: None,
@@ -318,6 +326,7 @@ mod tests {
             name: "main".into(),
             epoch: VolumeEpoch(3),
             geometry_epoch: GeometryEpoch(1),
+            segments: Segments::FullTail,
             writer: Some(Writer {
                 instance: "engine-1".into(),
                 address: "127.0.0.1:5440".into(),
@@ -339,6 +348,8 @@ mod tests {
             "VDL 712",
             "4/6 copies",
             "SCL 700",
+            "segments full-tail",
+            "az 0  tail, SCL 700",
             "DOWN (connection refused)",
             "alive  log 64 MiB, pages 17 MiB and 3 MiB free",
             "node 5    volume 8, pg 1",
@@ -346,6 +357,8 @@ mod tests {
             assert!(screen.contains(part), "{part} in\n{screen}");
         }
         let json = serde_json::to_value(&report).expect("JSON");
+        assert_eq!(json["volumes"][0]["segments"], "full-tail");
+        assert_eq!(json["volumes"][0]["pgs"][0]["segments"][1]["kind"], "tail");
         assert_eq!(json["volumes"][0]["pgs"][0]["up"], 4);
         assert_eq!(json["volumes"][0]["writer"]["vdl"], 712);
     }

@@ -43,10 +43,10 @@ pub(crate) async fn check(look: &Look, pages_max: usize, report: &mut Report) {
     }
 }
 
-/// The members of a group that can be asked for pages.
+/// The members of a group that can be asked for pages: tails have none.
 fn answering(group: &Group<'_>, nodes: &mut Nodes, report: &mut Report) -> Vec<NodeId> {
     let mut asked = Vec::new();
-    for member in &group.info.members {
+    for member in group.info.members.iter().filter(|member| member.kind.is_full()) {
         match nodes.client(member.node) {
             Some(_) => asked.push(member.node),
             None => report.unchecked("I5", format!("pages on node {}: it does not answer", member.node)),

@@ -39,7 +39,7 @@ pub(crate) async fn verify(outcome: &Outcome, port: u16) {
     assert_eq!((reads.wrong_sums, reads.stale), (0, 0), "{:?}", reads.examples);
 }
 
-fn kill_zone(cluster: &Cluster, az: u16) -> Vec<Process> {
+pub(crate) fn kill_zone(cluster: &Cluster, az: u16) -> Vec<Process> {
     let zone: Vec<_> = cluster.role("segment").into_iter().filter(|node| node.az == Some(az)).collect();
     assert_eq!(zone.len(), 2);
     zone.iter().for_each(|node| signal(node.pid.expect("runs"), libc::SIGKILL));
@@ -60,7 +60,7 @@ pub(crate) fn start_node(cluster: &Cluster, node: &Process) -> Alone {
 }
 
 /// Lowest SCL of the six copies of the first protection group; none while one does not answer.
-fn lowest_scl(status: &serde_json::Value) -> Option<u64> {
+pub(crate) fn lowest_scl(status: &serde_json::Value) -> Option<u64> {
     let segments = status["volumes"][0]["pgs"][0]["segments"].as_array().expect("segments");
     segments.iter().map(|segment| segment["scl"].as_u64()).min().flatten()
 }

@@ -11,6 +11,7 @@
 //! | [`verify`] | `sextant verify` on a healthy cluster and on one that lost a zone |
 //! | [`replacing`] | a storage node lost for good is replaced under load |
 //! | [`healing`] | storage nodes that were away or rot get what they lack from each other, the engine dead |
+//! | [`tails`] | a volume of three full segments and three tails keeps the same promises |
 //! | [`bad_input`] | garbage, unknown keys, foreign folders, taken ports |
 //! | [`bench`] | every benchmark of whole clusters runs to its end |
 //! | [`clients`] | unmodified psql and pgbench, where installed |
@@ -26,4 +27,5 @@ mod fire;
 mod healing;
 mod replacing;
 mod status;
+mod tails;
 mod verify;

@@ -16,7 +16,7 @@ use crate::faults::{create_bank, some, start_load, start_node, verify};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The first protection group as `sextant status` shows it.
-fn group(cluster: &Cluster) -> serde_json::Value {
+pub(crate) fn group(cluster: &Cluster) -> serde_json::Value {
     cluster.status()["volumes"][0]["pgs"][0].clone()
 }
 
@@ -36,7 +36,7 @@ fn process(cluster: &Cluster, node: u64) -> Process {
     cluster.role("segment").into_iter().find(|process| process.address == address).expect("a child")
 }
 
-fn kill(cluster: &Cluster, node: u64) -> Process {
+pub(crate) fn kill(cluster: &Cluster, node: u64) -> Process {
     let process = process(cluster, node);
     let pid = process.pid.expect("runs");
     signal(pid, libc::SIGKILL);
@@ -64,7 +64,7 @@ fn replace_after(cluster: &Cluster, seconds: u64) -> Vec<Alone> {
     members.iter().map(anew).collect()
 }
 
-fn segment(cluster: &Cluster, verb: &str, node: u64, options: &[&str]) -> serde_json::Value {
+pub(crate) fn segment(cluster: &Cluster, verb: &str, node: u64, options: &[&str]) -> serde_json::Value {
     let status = cluster.status();
     let volume = status["volumes"][0]["name"].as_str().expect("a name").to_owned();
     let mut command = Command::new(SEXTANT);

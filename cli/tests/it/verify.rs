@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::cluster::{Cluster, SEXTANT, output, signal, wait_gone};
 
 /// Exit code, and the JSON output.
-fn verify(cluster: &Cluster, options: &[&str]) -> (Option<i32>, Value) {
+pub(crate) fn verify(cluster: &Cluster, options: &[&str]) -> (Option<i32>, Value) {
     let mut command = Command::new(SEXTANT);
     command.args(["verify", "--output", "json"]).args(options).arg("--data").arg(cluster.data());
     let (status, said) = output(&mut command, Duration::from_secs(90));
@@ -16,7 +16,7 @@ fn verify(cluster: &Cluster, options: &[&str]) -> (Option<i32>, Value) {
     (status.code(), report)
 }
 
-fn check<'a>(report: &'a Value, invariant: &str) -> &'a Value {
+pub(crate) fn check<'a>(report: &'a Value, invariant: &str) -> &'a Value {
     let checks = report["checks"].as_array().expect("checks");
     checks.iter().find(|check| check["invariant"] == invariant).expect("listed")
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sextant_redo::patch::Patch;
-use sextant_redo::{Geometry, Lsn, Mtr, PageId, Segments};
+use sextant_redo::{Geometry, Lsn, Mtr, PageId};
 
 use crate::directory::Instance;
 use crate::driver::Tuning;
@@ -48,7 +48,7 @@ impl Cluster {
             directory: Arc::clone(&self.directory) as Arc<dyn crate::directory::Directory>,
             volume: "test".to_owned(),
             geometry: Geometry { pages_per_pg: PAGES_PER_PG },
-            segments: Segments::Full,
+            segments: None,
             instance: Instance {
                 name: instance.to_owned(),
                 advertise: "127.0.0.1:1".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sextant_redo::{Lsn, PageId};
+use sextant_redo::{Lsn, PageId, Segments};
 
 use crate::testing::{Cluster, Writer, eventually, value};
 use crate::{LogStore, VolumeError};
@@ -49,6 +49,18 @@ async fn the_writer_of_a_dropped_volume_is_told_so_once_and_for_all() {
     assert!(matches!(lost, VolumeError::Dropped { .. }) && lost.is_final() && !lost.is_retryable(), "{lost}");
     assert!(matches!(volume.reserve(10).await, Err(VolumeError::Dropped { .. })));
     assert!(matches!(volume.read_page(PageId(1)).await, Err(VolumeError::Dropped { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volume_keeps_the_segments_that_it_was_made_of() {
+    let cluster = Cluster::start().await;
+    let with = |segments| crate::open::Opener { segments, ..cluster.opener("a") };
+    with(Some(Segments::Full)).open().await.expect("created");
+    with(Some(Segments::Full)).open().await.expect("the same choice");
+    with(None).open().await.expect("no choice");
+    let refused = with(Some(Segments::FullTail)).open().await.map(|_| ()).expect_err("another choice");
+    assert!(matches!(refused, VolumeError::OtherSegments { made: Segments::Full, .. }), "{refused}");
+    assert!(!refused.is_retryable(), "an engine that waits would wait for ever");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
