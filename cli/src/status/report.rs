@@ -244,7 +244,7 @@ mod tests {
         let segment = |index: usize| Segment {
             node: NodeId(index as u64 + 1),
             az: AzId(index as u16 / 2),
-            kind: if index % 2 == 0 { SegmentKind::Full } else { SegmentKind::Tail },
+            kind: if index.is_multiple_of(2) { SegmentKind::Full } else { SegmentKind::Tail },
             epoch: (index < up).then_some(VolumeEpoch(3)),
             scl: (index < up).then_some(Lsn(700)),
             error: (index >= up).then(|| "connection refused".to_owned()),

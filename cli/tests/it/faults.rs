@@ -39,9 +39,10 @@ pub(crate) async fn verify(outcome: &Outcome, port: u16) {
     assert_eq!((reads.wrong_sums, reads.stale), (0, 0), "{:?}", reads.examples);
 }
 
+/// Every storage node of a zone, spare ones too.
 pub(crate) fn kill_zone(cluster: &Cluster, az: u16) -> Vec<Process> {
     let zone: Vec<_> = cluster.role("segment").into_iter().filter(|node| node.az == Some(az)).collect();
-    assert_eq!(zone.len(), 2);
+    assert!(zone.len() >= 2, "{zone:?}");
     zone.iter().for_each(|node| signal(node.pid.expect("runs"), libc::SIGKILL));
     zone.iter().for_each(|node| wait_gone(node.pid.expect("ran")));
     zone
