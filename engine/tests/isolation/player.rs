@@ -131,8 +131,9 @@ async fn settle(place: &impl Place, seats: &mut BTreeMap<char, Seat>) {
     let settled = async {
         loop {
             let running = |seat: &&Seat| seat.pending.as_ref().is_some_and(|task| !task.is_finished());
-            let waiting = place.waiting().await;
-            if seats.values().filter(running).count() == waiting {
+            // Counted first: who ended in between would make room for one that does not wait.
+            let under_way = seats.values().filter(running).count();
+            if place.waiting().await == under_way {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;

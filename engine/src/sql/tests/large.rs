@@ -84,6 +84,10 @@ async fn a_value_is_read_only_when_somebody_looks_at_it() {
 async fn what_an_update_leaves_alone_is_not_written_again() {
     let store = MemoryStore::new();
     let mut c = open(&store).await;
+    // While somebody may still see every version the cleaner has nothing to write, which would count as the statement's.
+    let mut reader = Client::new(&c.db);
+    reader.begin(Isolation::RepeatableRead);
+    reader.sql("select 1").await;
     c.run(&[
         "create table t (id int primary key, n int, body text, more text, check (length(body) > 5))",
         "insert into t values (1, 1, repeat('b', 1000000), repeat('m', 500000))",
@@ -100,6 +104,7 @@ async fn what_an_update_leaves_alone_is_not_written_again() {
         let logged = store.log_bytes() - before;
         assert!(logged < limit, "{sql} logged {logged} bytes");
     }
+    reader.rollback();
     assert_eq!(c.sql("select n, length(body), more from t").await, "3|1000000|-");
     assert_eq!(c.err("update t set body = 'few'").await.sqlstate, sqlstate::CHECK_VIOLATION);
 }

@@ -168,7 +168,8 @@ impl LockManager {
         Ok(())
     }
 
-    /// Enters a wait into the graph unless it closes a cycle.
+    /// Enters a wait into the graph unless it closes a cycle: nobody else ever sees the edge of one that is refused, and finds
+    /// a cycle through it too.
     fn enter(&self, owner: Owner, what: WaitsFor) -> Result<(), TxnError> {
         METRICS.lock_waits.inc();
         let mut graph = self.graph.lock();
@@ -177,6 +178,7 @@ impl LockManager {
         let mut todo = self.blockers(owner, what);
         while let Some(next) = todo.pop() {
             if next == owner {
+                graph.remove(&owner);
                 METRICS.deadlocks.inc();
                 return Err(TxnError::Deadlock);
             }
