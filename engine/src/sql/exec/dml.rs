@@ -325,7 +325,7 @@ struct Target<'a> {
 }
 
 /// What a change of a row locks it with.
-fn lock_for(keys: &[usize], old: &[Datum], new: &[Datum]) -> RowLock {
+pub(super) fn lock_for(keys: &[usize], old: &[Datum], new: &[Datum]) -> RowLock {
     let moves = keys.iter().any(|column| old[*column] != new[*column]);
     if moves { RowLock::Update } else { RowLock::NoKeyUpdate }
 }
