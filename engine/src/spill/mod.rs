@@ -24,7 +24,7 @@ use std::sync::{Arc, LazyLock};
 use prometheus::{IntCounter, IntGauge, register_int_counter, register_int_gauge};
 
 pub(crate) use file::{Run, RunReader, RunWriter, SpillFile};
-pub(crate) use set::{KeySet, SetBuilder};
+pub(crate) use set::{Inserted, KeySet, SetBuilder};
 pub(crate) use sorter::{Payload, Sorted, Sorter};
 
 use crate::types::{SqlError, sqlstate};
@@ -178,6 +178,11 @@ impl Budget {
     /// The same limit, with nothing held yet.
     pub(crate) fn another(&self) -> Budget {
         Budget::new(&self.spill, self.limit)
+    }
+
+    /// A part of the limit.
+    pub(crate) fn part(&self, of: usize) -> Budget {
+        Budget::new(&self.spill, self.limit / of)
     }
 
     pub(crate) fn take(&mut self, bytes: usize) {

@@ -25,6 +25,15 @@ pub(crate) struct SetBuilder {
     bytes: usize,
 }
 
+/// What is known of a key that was inserted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inserted {
+    New,
+    Known,
+    /// Nothing: not all of the set is in memory.
+    Unknown,
+}
+
 /// A set that is complete.
 #[derive(Debug)]
 pub(crate) enum KeySet {
@@ -81,22 +90,25 @@ impl SetBuilder {
         SetBuilder { keys: HashSet::new(), budget, sorter: None, bytes: 0 }
     }
 
-    pub(crate) async fn insert(&mut self, key: Vec<u8>) -> SqlResult<()> {
+    pub(crate) async fn insert(&mut self, key: Vec<u8>) -> SqlResult<Inserted> {
         if self.sorter.is_some() {
-            return self.sort(&key).await;
+            self.sort(&key).await?;
+            return Ok(Inserted::Unknown);
         }
         let bytes = key.len() + OVERHEAD;
-        if self.keys.insert(key) {
-            self.budget.take(bytes);
+        if !self.keys.insert(key) {
+            return Ok(Inserted::Known);
         }
+        self.budget.take(bytes);
         if self.budget.is_full() {
             self.sorter = Some(Sorter::new(self.budget.another(), usize::MAX));
             for key in std::mem::take(&mut self.keys) {
                 self.budget.give(key.len() + OVERHEAD);
                 self.sort(&key).await?;
             }
+            return Ok(Inserted::Unknown);
         }
-        Ok(())
+        Ok(Inserted::New)
     }
 
     async fn sort(&mut self, key: &[u8]) -> SqlResult<()> {

@@ -28,12 +28,18 @@ impl RowIds {
 
     /// The next ids: the first of `count` in a row.
     pub(crate) async fn next(&self, pool: &BufferPool, tree: &Tree, count: u64) -> Result<u64, StorageError> {
+        self.seed(pool, tree).await?;
+        Ok(self.0.fetch_add(count, Ordering::AcqRel))
+    }
+
+    /// Afterwards the counter is in use.
+    pub(crate) async fn seed(&self, pool: &BufferPool, tree: &Tree) -> Result<(), StorageError> {
         if self.0.load(Ordering::Acquire) == 0 {
             let last = pool.run(|| tree.last_key_below(pool, &end_of_rows())).await?;
             let last = last.and_then(|key| key.try_into().ok()).map_or(0, u64::from_be_bytes);
             // Who comes second finds it seeded: nobody inserts before.
             let _ = self.0.compare_exchange(0, last + 1, Ordering::AcqRel, Ordering::Acquire);
         }
-        Ok(self.0.fetch_add(count, Ordering::AcqRel))
+        Ok(())
     }
 }

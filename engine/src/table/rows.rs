@@ -21,6 +21,13 @@ impl TransactionSystem {
         Ok(RowId(table.shared.row_ids.next(self.pool(), &table.tree, count).await?))
     }
 
+    /// How many rows a table has at most, as its last row says.
+    pub(crate) async fn rows_at_most(&self, table: &Table) -> Result<u64, TxnError> {
+        let ids = &table.shared.row_ids;
+        ids.seed(self.pool(), &table.tree).await?;
+        Ok(ids.so_far())
+    }
+
     /// Inserts a row under an id of [`TransactionSystem::row_ids`].
     pub async fn insert_as(
         &self,

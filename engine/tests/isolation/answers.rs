@@ -57,6 +57,47 @@ const LISTS: &[&str] = &[
     "select id, k in (select b from r where b > 3), null in (select id from r where id < 0) from l",
 ];
 
+/// Where an index leads to the values of a list.
+const INDEXED: &[&str] = &[
+    "create table t (id int primary key, k int, b bigint, n numeric, c char(6), s text, v int)",
+    "create index on t (k desc nulls last, s)",
+    "create index on t (b, id)",
+    "create index on t (n)",
+    "create index on t (c)",
+    "create index on t ((v % 100)) where v > 500",
+    "create table f (i int, b bigint, n numeric, c char(3), s text)",
+    "insert into t select g, case when g % 9 = 0 then null else (g * 7919) % 2500 end, (g * 31) % 1700, (g % 1300) / 4.0, \
+     'c' || g % 800, 's' || g % 40, g from generate_series(1, 6000) g",
+    "insert into f values (7, 7, 1.50, 'c7', 's1'), (7, 7, 1.5, 'c7', 's1'), (null, null, null, null, null), (-1, 3000000000, 7.25, 'c9', 's2'), \
+     (999999, -3000000000, 1e9, 'no', 's39'), (41, 300, 0, 'c41', 's3')",
+];
+
+const LOOKED_UP: &[&str] = &[
+    "select * from t where id in (select i from f)",
+    "select * from t where id in (select b from f)",
+    "select * from t where b in (select i from f)",
+    "select * from t where b in (select b from f) and id > 300",
+    "select * from t where b = 7 and id in (select id from t where b = 7 and id % 2 = 0)",
+    "select * from t where k in (select i from f)",
+    "select * from t where k in (select k from t where id < 90)",
+    "select * from t where k in (select k from t where id < 5000) and v < 900",
+    "select * from t where n in (select n from f)",
+    "select * from t where c in (select c from f)",
+    "select * from t where v % 100 in (select i from f) and v > 500",
+    "select * from t where id in (select i from f where i is null) or id = 3",
+    "select count(*) from t where id in (select i from f where i is null)",
+    "select count(*) from t where id in (select i from f where false)",
+    "select count(*) from t where id not in (select i from f)",
+    "select count(*) from t where id not in (select i from f where i is not null)",
+    "select count(*) from t where not (id in (select i from f where i is not null))",
+    "select id, k from t where k in (select i from f) order by k desc nulls last, s limit 2",
+    "select string_agg(id::text, ',') from (select id from t where id in (select b * 3 from f) order by id) x",
+    "select string_agg(id::text, ',') from (select id from t where id in (select id * 2 from t where b < 40) order by id desc limit 7) x",
+    "select string_agg(id::text, ',') from (select id from t where id in (select id from t where s > 's20') order by id desc limit 7) x",
+    "select string_agg(k || s || id, ',') from (select * from t where k in (select i from f) order by k desc nulls last, s, id) x",
+    "select t.id, x.id from t join t x on t.id = x.k where x.id in (select i from f)",
+];
+
 async fn answer(client: &Client, sql: &str) -> Vec<String> {
     let messages = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     let mut rows: Vec<String> = messages
@@ -91,4 +132,23 @@ async fn what_does_not_fit_memory_comes_to_what_postgresql_says() {
         let is_spilled = stage.database.spill.bytes() > before;
         assert_eq!(is_spilled, needs_disk, "{sql}: whether it needs the disk");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_that_are_looked_up_in_an_index_are_those_of_postgresql() {
+    let Some(postgres) = Postgres::start_if_installed().await else { return };
+    let (hall, stage) = (postgres.hall("looked_up", &[]).await, Stage::open().await);
+    let (theirs, ours) = (hall.connect().await, stage.connect().await);
+    for sql in INDEXED {
+        theirs.batch_execute(sql).await.expect("PostgreSQL takes it");
+        ours.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+    let mut by_index = 0;
+    for sql in LOOKED_UP {
+        let plan = answer(&ours, &format!("explain {sql}")).await;
+        by_index += usize::from(plan.iter().any(|line| line.contains("Unless Few: ")));
+        let (wanted, found) = (answer(&theirs, sql).await, answer(&ours, sql).await);
+        assert!(found == wanted, "{sql}:\n{found:?}\nnot\n{wanted:?}");
+    }
+    assert!(by_index >= 15, "{by_index} plans");
 }

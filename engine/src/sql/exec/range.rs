@@ -1,10 +1,11 @@
 //! From an index access and the values of an execution to ranges of keys.
 
+use std::borrow::Cow;
 use std::ops::Bound;
 
 use crate::catalog::IndexColumn;
 use crate::sql::expr::{EvalCx, Expr};
-use crate::sql::plan::{Bounds, IndexAccess};
+use crate::sql::plan::{Alternatives, Bounds, IndexAccess};
 use crate::types::{Datum, SqlResult, SqlType, key, oids};
 
 /// A range of encoded keys; bounds are prefixes ([`crate::table::IndexScan`]).
@@ -48,10 +49,10 @@ fn to_key(datum: &Datum, ty: SqlType) -> Key {
 pub(super) fn ranges(access: &IndexAccess, cx: &EvalCx<'_>) -> SqlResult<Vec<KeyRange>> {
     let mut prefixes: Vec<Vec<u8>> = vec![Vec::with_capacity(16)];
     for (alternatives, part) in access.fixed.iter().zip(&access.index.columns) {
-        let mut longer = Vec::with_capacity(alternatives.len());
-        for value in alternatives {
-            let value = value.eval(&[], cx)?;
-            let Key::Exact(value) = to_key(&value, part.ty) else { continue };
+        let values = values(alternatives, cx)?;
+        let mut longer = Vec::with_capacity(values.len());
+        for value in &values {
+            let Key::Exact(value) = to_key(value, part.ty) else { continue };
             for prefix in &prefixes {
                 let mut prefix = prefix.clone();
                 key::encode(&value, part.ty, part.order, &mut prefix);
@@ -89,6 +90,16 @@ pub(super) fn ranges(access: &IndexAccess, cx: &EvalCx<'_>) -> SqlResult<Vec<Key
         }
     }
     Ok(ranges)
+}
+
+fn values<'c>(alternatives: &'c Alternatives, cx: &'c EvalCx<'_>) -> SqlResult<Vec<Cow<'c, Datum>>> {
+    match alternatives {
+        Alternatives::Values(values) => values.iter().map(|value| value.eval(&[], cx)).collect(),
+        Alternatives::Subquery(n) => {
+            let few = cx.list(*n)?.few().unwrap_or_default();
+            Ok(few.iter().map(Cow::Borrowed).collect())
+        }
+    }
 }
 
 /// The same entries in ranges that do not meet, in the order of the index: no row comes twice.

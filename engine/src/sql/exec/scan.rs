@@ -20,6 +20,9 @@ const ROWS_MAX: usize = 256;
 /// A batch ends behind so many bytes that were fetched from outside of rows.
 const FETCH_MAX: usize = 1 << 20;
 
+/// A value is looked up in an index in the time that it takes to read so many rows and to ask each.
+const ROWS_PER_LOOKUP: u64 = 16;
+
 /// A table being read.
 pub(crate) struct Scanner {
     scan: Arc<Scan>,
@@ -40,6 +43,8 @@ enum State {
 }
 
 struct IndexState {
+    /// What [`are_few`] said.
+    few: bool,
     ranges: std::vec::IntoIter<KeyRange>,
     current: Option<IndexScan>,
     entries: table::RowBatch,
@@ -69,7 +74,7 @@ impl Scanner {
                     self.state = State::Done;
                     return self.scan.instead(cx).await;
                 }
-                State::Start => self.state = start(&self.scan, cx)?,
+                State::Start => self.state = start(&self.scan, cx).await?,
                 State::Table(scan, batch, taken) => {
                     tokio::task::consume_budget().await;
                     if *taken == batch.len() {
@@ -120,30 +125,51 @@ impl Scanner {
     }
 }
 
-fn start(scan: &Scan, cx: &Cx<'_>) -> SqlResult<State> {
-    Ok(match &scan.access {
-        Access::Table => {
-            let table = TableScan::new(&scan.table.store, cx.snapshot.clone());
-            State::Table(table, table::RowBatch::new(), 0)
-        }
-        Access::Index(access) => {
-            let ranges = ranges(access, &cx.eval())?;
-            State::Index(Box::new(IndexState {
-                ranges: ranges.into_iter(),
-                current: None,
-                entries: table::RowBatch::new(),
-                at: 0,
-                near: Near::default(),
-                rows: FIRST_ROWS,
-            }))
-        }
-    })
+async fn start(scan: &Scan, cx: &Cx<'_>) -> SqlResult<State> {
+    let few = are_few(scan, cx).await?;
+    let Some(access) = scan.index(few) else {
+        let table = TableScan::new(&scan.table.store, cx.snapshot.clone());
+        return Ok(State::Table(table, table::RowBatch::new(), 0));
+    };
+    let ranges = ranges(access, &cx.eval())?;
+    Ok(State::Index(Box::new(IndexState {
+        few,
+        ranges: ranges.into_iter(),
+        current: None,
+        entries: table::RowBatch::new(),
+        at: 0,
+        near: Near::default(),
+        rows: FIRST_ROWS,
+    })))
+}
+
+/// Whether the values of a sub-query that may be looked up in an index are so few that this is the shorter way.
+async fn are_few(scan: &Scan, cx: &Cx<'_>) -> SqlResult<bool> {
+    let Access::Few(access, _) = &scan.access else { return Ok(false) };
+    let Some(n) = access.subquery() else { return Ok(false) };
+    let few = cx.eval().list(n)?.few().map(<[Datum]>::len);
+    let Some(few) = few else { return Ok(false) };
+    let rows = cx.db.txns.rows_at_most(&scan.table.store).await?;
+    Ok((few as u64).saturating_mul(ROWS_PER_LOOKUP) <= rows)
 }
 
 impl Scan {
     /// Columns of a row that it gives.
     pub(crate) fn width(&self) -> usize {
         self.table.columns.len() + usize::from(self.with_id)
+    }
+
+    /// The index to read, if one is to be read.
+    fn index(&self, few: bool) -> Option<&IndexAccess> {
+        match &self.access {
+            Access::Index(access) => Some(access),
+            Access::Few(access, _) if few => Some(access),
+            Access::Few(_, otherwise) => match &**otherwise {
+                Access::Index(access) => Some(access),
+                Access::Table | Access::Few(..) => None,
+            },
+            Access::Table => None,
+        }
     }
 
     /// Decodes a row to the end of `out`, if it passes the filter.
@@ -292,7 +318,7 @@ impl IndexState {
         ids: &mut Vec<RowId>,
         out: &mut RowBatch,
     ) -> SqlResult<bool> {
-        let Access::Index(access) = &scan.access else { return Ok(false) };
+        let Some(access) = scan.index(self.few) else { return Ok(false) };
         let system = &cx.db.txns;
         let (mut row_key, mut fetched) = (Vec::new(), 0);
         loop {

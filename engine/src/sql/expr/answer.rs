@@ -1,7 +1,14 @@
 //! What the sub-queries of a statement came to. They do not depend on its rows, and are run before it.
 
-use crate::spill::{Budget, KeySet, SetBuilder};
+use crate::spill::{Budget, Inserted, KeySet, SetBuilder};
 use crate::types::{Datum, SqlResult, SqlType, key};
+
+/// So many values at most are kept as they are, to be looked up in an index.
+const FEW: usize = 10_000;
+/// They hold at most this part of what the list may hold.
+const FEW_PART: usize = 8;
+/// Bytes of such a value beside its own.
+const OVERHEAD: usize = size_of::<Datum>();
 
 /// What one of them came to.
 #[derive(Debug)]
@@ -14,6 +21,13 @@ pub(crate) enum Answer {
 pub(crate) struct ListBuilder {
     keys: SetBuilder,
     has_null: bool,
+    few: Few,
+}
+
+/// The values themselves, each once, while they are few.
+struct Few {
+    values: Option<Vec<Datum>>,
+    budget: Budget,
 }
 
 /// The values of `IN (SELECT ...)`.
@@ -21,29 +35,67 @@ pub(crate) struct ListBuilder {
 pub(crate) struct ValueList {
     keys: KeySet,
     has_null: bool,
+    few: Option<Vec<Datum>>,
+    _budget: Budget,
+}
+
+impl Few {
+    fn add(&mut self, value: &Datum, bytes: usize) {
+        let Some(values) = &mut self.values else { return };
+        self.budget.take(bytes + OVERHEAD);
+        values.push(value.clone());
+        if values.len() > FEW || self.budget.is_full() {
+            self.forget();
+        }
+    }
+
+    fn forget(&mut self) {
+        self.values = None;
+        self.budget = self.budget.part(1);
+    }
 }
 
 impl ListBuilder {
     pub(crate) fn new(budget: Budget) -> ListBuilder {
-        ListBuilder { keys: SetBuilder::new(budget), has_null: false }
+        let few = Few { values: Some(Vec::new()), budget: budget.part(FEW_PART) };
+        ListBuilder { keys: SetBuilder::new(budget), has_null: false, few }
     }
 
     /// Adds a value of the sub-query's type.
     pub(crate) async fn add(&mut self, value: &Datum, ty: SqlType) -> SqlResult<()> {
         match value {
             Datum::Null => self.has_null = true,
-            value => self.keys.insert(bytes(value, ty)).await?,
+            value => {
+                let key = bytes(value, ty);
+                let len = key.len();
+                match self.keys.insert(key).await? {
+                    Inserted::New => self.few.add(value, len),
+                    Inserted::Known => {}
+                    Inserted::Unknown => self.few.forget(),
+                }
+            }
         }
         Ok(())
     }
 
     /// All are there.
     pub(crate) async fn finish(self) -> SqlResult<ValueList> {
-        Ok(ValueList { keys: self.keys.finish().await?, has_null: self.has_null })
+        let Few { values, budget } = self.few;
+        Ok(ValueList {
+            keys: self.keys.finish().await?,
+            has_null: self.has_null,
+            few: values,
+            _budget: budget,
+        })
     }
 }
 
 impl ValueList {
+    /// All of its values but NULL, each once, if they are few.
+    pub(crate) fn few(&self) -> Option<&[Datum]> {
+        self.few.as_deref()
+    }
+
     /// Whether a value is among them; `None` where NULL leaves that open.
     pub(super) fn contains(&self, value: &Datum, ty: SqlType) -> SqlResult<Option<bool>> {
         if self.keys.is_empty() && !self.has_null {

@@ -16,7 +16,7 @@ use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-pub(crate) use answer::{Answer, ListBuilder};
+pub(crate) use answer::{Answer, ListBuilder, ValueList};
 pub(crate) use deparse::{deparse, deparse_value, is_call};
 pub(crate) use domain::DomainRules;
 pub(crate) use like::like;
@@ -178,6 +178,14 @@ impl<'a> EvalCx<'a> {
     pub(crate) fn db(&self) -> SqlResult<&'a Database> {
         self.db.ok_or_else(|| SqlError::internal("an expression of a row looks at the database"))
     }
+
+    /// The values of a sub-query.
+    pub(crate) fn list(&self, n: usize) -> SqlResult<&'a ValueList> {
+        match self.subqueries.get(n) {
+            Some(Answer::List(list)) => Ok(list),
+            _ => Err(not_run()),
+        }
+    }
 }
 
 fn not_run() -> SqlError {
@@ -259,8 +267,7 @@ impl Expr {
             }
             Expr::InSubquery(needle, n, ty, not) => {
                 let needle = needle.eval(row, cx)?;
-                let Some(Answer::List(list)) = cx.subqueries.get(*n) else { return Err(not_run()) };
-                boolean(list.contains(&needle, *ty)?.map(|found| found != *not))
+                boolean(cx.list(*n)?.contains(&needle, *ty)?.map(|found| found != *not))
             }
             Expr::Case(whens, otherwise) => {
                 for (when, then) in whens {

@@ -16,6 +16,40 @@ pub(crate) enum Access {
     Table,
     /// Ranges of an index.
     Index(IndexAccess),
+    /// The same where a sub-query gives few values; else what there is without it. Known when it was run.
+    Few(IndexAccess, Box<Access>),
+}
+
+impl Access {
+    /// The indexes that it may read.
+    pub(super) fn indexes(&self) -> Vec<&IndexAccess> {
+        match self {
+            Access::Table => Vec::new(),
+            Access::Index(access) => vec![access],
+            Access::Few(access, otherwise) => [vec![access], otherwise.indexes()].concat(),
+        }
+    }
+
+    /// The order of the rows.
+    pub(super) fn ordering(&self) -> Ordering {
+        match self {
+            Access::Table => Vec::new(),
+            Access::Index(access) => access.ordering(),
+            Access::Few(access, otherwise) => {
+                let both = access.ordering().into_iter().zip(otherwise.ordering());
+                both.map_while(|(a, b)| (a == b).then_some(a)).collect()
+            }
+        }
+    }
+}
+
+/// What a column is to equal.
+#[derive(Debug)]
+pub(crate) enum Alternatives {
+    /// One of these.
+    Values(Vec<Expr>),
+    /// One of those of a sub-query, by its number.
+    Subquery(usize),
 }
 
 /// One end of a range: the value, and whether it is part of the range.
@@ -51,7 +85,7 @@ impl Bounds {
 pub(crate) struct IndexAccess {
     pub(crate) index: Arc<IndexInfo>,
     /// Values of the leading columns: `fixed[n]` are the alternatives for column n; only the last may have several.
-    pub(crate) fixed: Vec<Vec<Expr>>,
+    pub(crate) fixed: Vec<Alternatives>,
     /// Ranges of the column behind those, which may overlap; none for all of it.
     pub(crate) bounds: Vec<Bounds>,
     /// From the greatest entry down.
@@ -64,24 +98,54 @@ impl IndexAccess {
         self.index.is_always_unique() && self.fixed.len() == self.index.columns.len()
     }
 
-    /// The order of the rows.
-    pub(super) fn ordering(&self) -> Ordering {
-        let several = self.fixed.last().is_some_and(|alternatives| alternatives.len() > 1);
-        if several {
-            return Vec::new();
+    /// The sub-query that gives the values of a column, by its number.
+    pub(crate) fn subquery(&self) -> Option<usize> {
+        match self.fixed.last() {
+            Some(Alternatives::Subquery(n)) => Some(*n),
+            _ => None,
         }
+    }
+
+    fn ordering(&self) -> Ordering {
+        let several = self.fixed.last().is_some_and(Alternatives::may_be_several);
+        // Several values are looked up in their order.
+        let constant = self.fixed.len() - usize::from(several);
         let order = |o: KeyOrder| KeyOrder {
             descending: o.descending != self.backward,
             nulls_first: o.nulls_first != self.backward,
         };
-        let parts = self.index.columns.iter().skip(self.fixed.len());
+        let parts = self.index.columns.iter().skip(constant);
         parts.map_while(|part| Some((part.column()?, order(part.order)))).collect()
+    }
+}
+
+impl Alternatives {
+    fn may_be_several(&self) -> bool {
+        match self {
+            Alternatives::Values(values) => values.len() > 1,
+            Alternatives::Subquery(_) => true,
+        }
     }
 }
 
 /// Chooses the access path for conditions, and an order that would be welcome.
 pub(super) fn choose(table: &TableInfo, filters: &[Expr], order: &[(usize, KeyOrder)]) -> Access {
-    let terms: Vec<Term<'_>> = filters.iter().flat_map(terms).collect();
+    let mut terms: Vec<Term<'_>> = filters.iter().flat_map(terms).collect();
+    let best = best(table, filters, order, &terms);
+    if best.as_ref().is_none_or(|access| access.subquery().is_none()) {
+        return best.map_or(Access::Table, Access::Index);
+    }
+    terms.retain(|term| !matches!(term.kind, TermKind::InSubquery(_)));
+    let otherwise = self::best(table, filters, order, &terms).map_or(Access::Table, Access::Index);
+    best.map_or(Access::Table, |few| Access::Few(few, Box::new(otherwise)))
+}
+
+fn best(
+    table: &TableInfo,
+    filters: &[Expr],
+    order: &[(usize, KeyOrder)],
+    terms: &[Term<'_>],
+) -> Option<IndexAccess> {
     let mut best: Option<(u32, IndexAccess)> = None;
     for index in table.indexes.iter().filter(|index| index.valid) {
         let has_all = match &index.predicate {
@@ -89,7 +153,7 @@ pub(super) fn choose(table: &TableInfo, filters: &[Expr], order: &[(usize, KeyOr
             Some(predicate) if implies(filters, predicate.expr()) => false,
             Some(_) => continue,
         };
-        let mut access = fit(index, &terms);
+        let mut access = fit(index, terms);
         let gives_order = give_order(&mut access, order);
         // A partial index is smaller than the table.
         let score = score(&access) + if has_all { 0 } else { 10 } + u32::from(gives_order);
@@ -97,7 +161,7 @@ pub(super) fn choose(table: &TableInfo, filters: &[Expr], order: &[(usize, KeyOr
             best = Some((score, access));
         }
     }
-    best.map_or(Access::Table, |(_, access)| Access::Index(access))
+    best.map(|(_, access)| access)
 }
 
 fn fit(index: &Arc<IndexInfo>, terms: &[Term<'_>]) -> IndexAccess {
@@ -116,13 +180,20 @@ fn fit(index: &Arc<IndexInfo>, terms: &[Term<'_>]) -> IndexAccess {
             })
         });
         if let Some(values) = alternatives {
-            access.fixed.push(values.to_vec());
+            access.fixed.push(Alternatives::Values(values.to_vec()));
             if values.len() > 1 {
                 break;
             }
             continue;
         }
-        access.bounds = bounds(of_column);
+        access.bounds = bounds(of_column.clone());
+        if access.bounds.is_empty() {
+            let subquery = of_column.clone().find_map(|t| match t.kind {
+                TermKind::InSubquery(n) => Some(Alternatives::Subquery(n)),
+                _ => None,
+            });
+            access.fixed.extend(subquery);
+        }
         break;
     }
     access
@@ -135,7 +206,7 @@ fn bounds<'t>(of_column: impl Iterator<Item = &'t Term<'t>>) -> Vec<Bounds> {
         match &term.kind {
             TermKind::Ranges(several) => return several.clone(),
             TermKind::Compare(op, value) => one.narrow(*op, value),
-            TermKind::In(_) => {}
+            TermKind::In(_) | TermKind::InSubquery(_) => {}
         }
     }
     if one.ends() > 0 { vec![one] } else { Vec::new() }
@@ -158,10 +229,12 @@ fn give_order(access: &mut IndexAccess, order: &[(usize, KeyOrder)]) -> bool {
 
 /// More for what leaves fewer rows; 0 for an index that does not help.
 fn score(access: &IndexAccess) -> u32 {
-    if access.is_point() {
+    if access.is_point() && access.subquery().is_none() {
         return 10_000;
     }
-    let fixed = access.fixed.len() as u32 * 100;
+    // How many values a sub-query gives nobody knows yet: less than what is fixed, more than a range.
+    let unknown = if access.subquery().is_some() { 50 } else { 0 };
+    let fixed = access.fixed.len() as u32 * 100 - unknown;
     let ends = access.bounds.iter().map(Bounds::ends).min().unwrap_or(0);
     fixed + ends * 20
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Access, Bounds, IndexAccess, Plan, Scan, Watch};
+use super::{Access, Alternatives, Bounds, IndexAccess, Plan, Scan, Watch};
 use crate::catalog::KeySource;
 use crate::sql::bind::{JoinKind, SetOperation};
 use crate::sql::expr::Expr;
@@ -74,20 +74,29 @@ fn explain_scan(scan: &Scan, place: usize, depth: usize, lines: &mut Lines<'_>) 
     let table = &scan.table;
     let names = |n: usize| table.columns[n].name.clone();
     let alias = if scan.alias == table.name { String::new() } else { format!(" {}", scan.alias) };
-    match &scan.access {
-        Access::Table => lines.line(depth, &format!("Seq Scan on {}{alias}", table.name), place),
-        Access::Index(access) => {
-            let direction = if access.backward { " Backward" } else { "" };
-            let text = format!("Index Scan{direction} using {} on {}{alias}", access.index.name, table.name);
-            lines.line(depth, &text, place);
-            let condition = condition(access, &names);
-            if !condition.is_empty() {
-                lines.detail(depth, &format!("Index Cond: ({condition})"));
-            }
+    let way = way(&scan.access);
+    lines.line(depth, &format!("{way} on {}{alias}", table.name), place);
+    if let Access::Index(access) | Access::Few(access, _) = &scan.access {
+        let condition = condition(access, &names);
+        if !condition.is_empty() {
+            lines.detail(depth, &format!("Index Cond: ({condition})"));
         }
+    }
+    if let Access::Few(_, otherwise) = &scan.access {
+        lines.detail(depth, &format!("Unless Few: {}", self::way(otherwise)));
     }
     if let Some(filter) = &scan.filter {
         lines.detail(depth, &format!("Filter: {}", filter.show(&names)));
+    }
+}
+
+fn way(access: &Access) -> String {
+    match access {
+        Access::Table => "Seq Scan".to_owned(),
+        Access::Index(access) | Access::Few(access, _) => {
+            let direction = if access.backward { " Backward" } else { "" };
+            format!("Index Scan{direction} using {}", access.index.name)
+        }
     }
 }
 
@@ -98,10 +107,15 @@ fn condition(access: &IndexAccess, names: &dyn Fn(usize) -> String) -> String {
     };
     let mut parts: Vec<String> = Vec::new();
     for (n, alternatives) in access.fixed.iter().enumerate() {
-        let values: Vec<String> = alternatives.iter().map(|v| v.show(names)).collect();
-        parts.push(match &values[..] {
-            [one] => format!("{} = {one}", column(n)),
-            many => format!("{} IN ({})", column(n), many.join(", ")),
+        parts.push(match alternatives {
+            Alternatives::Values(values) => {
+                let values: Vec<String> = values.iter().map(|v| v.show(names)).collect();
+                match &values[..] {
+                    [one] => format!("{} = {one}", column(n)),
+                    many => format!("{} IN ({})", column(n), many.join(", ")),
+                }
+            }
+            Alternatives::Subquery(subquery) => format!("{} IN (SubPlan {subquery})", column(n)),
         });
     }
     let behind = |bounds: &Bounds| {

@@ -13,7 +13,7 @@ mod watch;
 
 use std::sync::Arc;
 
-pub(crate) use access::{Access, Bounds, IndexAccess};
+pub(crate) use access::{Access, Alternatives, Bounds, IndexAccess};
 pub(crate) use explain::Lines;
 pub(crate) use watch::{Seen, Watch, millis};
 
@@ -226,10 +226,8 @@ fn scan(
     };
     let access = access::choose(&table, &request.filters, &request.order);
     // An entry is checked against its row's key.
-    if let Access::Index(index) = &access {
-        for n in &index.index.inputs {
-            wanted[*n] = true;
-        }
+    for n in access.indexes().iter().flat_map(|of| &of.index.inputs) {
+        wanted[*n] = true;
     }
     let filter = Expr::and(request.filters);
     let fetched = wanted.clone();
@@ -309,10 +307,7 @@ fn sort(input: Rel, keys: Vec<SortKey>, mut request: Request) -> Plan {
 /// The order that a plan's rows come in, as far as it is known.
 fn ordering(plan: &Plan) -> Ordering {
     match plan {
-        Plan::Scan(scan) if scan.locking.is_none() => match &scan.access {
-            Access::Index(access) => access.ordering(),
-            Access::Table => Vec::new(),
-        },
+        Plan::Scan(scan) if scan.locking.is_none() => scan.access.ordering(),
         Plan::Filter(input, _) | Plan::Limit(input, _, _) => ordering(input),
         Plan::Sort(_, keys) => keys
             .iter()

@@ -16,6 +16,8 @@ pub(super) struct Term<'a> {
 pub(super) enum TermKind<'a> {
     Compare(Comparison, &'a Expr),
     In(&'a [Expr]),
+    /// It is one of what a sub-query gives, by its number.
+    InSubquery(usize),
     /// It lies in one of several ranges.
     Ranges(Vec<Bounds>),
 }
@@ -38,6 +40,11 @@ fn term(filter: &Expr) -> Option<Term<'_>> {
             let answerable = !needle.is_stable() && list.iter().all(Expr::is_stable);
             answerable.then_some(Term { of: needle, kind: TermKind::In(list), compared: *ty })
         }
+        Expr::InSubquery(needle, n, ty, false) => (!needle.is_stable()).then_some(Term {
+            of: needle,
+            kind: TermKind::InSubquery(*n),
+            compared: *ty,
+        }),
         _ => None,
     }
 }

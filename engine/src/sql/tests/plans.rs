@@ -229,3 +229,62 @@ async fn entries_of_rows_that_left_a_partial_index_are_cleaned_up() {
     }
     panic!("{} entries are left", cleaned().await);
 }
+
+#[tokio::test]
+async fn few_values_of_a_sub_query_are_looked_up() {
+    let store = MemoryStore::new();
+    let mut c = open(&store).await;
+    c.run(&[
+        "create table t (id int primary key, k int, s text)",
+        "create index t_k on t (k, id desc)",
+        "insert into t select n, n % 2000, repeat('s', 100) || n from generate_series(1, 20000) n",
+        "create table f (b bigint)",
+        "insert into f values (7), (7), (null), (3000000000), (19000)",
+    ])
+    .await;
+    for (sql, wanted) in [
+        (
+            "select * from t where id in (select b from f)",
+            "Index Scan using t_pkey on t\n  Index Cond: (id IN (SubPlan 0))\n  Unless Few: Seq Scan\n  \
+             Filter: (id IN (SubPlan 0))\n  SubPlan 0\n    ->  Seq Scan on f",
+        ),
+        (
+            "delete from t where k = 3 and id in (select b from f)",
+            "Delete on t\n  ->  Index Scan using t_k on t\n        Index Cond: (k = 3 AND id IN (SubPlan 0))\n        \
+             Unless Few: Index Scan using t_k\n        Filter: ((k = 3) AND (id IN (SubPlan 0)))\n  SubPlan 0\n    ->  Seq Scan on f",
+        ),
+        (
+            "select id from t where id in (select b from f) order by id limit 3",
+            "Limit\n  ->  Index Scan using t_pkey on t\n        Index Cond: (id IN (SubPlan 0))\n        \
+             Unless Few: Index Scan using t_pkey\n        Filter: (id IN (SubPlan 0))\n  SubPlan 0\n    ->  Seq Scan on f",
+        ),
+        (
+            "select * from t where id not in (select b from f)",
+            "Seq Scan on t\n  Filter: (id NOT IN (SubPlan 0))\n  SubPlan 0\n    ->  Seq Scan on f",
+        ),
+    ] {
+        assert_eq!(explain(&mut c, sql).await, wanted, "{sql}");
+    }
+    let all = "select count(s) from t";
+    for (sql, wanted, few) in [
+        ("select id from t where id in (select b from f)", "7\n19000", true),
+        ("select count(*), min(id) from t where k in (select b from f)", "10|7", true),
+        ("update t set s = 'x' where id in (select b from f) returning id", "7\n19000", true),
+        ("select count(*) from t where k in (select b from f where b is null)", "0", true),
+        ("select count(*) from t where id in (select n from generate_series(1, 1500) n)", "1500", false),
+        ("select count(*) from t where id in (select n from generate_series(1, 15000) n)", "15000", false),
+        (
+            "delete from t where k in (select b from f) returning id",
+            "18007\n16007\n14007\n12007\n10007\n8007\n6007\n4007\n2007\n7",
+            true,
+        ),
+        (all, "19990", false),
+    ] {
+        // With an empty cache, and a count of rows that nobody has asked for yet.
+        let mut next = open(&store).await;
+        let before = store.page_reads();
+        assert_eq!(next.sql(sql).await, wanted, "{sql}");
+        let read = store.page_reads() - before;
+        assert_eq!(read < 100, few, "{sql} read {read} pages");
+    }
+}
