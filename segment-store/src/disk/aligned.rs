@@ -1,8 +1,9 @@
-//! Memory that direct I/O accepts: aligned to 4096 bytes, in whole blocks. Small buffers come and go with every transfer
-//! and the allocator is slow at this alignment, so each thread keeps some.
+//! Memory that direct I/O accepts: aligned to 4096 bytes, in whole blocks. Buffers come and go with every transfer, the
+//! allocator is slow at this alignment, and the kernel clears every page that it hands out; so each thread keeps some.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
@@ -21,20 +22,80 @@ pub const fn align_down(n: u64) -> u64 {
     n - n % ALIGN as u64
 }
 
-/// Buffers up to so many blocks are kept.
-const KEPT_BLOCKS: usize = 16;
-/// Buffers kept of each size.
-const KEPT_EACH: usize = 64;
+/// Bytes that a thread keeps at most: some groups of the log at their largest.
+const KEPT_BYTES: usize = 32 << 20;
+/// Buffers of up to so many blocks are as large as asked for; larger ones a little larger, so that few sizes are about.
+const EXACT_BLOCKS: usize = 16;
 
 thread_local! {
-    /// By number of blocks, from one.
-    static KEPT: RefCell<[Vec<NonNull<u8>>; KEPT_BLOCKS]> = const { RefCell::new([const { Vec::new() }; KEPT_BLOCKS]) };
+    static KEPT: RefCell<Kept> = const { RefCell::new(Kept { buffers: VecDeque::new(), bytes: 0 }) };
 }
 
-/// Where buffers of `len` bytes are kept, if they are.
-fn kept_at(len: usize) -> Option<usize> {
-    let at = len / ALIGN - 1;
-    (at < KEPT_BLOCKS).then_some(at)
+/// Buffers that nobody uses, the latest last, each with its capacity.
+struct Kept {
+    buffers: VecDeque<(NonNull<u8>, usize)>,
+    bytes: usize,
+}
+
+impl Kept {
+    fn take(&mut self, capacity: usize) -> Option<NonNull<u8>> {
+        // The latest one is the likeliest to be in the processor's cache.
+        let at = self.buffers.iter().rposition(|(_, other)| *other == capacity)?;
+        let (memory, _) = self.buffers.remove(at)?;
+        self.bytes -= capacity;
+        Some(memory)
+    }
+
+    /// Keeps a buffer and gives up others, the oldest first: sizes that nobody asks for any more go.
+    fn put(&mut self, memory: NonNull<u8>, capacity: usize) {
+        self.buffers.push_back((memory, capacity));
+        self.bytes += capacity;
+        while self.bytes > KEPT_BYTES
+            && let Some((oldest, capacity)) = self.buffers.pop_front()
+        {
+            self.bytes -= capacity;
+            // SAFETY: `put` owns what it was given, and it came from `allocate` with this capacity.
+            unsafe { free(oldest, capacity) };
+        }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        for (memory, capacity) in self.buffers.drain(..) {
+            // SAFETY: as in `put`.
+            unsafe { free(memory, capacity) };
+        }
+    }
+}
+
+/// Bytes of the buffer that serves `len` bytes: at most an eighth more.
+fn capacity_for(len: usize) -> usize {
+    let blocks = len.div_ceil(ALIGN).max(1);
+    if blocks <= EXACT_BLOCKS {
+        return blocks * ALIGN;
+    }
+    let step = blocks.next_power_of_two() / EXACT_BLOCKS;
+    blocks.next_multiple_of(step) * ALIGN
+}
+
+fn layout(capacity: usize) -> Layout {
+    Layout::from_size_align(capacity, ALIGN).expect("a length below isize::MAX, a power of two")
+}
+
+/// Zero bytes.
+fn allocate(capacity: usize) -> NonNull<u8> {
+    let layout = layout(capacity);
+    // SAFETY: the layout has a size above zero.
+    let memory = unsafe { alloc_zeroed(layout) };
+    NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout))
+}
+
+/// # Safety
+/// `memory` came from [`allocate`] with this capacity, and nobody uses it any more.
+unsafe fn free(memory: NonNull<u8>, capacity: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { dealloc(memory.as_ptr(), layout(capacity)) }
 }
 
 /// A buffer of whole blocks at an aligned address.
@@ -53,46 +114,44 @@ impl AlignedBuf {
     /// `len` zero bytes; `len` is rounded up to whole blocks, at least one.
     #[must_use]
     pub fn zeroed(len: usize) -> AlignedBuf {
-        let len = align_up(len.max(1));
-        let kept = kept_at(len).and_then(|at| KEPT.with_borrow_mut(|kept| kept[at].pop()));
-        if let Some(memory) = kept {
-            let mut buffer = AlignedBuf { memory, len };
-            buffer.fill(0);
-            return buffer;
-        }
-        let layout = AlignedBuf::layout(len);
-        // SAFETY: the layout has a size above zero.
-        let memory = unsafe { alloc_zeroed(layout) };
-        match NonNull::new(memory) {
-            Some(memory) => AlignedBuf { memory, len },
-            None => handle_alloc_error(layout),
-        }
+        AlignedBuf::kept(len).map_or_else(
+            || AlignedBuf::fresh(len),
+            |mut buffer| {
+                buffer.fill(0);
+                buffer
+            },
+        )
     }
 
-    fn layout(len: usize) -> Layout {
-        Layout::from_size_align(len, ALIGN).expect("a length below isize::MAX, a power of two")
+    /// `len` bytes of whatever was there before, for who writes over all of them; `len` is rounded up likewise.
+    #[must_use]
+    pub fn for_overwrite(len: usize) -> AlignedBuf {
+        let mut buffer = AlignedBuf::kept(len).unwrap_or_else(|| AlignedBuf::fresh(len));
+        if cfg!(debug_assertions) {
+            // Who relies on what was there is found out.
+            buffer.fill(0xa5);
+        }
+        buffer
+    }
+
+    fn kept(len: usize) -> Option<AlignedBuf> {
+        let memory = KEPT.with_borrow_mut(|kept| kept.take(capacity_for(len)))?;
+        Some(AlignedBuf { memory, len: align_up(len.max(1)) })
+    }
+
+    fn fresh(len: usize) -> AlignedBuf {
+        AlignedBuf { memory: allocate(capacity_for(len)), len: align_up(len.max(1)) }
     }
 }
 
 impl Drop for AlignedBuf {
     fn drop(&mut self) {
+        let (memory, capacity) = (self.memory, capacity_for(self.len));
         // The thread may be ending, its buffers gone already: then this one goes too.
-        let kept = kept_at(self.len).is_some_and(|at| {
-            let keep = |kept: &RefCell<[Vec<NonNull<u8>>; KEPT_BLOCKS]>| {
-                let same = &mut kept.borrow_mut()[at];
-                let room = same.len() < KEPT_EACH;
-                if room {
-                    same.push(self.memory);
-                }
-                room
-            };
-            KEPT.try_with(keep).unwrap_or(false)
-        });
-        if kept {
-            return;
+        if KEPT.try_with(|kept| kept.borrow_mut().put(memory, capacity)).is_err() {
+            // SAFETY: allocated with this capacity, which the length tells, and not kept for another.
+            unsafe { free(memory, capacity) }
         }
-        // SAFETY: allocated by `zeroed` with this very layout, and neither freed nor kept for another.
-        unsafe { dealloc(self.memory.as_ptr(), AlignedBuf::layout(self.len)) }
     }
 }
 
@@ -124,7 +183,7 @@ mod tests {
 
     #[test]
     fn buffers_are_aligned_zeroed_and_whole() {
-        for len in [0, 1, 4096, 4097, 1 << 20] {
+        for len in [0, 1, 4096, 4097, 1 << 20, (1 << 20) + 1, KEPT_BYTES + 1] {
             let mut buffer = AlignedBuf::zeroed(len);
             assert_eq!(buffer.as_ptr() as usize % ALIGN, 0);
             assert_eq!(buffer.len(), align_up(len.max(1)));
@@ -134,5 +193,24 @@ mod tests {
             assert!(AlignedBuf::zeroed(len).iter().all(|byte| *byte == 0), "also when used before");
         }
         assert_eq!((align_down(4095), align_down(4096), align_down(9000)), (0, 4096, 8192));
+    }
+    #[test]
+    fn a_buffer_is_used_again_and_a_thread_keeps_few() {
+        for len in [3 * ALIGN, 70 * ALIGN, 1000 * ALIGN] {
+            let buffer = AlignedBuf::for_overwrite(len);
+            let at = buffer.as_ptr();
+            drop(buffer);
+            assert_eq!(AlignedBuf::for_overwrite(len).as_ptr(), at);
+            assert!(capacity_for(len) >= len && capacity_for(len) <= len + len / 8);
+            assert_eq!(capacity_for(align_up(len)), capacity_for(len), "the length tells the capacity");
+        }
+        let many: Vec<_> = (1..40).map(|mib| AlignedBuf::zeroed(mib << 20)).collect();
+        drop(many);
+        let kept = |kept: &RefCell<Kept>| {
+            let kept = kept.borrow();
+            assert_eq!(kept.bytes, kept.buffers.iter().map(|(_, capacity)| capacity).sum::<usize>());
+            kept.bytes
+        };
+        assert!(KEPT.with(kept) <= KEPT_BYTES);
     }
 }

@@ -20,7 +20,7 @@ async fn from_disk(node: &Node, at: LogAddress, len: usize) -> Result<Bytes, Seg
     let file = node.log.borrow().file(at.file()).ok_or_else(|| damaged(at, "the file is gone"))?;
     let start = align_down(u64::from(at.offset()));
     let head = (u64::from(at.offset()) - start) as usize;
-    let buffer = AlignedBuf::zeroed(align_up(head + len));
+    let buffer = AlignedBuf::for_overwrite(align_up(head + len));
     let (result, buffer) = node.disk.read(file, start, buffer).await;
     result.map_err(|error| damaged(at, error))?;
     Ok(Bytes::from_owner(buffer).slice(head..head + len))
@@ -104,7 +104,7 @@ pub(crate) async fn run(node: &Node, records: &[PendingRecord]) -> Result<Vec<By
 pub(crate) async fn part(node: &Node, at: LogAddress, len: usize) -> Option<Bytes> {
     debug_assert!(len.is_multiple_of(ALIGN));
     let file = node.log.borrow().file(at.file())?;
-    let buffer = AlignedBuf::zeroed(len);
+    let buffer = AlignedBuf::for_overwrite(len);
     let (result, buffer) = node.disk.read_background(file, u64::from(at.offset()), buffer).await;
     result.ok().map(|()| Bytes::from_owner(buffer))
 }

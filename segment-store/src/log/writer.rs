@@ -214,7 +214,7 @@ impl HotLog {
         }
         let LogPosition { file, offset, sequence } = self.next;
         let head = if offset == 0 { FILE_HEADER } else { 0 };
-        let mut buffer = AlignedBuf::zeroed(head + GROUP_HEADER + payload);
+        let mut buffer = AlignedBuf::for_overwrite(head + GROUP_HEADER + payload);
         if head > 0 {
             let header = FileHeader { identity: self.identity, number: file, first_sequence: sequence };
             header.encode(&mut buffer);
@@ -232,6 +232,7 @@ impl HotLog {
             }
             members.push((queued, address));
         }
+        buffer[at..].fill(0);
         let node = self.identity.node;
         let header = GroupHeader { payload: payload as u32, sequence, node, file, entries };
         header.encode(&mut buffer[head..]);

@@ -205,7 +205,7 @@ fn offset_of(slot: Slot) -> u64 {
 
 /// Writes a sealed image; durable only behind a flush of the file.
 pub(crate) async fn write(disk: &dyn Disk, file: FileId, slot: Slot, image: &Page) -> Result<(), NodeError> {
-    let mut buffer = AlignedBuf::zeroed(PAGE_SIZE);
+    let mut buffer = AlignedBuf::for_overwrite(PAGE_SIZE);
     buffer.copy_from_slice(&image.0[..]);
     write_slot(disk, file, slot, buffer).await
 }
@@ -233,7 +233,7 @@ pub(super) async fn read_slot(
     slot: Slot,
 ) -> std::io::Result<AlignedBuf> {
     let file = file.ok_or_else(no_store)?;
-    let (result, buffer) = disk.read(file, offset_of(slot), AlignedBuf::zeroed(PAGE_SIZE)).await;
+    let (result, buffer) = disk.read(file, offset_of(slot), AlignedBuf::for_overwrite(PAGE_SIZE)).await;
     result.map(|()| buffer)
 }
 
@@ -256,7 +256,7 @@ pub(crate) async fn read_background(
 ) -> Result<Page, SegmentError> {
     let read = match file {
         Some(file) => {
-            let buffer = AlignedBuf::zeroed(PAGE_SIZE);
+            let buffer = AlignedBuf::for_overwrite(PAGE_SIZE);
             let (result, buffer) = disk.read_background(file, offset_of(base.slot), buffer).await;
             result.map(|()| buffer)
         }
