@@ -1,11 +1,20 @@
 //! The task that writes the log: takes everything that waits, writes it as one group, applies it, answers.
+//!
+//! A group is applied and answered while the next one is on its way to the device: the device waits for nobody's
+//! bookkeeping as long as something is there to write.
+//!
+//! What must hold: between a group's becoming part of the log ([`crate::log::HotLog::written`]) and its being applied nothing
+//! else of the node runs, so whoever looks finds store and log position in step.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 
 use sextant_redo::wire::{Reply, SegmentError};
 
 use crate::NodeError;
 use crate::core::{Entry, LogAddress, Store};
+use crate::disk::AlignedBuf;
 use crate::log::{self, Group, LogFull, Prepared, Queued};
 use crate::metrics::METRICS;
 use crate::node::Node;
@@ -13,36 +22,65 @@ use crate::spare;
 
 /// Writes the log until the node fails.
 pub(crate) async fn write_log(node: Rc<Node>) {
+    let mut durable = None;
     while !node.has_failed() {
-        if node.queue.borrow().is_empty() {
+        if durable.is_none() && node.queue.borrow().is_empty() {
             node.queued.notified().await;
-        } else if let Err(error) = step(&node).await {
-            node.fail(error);
+            continue;
+        }
+        match step(&node, durable.take()).await {
+            Ok(group) => durable = group,
+            Err(error) => node.fail(error),
         }
     }
 }
 
-/// Takes what waits, as one group.
-pub(crate) async fn step(node: &Node) -> Result<(), NodeError> {
-    let prepared = node.log.borrow_mut().prepare(&mut node.queue.borrow_mut());
-    match prepared {
-        Ok(Prepared::Group(group)) => write_group(node, group).await,
-        Ok(Prepared::Turns(turns)) => {
+/// Takes what waits, as one group, and meanwhile settles the one before, which is durable. The group that is returned is
+/// durable and nothing more: the next step, which must come at once, settles it.
+pub(crate) async fn step(node: &Node, durable: Option<Group>) -> Result<Option<Group>, NodeError> {
+    enter(node, durable.as_ref());
+    match prepare(node) {
+        Some(Ok(Prepared::Group(group))) => {
+            let mut written = pin!(write(node, group));
+            let mut durable = durable;
+            // The first poll hands the write to the disk.
+            poll_fn(|context| {
+                let polled = written.as_mut().poll(context);
+                settle(node, durable.take());
+                polled
+            })
+            .await
+            .map(Some)
+        }
+        Some(Ok(Prepared::Turns(turns))) => {
+            settle(node, durable);
             answer(node, turns.iter());
-            Ok(())
+            Ok(None)
         }
-        Err(LogFull) => {
+        Some(Err(LogFull)) => {
+            settle(node, durable);
             wait_for_space(node).await;
-            Ok(())
+            Ok(None)
+        }
+        None => {
+            settle(node, durable);
+            Ok(None)
         }
     }
 }
 
-async fn write_group(node: &Node, mut group: Group) -> Result<(), NodeError> {
+/// What to do with what waits, if something does.
+fn prepare(node: &Node) -> Option<Result<Prepared, LogFull>> {
+    let mut queue = node.queue.borrow_mut();
+    (!queue.is_empty()).then(|| node.log.borrow_mut().prepare(&mut queue))
+}
+
+async fn write(node: &Node, mut group: Group) -> Result<Group, NodeError> {
     let started = node.host.now();
-    let buffer = std::mem::replace(&mut group.buffer, crate::disk::AlignedBuf::zeroed(1));
-    let len = buffer.len();
+    let len = group.buffer.len();
+    let buffer = std::mem::replace(&mut group.buffer, AlignedBuf::zeroed(1));
     let (result, buffer) = node.disk.append(group.file, group.offset, buffer, node.flush).await;
+    group.buffer = buffer;
     let place =
         || format!("writing the hot log ({}, offset {})", log::file_name(group.start.file()), group.offset);
     result.map_err(|source| NodeError::Disk { what: place(), source })?;
@@ -51,12 +89,24 @@ async fn write_group(node: &Node, mut group: Group) -> Result<(), NodeError> {
     METRICS.written_bytes.inc_by(len as u64);
     METRICS.group_bytes.observe(len as f64);
     METRICS.group_entries.observe(group.members.len() as f64);
-    node.log.borrow_mut().written(&group);
-    node.cache.borrow_mut().insert(group.start, bytes::Bytes::from_owner(buffer));
+    Ok(group)
+}
+
+/// A durable group is part of the log now, and must be settled before anything else runs.
+fn enter(node: &Node, durable: Option<&Group>) {
+    if let Some(group) = durable {
+        node.log.borrow_mut().written(group);
+    }
+}
+
+/// Applies what a group holds, and answers.
+fn settle(node: &Node, durable: Option<Group>) {
+    let Some(group) = durable else { return };
     apply(node, &group);
-    answer(node, group.members.iter().map(|(queued, _)| queued));
+    let Group { start, buffer, members, .. } = group;
+    node.cache.borrow_mut().insert(start, bytes::Bytes::from_owner(buffer));
+    answer(node, members.iter().map(|(queued, _)| queued));
     spare::want(node);
-    Ok(())
 }
 
 fn apply(node: &Node, group: &Group) {
@@ -126,5 +176,60 @@ async fn wait_for_space(node: &Node) {
             node.reply(ticket, &Reply::Error(SegmentError::DeviceFull));
             node.send(ticket.connection);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use sextant_redo::Lsn;
+
+    use super::*;
+    use crate::disk::memory::{Image, MemoryDisk};
+    use crate::server::ReplySink;
+    use crate::testing::{NOBODY, SEGMENT, Writer, append, block_on, create, open, submit};
+
+    /// How many groups the disk had been given when each answer came.
+    struct Answers {
+        disk: Rc<MemoryDisk>,
+        groups: RefCell<Vec<usize>>,
+    }
+
+    fn groups(disk: &MemoryDisk) -> usize {
+        disk.asked().iter().filter(|name| **name == "append").count()
+    }
+
+    impl ReplySink for Answers {
+        fn push(&self, _: u64, reply: &Reply) {
+            assert!(matches!(reply, Reply::Appended { .. }), "{reply:?}");
+            self.groups.borrow_mut().push(groups(&self.disk));
+        }
+
+        fn flush(&self) {}
+    }
+
+    #[test]
+    fn a_group_is_applied_and_answered_while_the_next_one_is_on_its_way() {
+        block_on(async {
+            let (node, disk) = open(Image::new()).await.expect("new");
+            submit(&node, vec![create(1)]).await.expect("created");
+            let answers = Rc::new(Answers { disk: disk.clone(), groups: RefCell::default() });
+            node.connect(NOBODY.connection, answers.clone());
+            let scl = || node.store.borrow().segments()[&SEGMENT].segment.scl();
+            let (mut writer, before) = (Writer::new(1), groups(&disk));
+            node.on_request(NOBODY, append(1, writer.batch(&[(1, 1)])));
+            let start = node.log_position();
+            let first = step(&node, None).await.expect("written");
+            assert_eq!((scl(), node.log_position()), (Lsn::ZERO, start), "log and store are in step");
+            let last = writer.last;
+            node.on_request(NOBODY, append(1, writer.batch(&[(2, 2)])));
+            let second = step(&node, first).await.expect("written");
+            assert_eq!(scl(), last);
+            assert!(node.log_position() > start);
+            assert!(step(&node, second).await.expect("settled").is_none());
+            assert_eq!(scl(), writer.last);
+            assert_eq!(*answers.groups.borrow(), [before + 2, before + 2]);
+        });
     }
 }

@@ -129,14 +129,15 @@ pub(crate) async fn submit(node: &Rc<Node>, requests: Vec<Request>) -> Result<()
         node.store.borrow_mut().on_request(NOBODY, request, &mut actions);
         actions.drain(..).for_each(|action| node.act(action));
     }
-    while !node.queue.borrow().is_empty() {
+    let mut durable = None;
+    while durable.is_some() || !node.queue.borrow().is_empty() {
         if node.log.borrow().spares() == 0 {
             let number = node.log.borrow().next_number();
             let made = spare::next_file(node, number).await;
             let made = made.map_err(NodeError::disk(format!("making {}", crate::log::file_name(number))))?;
             node.log.borrow_mut().add_spare(number, made);
         }
-        appender::step(node).await?;
+        durable = appender::step(node, durable).await?;
     }
     node.store.borrow().check_invariants();
     Ok(())
