@@ -18,6 +18,7 @@ use crate::disk::AlignedBuf;
 use crate::log::{self, Group, LogFull, Prepared, Queued};
 use crate::metrics::METRICS;
 use crate::node::Node;
+use crate::pages::keeper;
 use crate::spare;
 
 /// Writes the log until the node fails.
@@ -27,6 +28,13 @@ pub(crate) async fn write_log(node: Rc<Node>) {
         if durable.is_none() && node.queue.borrow().is_empty() {
             node.queued.notified().await;
             continue;
+        }
+        let written = durable.as_ref().map_or(0, |group: &Group| group.buffer.len());
+        let pause = keeper::brake(&node, written);
+        if !pause.is_zero() {
+            enter(&node, durable.as_ref());
+            settle(&node, durable.take());
+            node.host.sleep(pause).await;
         }
         match step(&node, durable.take()).await {
             Ok(group) => durable = group,

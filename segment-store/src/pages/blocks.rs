@@ -17,7 +17,7 @@ use super::store::PageStore;
 use super::{space, store};
 
 /// Blocks written or pieces moved at once.
-pub(super) const AT_ONCE: usize = 32;
+pub(super) const AT_ONCE: usize = 128;
 
 /// A piece of the list of pending records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,9 @@
 //!   truncation can undo them, and older than any reader's read point;
 //! - log is freed, and a slot used again, only behind a durable checkpoint that no longer needs it, and behind every
 //!   read that began before;
-//! - foreground first: while appends come in, this takes turns of its own length with pauses of the same length.
+//! - foreground first: while appends come in, this takes turns of its own length with pauses of the same length. But who falls
+//!   behind never catches up, for what has left memory costs ten times as much: pages whose records are about to leave it
+//!   get no pauses, and when log and memory are far over their bounds it is the foreground that pauses ([`brake`]).
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,12 +17,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use sextant_redo::wire::SegmentError;
-use sextant_redo::{Batch, BatchError, Page, PageId, SegmentId, page};
+use sextant_redo::{Batch, BatchError, Page, PageId, SegmentId};
 use tokio::sync::{Mutex, Notify, oneshot};
 
 use crate::NodeError;
 use crate::core::{BLOCK_PAGES, Entry, LogAddress, PageBase, PagePlan, PendingRecord, SegmentSlot, Slot};
-use crate::disk::FileId;
+use crate::disk::{FileId, LocalFuture, join_all};
 use crate::host;
 use crate::log::{self, LogCache};
 use crate::metrics::METRICS;
@@ -28,7 +30,7 @@ use crate::node::Node;
 
 use super::blocks;
 use super::pins::Pins;
-use super::saver::{self, SavedList, write_checkpoint};
+use super::saver::{self, SavedList, write_checkpoint, write_checkpoint_over_list};
 use super::space::{Freed, free_slot, give_back, use_again};
 use super::store::{self, PageStore};
 
@@ -42,10 +44,20 @@ const RECORDS_A_READ: usize = 8;
 const CHAIN_TOO_LONG: usize = 512;
 /// Pages worked on at once.
 const PAGES_AT_ONCE: usize = 16;
+/// The same where there is no time to lose.
+const PAGES_AT_ONCE_URGENT: usize = 64;
 /// Pages with a long chain that are read back from the disk in one round.
 const COLD_PAGES: usize = 64;
 /// Bytes of a log file read at once: small enough not to hold up a write for long.
 const PART_BYTES: usize = 1 << 20;
+/// Parts read at once where there is no time to lose.
+const PARTS_AT_ONCE_URGENT: usize = 8;
+/// How many times their bound log and memory are over when there is no time to lose.
+const URGENT: f64 = 1.5;
+/// How long a mebibyte of log waits when log or memory are at twice that.
+const BRAKE_PER_MIB: Duration = Duration::from_millis(100);
+/// How long a group waits at most: somebody waits for an answer.
+const BRAKE_MAX: Duration = Duration::from_millis(200);
 /// Pages looked up at once.
 const PAGES_SELECTED: usize = 256;
 /// Between two looks at the log's size when nothing else wakes this.
@@ -155,13 +167,13 @@ pub(crate) async fn keep(node: Rc<Node>) {
 pub(crate) async fn round(node: &Rc<Node>) -> Result<(), NodeError> {
     use_again(node).await?;
     blocks::free_dropped(node).await;
+    shorten_chains(node).await?;
     let (log_over, index_over) = over_bounds(node);
     let not_yet = node.background.retry_at.get().is_some_and(|at| node.host.now() < at);
     let damaged = node.background.free_to.get() > node.log.borrow().first_file();
     if (log_over || index_over || damaged) && !not_yet {
         digest_oldest(node).await?;
     }
-    shorten_chains(node).await?;
     let asked = node.background.asked.get();
     let due = (wants_checkpoint(node) || saver::is_due(node)) && !not_yet;
     if due || asked > node.background.met.get() {
@@ -191,15 +203,17 @@ async fn shorten_chains(node: &Rc<Node>) -> Result<(), NodeError> {
     } else if cold.len() > COLD_PAGES {
         node.background.long.borrow_mut().extend(cold.drain(COLD_PAGES..));
     }
-    for pages in hot.chunks(PAGES_AT_ONCE) {
-        materialise(node, pages, &is_long, None).await?;
+    for pages in hot.chunks(PAGES_AT_ONCE_URGENT) {
+        // Records may have left memory while others had their turn; those are not read back one by one here.
+        let in_memory: Pages = pages.iter().copied().filter(|page| is_in_memory(node, *page)).collect();
+        materialise(node, &in_memory, &is_long, None).await?;
     }
     let worth_reading = |records: &[PendingRecord]| {
         let transfers = || log::runs::runs(records).len();
         is_long(records) && (records.len() >= CHAIN_TOO_LONG || transfers() * RECORDS_A_READ <= records.len())
     };
     for pages in cold.chunks(PAGES_AT_ONCE) {
-        materialise(node, pages, &worth_reading, None).await?;
+        materialise_with_pauses(node, pages, &worth_reading, None).await?;
     }
     Ok(())
 }
@@ -227,6 +241,13 @@ fn long_chains(node: &Node) -> (Pages, Pages) {
     (hot, cold)
 }
 
+/// True when every pending record of the page is in memory.
+fn is_in_memory(node: &Node, (segment, page): (SegmentId, PageId)) -> bool {
+    let (store, cache) = (node.store.borrow(), node.cache.borrow());
+    let chain = store.segments().get(&segment).and_then(|slot| slot.pages.chain(page));
+    chain.zip(cache.oldest()).is_some_and(|((first, _), oldest)| first >= oldest)
+}
+
 fn is_long(records: &[PendingRecord]) -> bool {
     records.len() >= CHAIN_LONG / 2
 }
@@ -243,6 +264,29 @@ fn over_bounds(node: &Node) -> (bool, bool) {
         || node.store.borrow().batches() > node.options.pending_records_max;
     let index = node.store.borrow().pending_records() > node.options.pending_records_max;
     (log, index)
+}
+
+/// How far log or memory are over their bounds: 1 at the bound itself.
+fn fill(node: &Node) -> f64 {
+    let share = |now: usize, max: usize| now as f64 / max.max(1) as f64;
+    let log = node.log.borrow().bytes_used() as f64 / node.options.log_budget_bytes.max(1) as f64;
+    log.max(share(node.store.borrow().pending_records(), node.options.pending_records_max))
+}
+
+/// There is no time to lose.
+fn is_urgent(node: &Node) -> bool {
+    fill(node) > URGENT
+}
+
+/// How long the foreground is to wait behind a group of `bytes` of log, so that the background keeps up: the longer the more
+/// there is. Not at all where log is kept for a reason that time alone mends.
+pub(crate) fn brake(node: &Node, bytes: usize) -> Duration {
+    if node.background.retry_at.get().is_some() {
+        return Duration::ZERO;
+    }
+    let over = ((fill(node) - URGENT) / URGENT).clamp(0.0, 1.0);
+    let mib = bytes as f64 / f64::from(1 << 20);
+    BRAKE_PER_MIB.mul_f64(over * mib).min(BRAKE_MAX)
 }
 
 /// Puts the oldest log into images, file by file, until a quarter of what is over its bound is free; then frees what can
@@ -265,6 +309,8 @@ async fn digest_oldest(node: &Rc<Node>) -> Result<(), NodeError> {
         if !wanted || node.has_failed() {
             break;
         }
+        // Their records would have to be read back otherwise.
+        shorten_chains(node).await?;
         digest_file(node, oldest).await?;
         if oldest < log_goal {
             relocate(node, oldest).await?;
@@ -315,12 +361,19 @@ async fn digest_file(node: &Rc<Node>, number: u32) -> Result<(), NodeError> {
     if !any_ready(node, &starts_there) && !any_ready(node, &needs_it) {
         return Ok(());
     }
-    for offset in (0..end).step_by(PART_BYTES) {
-        let len = (end - offset).min(PART_BYTES as u64) as usize;
-        let at = LogAddress::new(number, offset as u32);
-        // What cannot be read, or lies across two parts, is read record by record.
-        if let Some(part) = log::read::part(node, at, len).await {
-            node.background.digesting.borrow_mut().insert(at, part);
+    let parts_at_once = if is_urgent(node) { PARTS_AT_ONCE_URGENT } else { 1 };
+    let offsets: Vec<u64> = (0..end).step_by(PART_BYTES).collect();
+    for offsets in offsets.chunks(parts_at_once) {
+        let read = |offset: &u64| -> LocalFuture<'_, _> {
+            let len = (end - offset).min(PART_BYTES as u64) as usize;
+            let at = LogAddress::new(number, *offset as u32);
+            Box::pin(async move { (at, log::read::part(node, at, len).await) })
+        };
+        for (at, part) in join_all(offsets.iter().map(read).collect()).await {
+            // What cannot be read, or lies across two parts, is read record by record.
+            if let Some(part) = part {
+                node.background.digesting.borrow_mut().insert(at, part);
+            }
         }
     }
     let mut done = sweep(node, &starts_there, Some(floor)).await;
@@ -415,8 +468,9 @@ async fn sweep(
             };
             from = next;
             let pages: Vec<_> = pages.into_iter().map(|page| (segment, page)).collect();
-            for pages in pages.chunks(PAGES_AT_ONCE) {
-                materialise(node, pages, wanted, floor).await?;
+            let at_once = if is_urgent(node) { PAGES_AT_ONCE_URGENT } else { PAGES_AT_ONCE };
+            for pages in pages.chunks(at_once) {
+                materialise_with_pauses(node, pages, wanted, floor).await?;
             }
             // Looking is work too, and on the thread that serves.
             tokio::task::yield_now().await;
@@ -425,7 +479,24 @@ async fn sweep(
     Ok(())
 }
 
-/// Gives images to these pages, several at once, if `wanted` still holds for what is pending.
+/// The same as [`materialise`], and then a pause as long as that took while the foreground is at work.
+async fn materialise_with_pauses(
+    node: &Rc<Node>,
+    pages: &[(SegmentId, PageId)],
+    wanted: &dyn Fn(&[PendingRecord]) -> bool,
+    floor: Option<LogAddress>,
+) -> Result<(), NodeError> {
+    let started = node.host.now();
+    let group_before = node.log.borrow().position().sequence;
+    materialise(node, pages, wanted, floor).await?;
+    let busy = node.log.borrow().position().sequence > group_before;
+    if busy && !is_urgent(node) {
+        node.host.sleep(node.host.now() - started).await;
+    }
+    Ok(())
+}
+
+/// Gives images to these pages, all at once, if `wanted` still holds for what is pending.
 async fn materialise(
     node: &Rc<Node>,
     pages: &[(SegmentId, PageId)],
@@ -435,11 +506,9 @@ async fn materialise(
     if wants_checkpoint(node) {
         // Else the page store would grow by every image made meanwhile, and memory by every block of the page map.
         let oldest = node.log.borrow().first_file();
-        write_checkpoint(node, oldest).await?;
+        write_checkpoint_over_list(node, oldest).await?;
         use_again(node).await?;
     }
-    let started = node.host.now();
-    let group_before = node.log.borrow().position().sequence;
     let mut running = Vec::with_capacity(pages.len());
     for (segment, page) in pages.iter().copied() {
         if node.background.damaged.borrow().contains(&(segment, page)) {
@@ -482,12 +551,6 @@ async fn materialise(
     for done in running {
         done.await.map_err(|error| NodeError::Runtime(std::io::Error::other(error)))??;
     }
-    let busy = node.log.borrow().position().sequence > group_before;
-    let urgent = node.log.borrow().bytes_used() > node.options.log_budget_bytes / 2 * 3
-        || node.store.borrow().pending_records() > node.options.pending_records_max / 2 * 3;
-    if busy && !urgent {
-        node.host.sleep(node.host.now() - started).await;
-    }
     Ok(())
 }
 
@@ -504,8 +567,7 @@ async fn make_image(
     let made = super::read::make(node, segment, plan).await.0;
     drop(pin);
     let written = match made {
-        Ok(mut image) => {
-            page::seal(&mut image.0);
+        Ok(image) => {
             store::write(&*node.disk, file, base.slot, &image).await?;
             blocks::switch(node, segment, page, base).await
         }

@@ -20,6 +20,8 @@ use super::space::Freed;
 
 /// Share of the log's budget that may be read again at a start.
 const SCAN_SHARE: u64 = 8;
+/// Bytes of log that a start may have to read for each byte of list: a long list is not written again for a little log.
+const SCAN_PER_LISTED: u64 = 4;
 /// Pages listed between two turns of the thread for others.
 const PAGES_A_STEP: usize = 2048;
 
@@ -39,9 +41,13 @@ fn log_behind(node: &Node, from: LogPosition) -> u64 {
 
 /// True when a start would have to read too much log.
 pub(super) fn is_due(node: &Node) -> bool {
-    let from =
-        node.background.list.borrow().as_ref().map_or(LogStart::BEGINNING.scan, |saved| saved.list.from);
-    log_behind(node, from) > (node.options.log_budget_bytes / SCAN_SHARE).max(node.options.log_file_bytes)
+    let (from, listed) = {
+        let list = node.background.list.borrow();
+        let list = list.as_ref().map(|saved| &saved.list);
+        list.map_or((LogStart::BEGINNING.scan, 0), |list| (list.from, list.bytes))
+    };
+    let little = (node.options.log_budget_bytes / SCAN_SHARE).max(node.options.log_file_bytes);
+    log_behind(node, from) > little.max(listed * SCAN_PER_LISTED)
 }
 
 /// True when the list must be made anew for a checkpoint that frees the log below file `first`.
@@ -78,10 +84,19 @@ async fn save_list(node: &Rc<Node>) -> Result<bool, NodeError> {
 /// Makes the page map durable; then log files below `first` and superseded slots are free. False when it could not be
 /// written now.
 pub(super) async fn write_checkpoint(node: &Rc<Node>, first: u32) -> Result<bool, NodeError> {
+    let renew = is_due(node);
+    write_checkpoint_with(node, first, renew).await
+}
+
+/// The same without another list, as long as the newest one is good: to write it takes longer than everything else.
+pub(super) async fn write_checkpoint_over_list(node: &Rc<Node>, first: u32) -> Result<bool, NodeError> {
+    write_checkpoint_with(node, first, false).await
+}
+
+async fn write_checkpoint_with(node: &Rc<Node>, first: u32, mut renew: bool) -> Result<bool, NodeError> {
     if node.log.borrow().first_sequence(first).is_none() {
         return Ok(false);
     }
-    let mut renew = is_due(node);
     let (bytes, superseded) = loop {
         if renew || list_is_old(node, first) {
             renew = false;

@@ -214,6 +214,32 @@ fn memory_for_pending_records_is_bounded() {
 }
 
 #[test]
+fn the_foreground_waits_where_the_background_would_never_catch_up() {
+    block_on(async {
+        let (node, _, mut writer) = filled(1).await;
+        let over =
+            |node: &Rc<Node>| node.log.borrow().bytes_used() as f64 / node.options.log_budget_bytes as f64;
+        assert_eq!(keeper::brake(&node, 1 << 20), Duration::ZERO);
+        while over(&node) < 2.0 {
+            fill(&node, &mut writer, 50).await.expect("filled");
+        }
+        let brake = keeper::brake(&node, 64 << 10);
+        assert!(brake > Duration::ZERO);
+        assert!(keeper::brake(&node, 128 << 10) > brake, "more log waits longer");
+        assert!(keeper::brake(&node, 64 << 20) < Duration::from_secs(1), "and not for ever");
+        // What only time mends is not mended by waiting.
+        node.background.retry_at.set(Some(node.host.now()));
+        assert_eq!(keeper::brake(&node, 64 << 10), Duration::ZERO);
+        node.background.retry_at.set(None);
+        for _ in 0..8 {
+            round(&node).await.expect("works");
+        }
+        assert_eq!(keeper::brake(&node, 64 << 10), Duration::ZERO, "{} budgets of log", over(&node));
+        check_all(&node, &writer, &[writer.last]).await;
+    });
+}
+
+#[test]
 fn an_idle_segment_does_not_keep_all_log_behind_it() {
     block_on(async {
         let (node, disk) = open(Image::new()).await.expect("new");
