@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::{Rc, Weak};
 
 use sextant_redo::wire::{Reply, Request, SegmentError};
-use sextant_redo::{Lsn, Page, PageId, SegmentId, page};
+use sextant_redo::{Lsn, Page, PageId, SegmentId};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::core::{Action, Answer, ImageReader, LogAddress, Store, Ticket};
@@ -245,9 +245,7 @@ impl Node {
             let slot = store.segments().get(&segment).ok_or(SegmentError::UnknownSegment { segment })?;
             slot.pages.plan(page, at)
         };
-        let mut made = read::make(self, segment, plan).await.0?;
-        page::seal(&mut made.0);
-        Ok(made)
+        read::make(self, segment, plan).await.0
     }
 
     /// Bytes that the page store holds of the device, and those of them that nothing is in.
@@ -307,6 +305,13 @@ impl Node {
     pub fn send(&self, connection: u64) {
         if let Some(sink) = self.connections.borrow().get(&connection) {
             sink.flush();
+        }
+    }
+
+    /// The same, together with what else comes up in this turn of the thread.
+    pub(crate) fn send_soon(&self, connection: u64) {
+        if let Some(sink) = self.connections.borrow().get(&connection) {
+            sink.flush_soon();
         }
     }
 

@@ -45,7 +45,7 @@ pub(crate) fn serve(node: &Rc<Node>, ticket: Ticket, wanted: PageWanted, plan: P
             made = repaired(&task, wanted).await.unwrap_or(made);
         }
         answer(&task, ticket, made, source, started);
-        task.send(ticket.connection);
+        task.send_soon(ticket.connection);
     }));
 }
 
@@ -71,11 +71,11 @@ pub(crate) fn repair(node: &Node, segment: SegmentId, page: PageId) -> Option<on
 
 fn answer(node: &Node, ticket: Ticket, made: Result<Page, SegmentError>, source: &str, started: Duration) {
     match made {
-        Ok(mut made) => {
-            page::seal(&mut made.0);
+        Ok(made) => {
             METRICS.page_reads.with_label_values(&[source]).inc();
             METRICS.page_read_seconds.observe((node.host.now() - started).as_secs_f64());
-            node.reply(ticket, &Reply::Page { image: Bytes::copy_from_slice(&made.0[..]) });
+            let image: Box<[u8]> = made.0;
+            node.reply(ticket, &Reply::Page { image: Bytes::from(image) });
         }
         Err(error) => {
             tracing::error!(%error, "a page cannot be served from this copy");
@@ -88,7 +88,7 @@ fn in_memory(node: &Node, records: &[PendingRecord]) -> Option<Vec<Bytes>> {
     records.iter().map(|record| log::read::record_in_memory(node, record)).collect()
 }
 
-/// Makes the page, and says the slowest source that it needed. The caller holds a pin taken before the plan was made.
+/// Makes the page, sealed, and says the slowest source that it needed. The caller holds a pin taken before the plan was made.
 pub(crate) async fn make(
     node: &Node,
     segment: SegmentId,
@@ -154,6 +154,10 @@ fn replay(mut target: Page, plan: &PagePlan, records: &[Bytes]) -> Result<Page, 
         }
         let image: &mut [u8; PAGE_SIZE] = &mut target.0;
         apply(&record, image).map_err(|error| damaged(error.to_string()))?;
+    }
+    // An image that nothing was applied to is sealed as it came.
+    if plan.base.is_none() || !records.is_empty() {
+        page::seal(&mut target.0);
     }
     Ok(target)
 }

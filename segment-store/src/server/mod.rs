@@ -24,6 +24,11 @@ pub trait ReplySink {
 
     /// Sends what was added.
     fn flush(&self);
+
+    /// Sends what was added, and what else is added in this turn of the thread.
+    fn flush_soon(&self) {
+        self.flush();
+    }
 }
 
 /// Accepts connections until dropped.

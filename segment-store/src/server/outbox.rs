@@ -1,5 +1,6 @@
 //! Replies on their way out of one connection. They are gathered in memory and sent by one system call where the socket
-//! takes them; what it does not take is sent by a task when it can.
+//! takes them; what it does not take is sent by a task when it can. The same task sends what may wait for the end of the
+//! turn: it runs behind everybody whom the turn woke, so pages whose reads ended together leave together.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -20,7 +21,8 @@ pub(crate) struct Outbox {
     socket: OwnedWriteHalf,
     waiting: RefCell<Vec<u8>>,
     sent: Cell<usize>,
-    stuck: Notify,
+    /// There is something for the task to send.
+    left: Notify,
     drained: Notify,
     closed: Cell<bool>,
 }
@@ -31,7 +33,7 @@ impl Outbox {
             socket,
             waiting: RefCell::default(),
             sent: Cell::new(0),
-            stuck: Notify::new(),
+            left: Notify::new(),
             drained: Notify::new(),
             closed: Cell::new(false),
         }
@@ -56,19 +58,15 @@ impl Outbox {
         Ok(true)
     }
 
-    /// Sends what the socket did not take at once, until the connection is closed.
+    /// Sends what was left to it, until the connection is closed.
     pub(crate) async fn push_on(&self) {
         while !self.closed.get() {
-            self.stuck.notified().await;
-            loop {
-                if self.closed.get() || self.socket.writable().await.is_err() {
-                    self.close();
-                    return;
-                }
+            self.left.notified().await;
+            while !self.closed.get() {
                 match self.try_send() {
                     Ok(true) => break,
-                    Ok(false) => {}
-                    Err(_) => self.close(),
+                    Ok(false) if self.socket.writable().await.is_ok() => {}
+                    _ => self.close(),
                 }
             }
         }
@@ -84,7 +82,7 @@ impl Outbox {
     /// Nothing more will be sent.
     pub(crate) fn close(&self) {
         self.closed.set(true);
-        self.stuck.notify_one();
+        self.left.notify_one();
         self.drained.notify_one();
     }
 
@@ -106,8 +104,12 @@ impl ReplySink for Outbox {
     fn flush(&self) {
         match self.try_send() {
             Ok(true) => {}
-            Ok(false) => self.stuck.notify_one(),
+            Ok(false) => self.left.notify_one(),
             Err(_) => self.close(),
         }
+    }
+
+    fn flush_soon(&self) {
+        self.left.notify_one();
     }
 }

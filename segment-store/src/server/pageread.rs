@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use sextant_redo::wire::{PagesReply, Reply, SegmentError};
-use sextant_redo::{PAGE_SIZE, PageId, page};
+use sextant_redo::{PAGE_SIZE, PageId};
 
 use crate::core::{BLOCK_PAGES, CopyPlan, CopyWanted, Ticket};
 use crate::node::Node;
@@ -37,9 +37,7 @@ async fn images(node: &Rc<Node>, wanted: CopyWanted) -> Result<Reply, SegmentErr
             // The peer asks another one meanwhile.
             let _ = read::repair(node, wanted.segment, number);
         }
-        let mut made = made?;
-        page::seal(&mut made.0);
-        images.extend_from_slice(&made.0[..]);
+        images.extend_from_slice(&made?.0[..]);
     }
     Ok(Reply::Pages(PagesReply { point, vdl, pgmrpl, next, images: Bytes::from(images) }))
 }
