@@ -30,18 +30,25 @@ impl Fio {
     }
 
     /// How [`Fio::log_writes`] writes, for the report.
-    pub(super) fn log_pattern(flush: &str) -> String {
+    pub(super) fn log_pattern(flush: &str, bytes: u64) -> String {
         format!(
-            "fio: O_DIRECT, io_uring at depth 1, one job, sequential over a written file of 256 MiB, {}",
+            "fio: O_DIRECT, io_uring at depth 1, one job, sequential over a written file of {} MiB, {}",
+            bytes >> 20,
             sync_of(flush)
         )
     }
 
-    /// Durable sequential writes of `block` bytes, one after the other: what the node's log does.
-    pub(super) fn log_writes(&self, block: u64, flush: &str, seconds: u32) -> Result<Device, BenchError> {
-        let block = format!("--bs={block}");
+    /// Durable sequential writes of `block` bytes over a file of `bytes`, one after the other: what the node's log does.
+    pub(super) fn log_writes(
+        &self,
+        block: u64,
+        bytes: u64,
+        flush: &str,
+        seconds: u32,
+    ) -> Result<Device, BenchError> {
+        let (block, size) = (format!("--bs={block}"), format!("--size={bytes}"));
         let sync = sync_of(flush);
-        let options = ["--rw=write", "--overwrite=1", "--size=256m", "--ioengine=io_uring", &block, sync];
+        let options = ["--rw=write", "--overwrite=1", "--ioengine=io_uring", &size, &block, sync];
         self.run("write", &options, seconds)
     }
 

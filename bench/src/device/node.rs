@@ -17,6 +17,10 @@ use crate::BenchError;
 use crate::peer::free_ports;
 
 const START_LIMIT: Duration = Duration::from_secs(120);
+/// A node that has written nothing for so long has nothing to do: its background looks for work every quarter of a second.
+const REST: Duration = Duration::from_millis(600);
+/// How long a node may go on writing when nobody asks it for anything.
+const REST_LIMIT: Duration = Duration::from_secs(60);
 
 /// Settings of the node that a benchmark varies.
 #[derive(Debug, Clone, Copy)]
@@ -167,6 +171,31 @@ impl Node {
         Ok(bytes)
     }
 
+    /// Bytes that the process has had written to the device so far, once it writes no more: nobody asks it for anything,
+    /// and its background has come to rest.
+    pub(super) fn settled_bytes(&self) -> Result<u64, BenchError> {
+        let started = Instant::now();
+        let mut bytes = self.written_bytes()?;
+        while started.elapsed() < REST_LIMIT {
+            std::thread::sleep(REST);
+            let before = std::mem::replace(&mut bytes, self.written_bytes()?);
+            if bytes == before {
+                return Ok(bytes);
+            }
+        }
+        Err(BenchError::Peer(format!(
+            "the storage node, asked for nothing, still wrote after {REST_LIMIT:?}"
+        )))
+    }
+
+    fn written_bytes(&self) -> Result<u64, BenchError> {
+        let path = format!("/proc/{}/io", self.node.id());
+        let text = fs::read_to_string(&path).map_err(BenchError::io(format!("cannot read {path}")))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("write_bytes:"));
+        let bytes = line.and_then(|rest| rest.trim().parse().ok());
+        bytes.ok_or_else(|| BenchError::Peer(format!("{path} does not tell write_bytes")))
+    }
+
     /// Resident memory of the process, in bytes.
     pub(super) fn resident_bytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.node.id())).unwrap_or_default();
@@ -212,6 +241,15 @@ impl Metrics {
         let lines = self.0.lines().filter_map(|line| line.strip_prefix(wanted.as_str()));
         let of_name = lines.filter(|rest| rest.starts_with(' ') || rest.starts_with('{'));
         of_name.filter_map(|rest| rest.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+    }
+
+    /// The count of `sextant_segment_NAME` under its one label `value`; zero where there is none yet.
+    pub(super) fn labelled(&self, name: &str, value: &str) -> f64 {
+        let wanted = format!("sextant_segment_{name}{{");
+        let lines = self.0.lines().filter_map(|line| line.strip_prefix(wanted.as_str()));
+        let mut counts =
+            lines.filter_map(|rest| rest.split_once(&format!("=\"{value}\"}} "))?.1.parse().ok());
+        counts.next().unwrap_or(0.0)
     }
 
     /// How the node makes log durable.

@@ -136,17 +136,21 @@ fn read_pages(
             let page = PageId(page_of(n));
             let (segment, epochs) = (writer.segment(), epochs());
             let read = Request::ReadPage { segment, epochs, page, read_point: point, required_scl: point };
-            let started = Instant::now();
-            in_flight.insert(client.send(&read)?, started);
+            in_flight.insert(client.queue(&read), Instant::now());
         }
+        client.flush()?;
         if in_flight.is_empty() {
             latencies.sort_unstable();
             return Ok(latencies);
         }
-        let (number, reply) = client.receive()?;
-        match (reply, in_flight.remove(&number)) {
-            (Reply::Page { .. }, Some(started)) => latencies.push(started.elapsed().as_micros() as u64),
-            (other, _) => return Err(BenchError::Peer(format!("not the answer to a read: {other:?}"))),
+        // What came together is taken together, and as many requests take its place by one system call.
+        let mut next = Some(client.receive()?);
+        while let Some((number, reply)) = next {
+            match (reply, in_flight.remove(&number)) {
+                (Reply::Page { .. }, Some(started)) => latencies.push(started.elapsed().as_micros() as u64),
+                (other, _) => return Err(BenchError::Peer(format!("not the answer to a read: {other:?}"))),
+            }
+            next = client.received()?;
         }
     }
 }
