@@ -81,6 +81,8 @@ pub struct Node {
     /// A spare log file is there, or cannot be had.
     pub(crate) spare_settled: Notify,
     pub(crate) device_full: Cell<bool>,
+    /// Page reads that wait for the disk.
+    pub(crate) page_reads: Cell<usize>,
     pub(crate) connections: RefCell<BTreeMap<u64, Rc<dyn ReplySink>>>,
     actions: RefCell<Vec<Action>>,
     /// Set for good with the first failure.
@@ -172,6 +174,7 @@ impl Node {
             spare_pacer: RefCell::default(),
             spare_settled: Notify::new(),
             device_full: Cell::new(false),
+            page_reads: Cell::new(0),
             connections: RefCell::default(),
             actions: RefCell::default(),
             dead: Cell::new(false),

@@ -38,6 +38,7 @@ pub(crate) fn serve(node: &Rc<Node>, ticket: Ticket, wanted: PageWanted, plan: P
     }
     let pin = node.background.pins.pin();
     let task = node.clone();
+    node.page_reads.set(node.page_reads.get() + 1);
     node.host.spawn(Box::pin(async move {
         let (mut made, source) = make(&task, wanted.segment, plan).await;
         drop(pin);
@@ -45,7 +46,10 @@ pub(crate) fn serve(node: &Rc<Node>, ticket: Ticket, wanted: PageWanted, plan: P
             made = repaired(&task, wanted).await.unwrap_or(made);
         }
         answer(&task, ticket, made, source, started);
-        task.send_soon(ticket.connection);
+        let others = task.page_reads.get() - 1;
+        task.page_reads.set(others);
+        // One that is alone has nobody to leave with.
+        if others == 0 { task.send(ticket.connection) } else { task.send_soon(ticket.connection) }
     }));
 }
 
