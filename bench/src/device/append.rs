@@ -2,8 +2,8 @@
 //! in the same way.
 //!
 //! Measured is the steady state. Every batch says that what was acknowledged is durable and that nobody reads below it, so
-//! the node makes pages of old log and uses its files again; before the first round log is written until no new file is made
-//! any more. What the node does for that meanwhile (images, checkpoints) is in its figure, and shown as bytes written to the
+//! the node makes pages of old log and uses its files again; before the first round several times its budget of log is written.
+//! What the node does for that meanwhile (images, checkpoints) is in its figure, and shown as bytes written to the
 //! device for each byte of log.
 
 use std::path::Path;
@@ -29,8 +29,8 @@ const SENDERS: u64 = 16;
 /// The log's budget as it is by default, and the memory that its records need.
 const SETTINGS: Settings =
     Settings { log_file_bytes: 64 << 20, log_budget_bytes: 1 << 30, memory_bytes: 1 << 30 };
-/// Log files used again in a row, with no new one in between, behind which no new one is expected.
-const REUSED_IN_A_ROW: f64 = 6.0;
+/// Log that is written before the first round, in budgets: by then files have come free, and were used again.
+const WARM_UP_BUDGETS: u64 = 4;
 /// How long it may take until then.
 const WARM_UP: Duration = Duration::from_secs(300);
 
@@ -107,23 +107,21 @@ fn check_keeps_up(metrics: &Metrics) -> Result<(), BenchError> {
     Err(BenchError::Peer(what))
 }
 
-/// Writes log until the node uses its files again and makes no new ones.
+/// Writes log until the node has used files again, and its log has settled.
 fn warm_up(node: &Node, writers: &mut [Writer]) -> Result<(), BenchError> {
     eprintln!("filling the log until its files are used again ...");
     let started = Instant::now();
-    let (mut made, mut reused) = (0.0, 0.0);
     loop {
         at_once(writers, Load::Updates(64 * 1024 - OVERHEAD), Duration::from_secs(1))?;
         let metrics = node.metrics()?;
-        let [made_now, reused_now] = ["made", "reused"].map(|how| metrics.labelled("log_files_total", how));
-        if made_now > made {
-            (made, reused) = (made_now, reused_now);
-        } else if reused_now - reused >= REUSED_IN_A_ROW {
+        check_keeps_up(&metrics)?;
+        let written = metrics.total("log_written_bytes_total");
+        let reused = metrics.labelled("log_files_total", "reused");
+        if reused > 0.0 && written >= (WARM_UP_BUDGETS * SETTINGS.log_budget_bytes) as f64 {
             return Ok(());
         }
-        check_keeps_up(&metrics)?;
         if started.elapsed() > WARM_UP {
-            let what = format!("the node still made new log files after {WARM_UP:?}: {made} so far");
+            let what = format!("{written:.0} bytes of log in {WARM_UP:?}, and {reused} files used again");
             return Err(BenchError::Peer(what));
         }
     }

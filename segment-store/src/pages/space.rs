@@ -80,14 +80,12 @@ pub(super) async fn use_again(node: &Node) -> Result<(), NodeError> {
         }
     }
     // A file used again is one that need not be made. A log that has shrunk gives the rest back, but for one file for when
-    // the active one is full; one that is over its budget soon wants all of them.
+    // the active one is full.
     loop {
         let excess = {
             let mut empty = node.background.empty_files.borrow_mut();
-            let log = node.log.borrow();
-            let too_many = log.file_count() + empty.len() > node.options.log_files_max();
-            let wanted = empty.len() <= 1 || log.bytes_used() > node.options.log_budget_bytes;
-            if too_many && !wanted { empty.pop() } else { None }
+            let all = node.log.borrow().file_count() + empty.len();
+            if all > node.options.log_files_max() && empty.len() > 1 { empty.pop() } else { None }
         };
         let Some((number, file)) = excess else {
             return Ok(());
