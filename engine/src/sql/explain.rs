@@ -6,7 +6,7 @@ use sqlparser::ast;
 
 use super::RowBatch;
 use super::exec::{Change, Cx, Node};
-use super::plan::{Lines, Plan, Watch, millis};
+use super::plan::{Format, Plan, Shown, Value, Watch, millis};
 use super::subquery::{PlannedSubquery, answers};
 use crate::types::{Datum, SqlError, SqlResult, sqlstate};
 
@@ -30,6 +30,8 @@ pub(crate) struct ExplainOptions {
     pub(crate) analyze: bool,
     timing: bool,
     summary: bool,
+    /// Another one than text.
+    format: Option<Format>,
 }
 
 impl ExplainOptions {
@@ -41,7 +43,7 @@ impl ExplainOptions {
         if format.is_some() {
             return Err(SqlError::syntax("syntax error at or near \"FORMAT\""));
         }
-        let (mut analyze, mut timing, mut summary) = (*analyze, None, None);
+        let (mut analyze, mut timing, mut summary, mut format) = (*analyze, None, None, None);
         for option in options.iter().flatten() {
             let name = option.name.value.to_ascii_lowercase();
             let arg = option.arg.as_ref();
@@ -49,14 +51,14 @@ impl ExplainOptions {
                 "analyze" => analyze = boolean(&name, arg)?,
                 "timing" => timing = Some(boolean(&name, arg)?),
                 "summary" => summary = Some(boolean(&name, arg)?),
-                // There is nothing more to say, and there are no costs.
-                "verbose" | "costs" => _ = boolean(&name, arg)?,
-                "buffers" | "wal" | "settings" => {
+                // There is nothing more to say: no costs, and nobody counts pages for a statement.
+                "verbose" | "costs" | "buffers" => _ = boolean(&name, arg)?,
+                "wal" | "settings" => {
                     if boolean(&name, arg)? {
                         return Err(SqlError::unsupported(format!("EXPLAIN ({})", name.to_uppercase())));
                     }
                 }
-                "format" => text_format(arg)?,
+                "format" => format = format_of(arg)?,
                 _ => return Err(SqlError::syntax(format!("unrecognized EXPLAIN option \"{name}\""))),
             }
         }
@@ -64,7 +66,8 @@ impl ExplainOptions {
             let message = "EXPLAIN option TIMING requires ANALYZE";
             return Err(SqlError::new(sqlstate::INVALID_PARAMETER_VALUE, message));
         }
-        Ok(ExplainOptions { analyze, timing: timing.unwrap_or(true), summary: summary.unwrap_or(analyze) })
+        let (timing, summary) = (timing.unwrap_or(true), summary.unwrap_or(analyze));
+        Ok(ExplainOptions { analyze, timing, summary, format })
     }
 }
 
@@ -87,10 +90,12 @@ fn boolean(name: &str, arg: Option<&ast::Expr>) -> SqlResult<bool> {
     }
 }
 
-fn text_format(arg: Option<&ast::Expr>) -> SqlResult<()> {
+fn format_of(arg: Option<&ast::Expr>) -> SqlResult<Option<Format>> {
     match arg.map(word).as_deref() {
-        Some("text") => Ok(()),
-        Some("json" | "xml" | "yaml") => Err(SqlError::unsupported("EXPLAIN in another format than text")),
+        Some("text") => Ok(None),
+        Some("json") => Ok(Some(Format::Json)),
+        Some("xml") => Ok(Some(Format::Xml)),
+        Some("yaml") => Ok(Some(Format::Yaml)),
         other => Err(SqlError::new(
             sqlstate::INVALID_PARAMETER_VALUE,
             format!("unrecognized value for EXPLAIN option \"format\": \"{}\"", other.unwrap_or_default()),
@@ -107,21 +112,34 @@ impl Explain {
             self.run(subqueries, cx, watch).await?;
         }
         let took = began.elapsed();
-        let mut lines = Lines::new(watch.as_ref());
+        let mut shown = Shown::new(watch.as_ref());
         match &self.explained {
-            Explained::Query(plan) => lines.plan(plan),
-            Explained::Change(change) => change.explain(&mut lines),
+            Explained::Query(plan) => shown.plan(plan),
+            Explained::Change(change) => change.explain(&mut shown),
         }
-        subqueries.iter().enumerate().for_each(|(n, subquery)| subquery.explain(n, &mut lines));
-        if self.options.summary {
-            lines.plain(format!("Planning Time: {} ms", millis(self.planning)));
-        }
-        if self.options.summary && self.options.analyze {
-            lines.plain(format!("Execution Time: {} ms", millis(took)));
-        }
+        subqueries.iter().enumerate().for_each(|(n, subquery)| subquery.explain(n, &mut shown));
+        let summary = self.summary(took);
         let mut batch = RowBatch::new(1);
-        lines.into_lines().iter().for_each(|line| batch.push([Datum::text(line.as_str())]));
+        match self.options.format {
+            Some(format) => {
+                let summary = summary.into_iter().map(|(name, ms)| (name, Value::Bare(ms))).collect();
+                batch.push([Datum::text(shown.structured(format, summary).as_str())]);
+            }
+            None => {
+                let summary = summary.into_iter().map(|(name, ms)| format!("{name}: {ms} ms"));
+                let lines = shown.text().into_iter().chain(summary);
+                lines.for_each(|line| batch.push([Datum::text(line.as_str())]));
+            }
+        }
         Ok(batch)
+    }
+
+    /// How long it took to plan it, and to run it.
+    fn summary(&self, took: Duration) -> Vec<(&'static str, String)> {
+        let ExplainOptions { analyze, summary, .. } = self.options;
+        let all = [(true, "Planning Time", self.planning), (analyze, "Execution Time", took)];
+        let said = all.into_iter().filter(|(was, ..)| summary && *was);
+        said.map(|(_, name, time)| (name, millis(time))).collect()
     }
 
     async fn run(&self, subqueries: &[PlannedSubquery], cx: &mut Cx<'_>, watch: &Watch) -> SqlResult<()> {

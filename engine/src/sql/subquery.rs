@@ -3,7 +3,7 @@
 use super::bind::{Subquery, SubqueryKind};
 use super::exec::{Cx, Node, hash_budget};
 use super::expr::{Answer, ListBuilder};
-use super::plan::{self, Lines, Plan, Watch};
+use super::plan::{self, Plan, Shown, Watch};
 use crate::types::{Datum, SqlError, SqlResult, SqlType, sqlstate};
 
 /// One of them.
@@ -20,8 +20,8 @@ impl PlannedSubquery {
     }
 
     /// As EXPLAIN shows it.
-    pub(crate) fn explain(&self, n: usize, lines: &mut Lines<'_>) {
-        lines.subquery(n, self.place(), &self.plan);
+    pub(crate) fn explain(&self, n: usize, shown: &mut Shown<'_>) {
+        shown.subquery(n, self.place(), &self.plan);
     }
 
     /// Where it lies. Not all of it: that may be where its plan lies, too.

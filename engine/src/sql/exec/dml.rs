@@ -16,7 +16,7 @@ use crate::catalog::{TableInfo, relation};
 use crate::sql::RowBatch;
 use crate::sql::bind::{BoundDelete, BoundInsert, BoundUpdate, Referential, Rules, Source};
 use crate::sql::expr::Expr;
-use crate::sql::plan::{self, Lines, Plan, Scan, Watch};
+use crate::sql::plan::{self, Plan, Scan, Shown, Watch};
 use crate::table::{LockOutcome, RowId};
 use crate::txn::{LockWait, RowLock};
 use crate::types::{Datum, SqlResult};
@@ -115,7 +115,7 @@ impl Change {
     }
 
     /// As EXPLAIN shows it.
-    pub(crate) fn explain(&self, lines: &mut Lines<'_>) {
+    pub(crate) fn explain(&self, shown: &mut Shown<'_>) {
         let scanned;
         let (verb, below) = match &self.kind {
             Kind::Insert(source) => ("Insert", source),
@@ -128,7 +128,7 @@ impl Change {
                 ("Delete", &scanned)
             }
         };
-        lines.change(&format!("{verb} on {}", self.table.name), self.place(), below);
+        shown.change(verb, &self.table.name, self.place(), below);
     }
 
     /// Where it lies. Not all of it: that may be where its plan lies, too.

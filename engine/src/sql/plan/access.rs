@@ -21,6 +21,14 @@ pub(crate) enum Access {
 }
 
 impl Access {
+    /// The index that it reads, where values are few if that is what counts.
+    pub(super) fn index(&self) -> Option<&IndexAccess> {
+        match self {
+            Access::Table => None,
+            Access::Index(access) | Access::Few(access, _) => Some(access),
+        }
+    }
+
     /// The indexes that it may read.
     pub(super) fn indexes(&self) -> Vec<&IndexAccess> {
         match self {

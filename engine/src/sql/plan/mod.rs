@@ -14,7 +14,7 @@ mod watch;
 use std::sync::Arc;
 
 pub(crate) use access::{Access, Alternatives, Bounds, IndexAccess};
-pub(crate) use explain::Lines;
+pub(crate) use explain::{Format, Shown, Value};
 pub(crate) use watch::{Seen, Watch, millis};
 
 use super::bind::{AggregateCall, JoinKind, LockMark, Rel, RowLocking, SetOperation, SortKey};

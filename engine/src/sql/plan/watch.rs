@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::explain::{Field, Value};
 use crate::spill::Spill;
 
 /// See the module.
@@ -88,13 +89,43 @@ impl Seen {
 
     /// What it held at most, and wrote to the disk.
     pub(super) fn memory(&self) -> Option<String> {
-        let kilobytes = |bytes: usize| bytes.div_ceil(1024);
-        let held = kilobytes(self.spill.peak());
-        match kilobytes(self.spill.bytes()) {
-            0 if held == 0 => None,
-            0 => Some(format!("Memory: {held}kB")),
-            written => Some(format!("Memory: {held}kB  Disk: {written}kB")),
+        match self.kilobytes() {
+            (0, 0) => None,
+            (held, 0) => Some(format!("Memory: {held}kB")),
+            (held, written) => Some(format!("Memory: {held}kB  Disk: {written}kB")),
         }
+    }
+
+    fn kilobytes(&self) -> (usize, usize) {
+        (self.spill.peak().div_ceil(1024), self.spill.bytes().div_ceil(1024))
+    }
+
+    /// The same as [`Seen::memory`] in parts.
+    pub(super) fn memory_fields(&self) -> Vec<Field> {
+        let (held, written) = self.kilobytes();
+        let mut fields = Vec::new();
+        if held + written > 0 {
+            fields.push(("Peak Memory Usage", Value::Bare(held.to_string())));
+        }
+        if written > 0 {
+            fields.push(("Disk Usage", Value::Bare(written.to_string())));
+        }
+        fields
+    }
+
+    /// All that was seen, in parts.
+    pub(super) fn fields(&self) -> Vec<Field> {
+        let mut fields = Vec::new();
+        if self.timing {
+            let of = |nanos: &AtomicU64| millis(Duration::from_nanos(nanos.load(Ordering::Relaxed)));
+            fields.push(("Actual Startup Time", Value::Bare(of(&self.first))));
+            fields.push(("Actual Total Time", Value::Bare(of(&self.all))));
+        }
+        fields.push(("Actual Rows", Value::Bare(self.rows.load(Ordering::Relaxed).to_string())));
+        let loops = u64::from(self.began.load(Ordering::Relaxed));
+        fields.push(("Actual Loops", Value::Bare(loops.to_string())));
+        fields.extend(self.memory_fields());
+        fields
     }
 }
 

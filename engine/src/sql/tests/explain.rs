@@ -111,7 +111,6 @@ async fn options_and_what_is_not_run() {
         let error = c.err(sql).await;
         assert_eq!((error.sqlstate, error.message.as_str()), (code, message), "{sql}");
     }
-    assert_eq!(c.err("explain (analyze, format json) select 1").await.sqlstate, "0A000");
     for sql in ["explain", "explain (analyze off)", "explain (costs, verbose off, format text, timing false)"]
     {
         // Neither the change nor the sub-query is run.
@@ -144,4 +143,99 @@ async fn long_values_make_short_batches() {
                   returning id, repeat(s, 2) is null, k";
     c.sql("create sequence q").await;
     assert_eq!(c.sql(values).await, "9001|f|1\n9002|f|2\n9003|f|1");
+}
+
+#[tokio::test]
+async fn other_formats_say_the_same() {
+    let mut c = tables().await;
+    let sql = "select count(*) from t where id in (select k from t where s <> E'<\\\\\"\\n') and k < 3";
+    let json =
+        c.sql(&format!("explain (analyze, buffers, format json, timing off, summary off) {sql}")).await;
+    assert_eq!(
+        json,
+        r##"[
+  {
+    "Plan": {
+      "Node Type": "Aggregate",
+      "Strategy": "Plain",
+      "Actual Rows": 1,
+      "Actual Loops": 1,
+      "Plans": [
+        {
+          "Node Type": "Index Scan",
+          "Parent Relationship": "Outer",
+          "Scan Direction": "Forward",
+          "Index Name": "t_pkey",
+          "Relation Name": "t",
+          "Alias": "t",
+          "Actual Rows": 2,
+          "Actual Loops": 1,
+          "Index Cond": "(id IN (SubPlan 0))",
+          "Unless Few": "Seq Scan",
+          "Filter": "((id IN (SubPlan 0)) AND (k < 3))"
+        },
+        {
+          "Node Type": "Seq Scan",
+          "Parent Relationship": "SubPlan",
+          "Subplan Name": "SubPlan 0",
+          "Relation Name": "t",
+          "Alias": "t",
+          "Actual Rows": 3000,
+          "Actual Loops": 1,
+          "Filter": "(s <> '<\\\"\n')",
+          "List Peak Memory Usage": 1
+        }
+      ]
+    }
+  }
+]"##
+    );
+    assert_eq!(
+        c.sql("explain (format yaml, costs off) select k from t order by k, s desc").await,
+        [
+            "- Plan: ",
+            "    Node Type: \"Sort\"",
+            "    Sort Key: ",
+            "      - \"#1\"",
+            "      - \"#2 DESC\"",
+            "    Plans: ",
+            "      - Node Type: \"Seq Scan\"",
+            "        Parent Relationship: \"Outer\"",
+            "        Relation Name: \"t\"",
+            "        Alias: \"t\"",
+        ]
+        .join("\n")
+    );
+    assert_eq!(
+        c.sql("explain (format xml) delete from t x where s < '&' returning id").await,
+        [
+            "<explain xmlns=\"http://www.postgresql.org/2009/explain\">",
+            "  <Query>",
+            "    <Plan>",
+            "      <Node-Type>ModifyTable</Node-Type>",
+            "      <Operation>Delete</Operation>",
+            "      <Relation-Name>t</Relation-Name>",
+            "      <Plans>",
+            "        <Plan>",
+            "          <Node-Type>Seq Scan</Node-Type>",
+            "          <Parent-Relationship>Outer</Parent-Relationship>",
+            "          <Relation-Name>t</Relation-Name>",
+            "          <Alias>x</Alias>",
+            "          <Filter>(s &lt; '&amp;')</Filter>",
+            "        </Plan>",
+            "      </Plans>",
+            "    </Plan>",
+            "  </Query>",
+            "</explain>",
+        ]
+        .join("\n")
+    );
+    let times = c.sql("explain (analyze, format json) update t set k = 1 where id = 7").await;
+    for name in ["Planning Time", "Execution Time", "Actual Startup Time", "Actual Total Time"] {
+        let at = times.split_once(&format!("\"{name}\": ")).map(|(_, rest)| rest);
+        let number: String =
+            at.unwrap_or_default().chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+        assert!(number.parse::<f64>().is_ok(), "{name} in {times}");
+    }
+    assert_eq!(c.sql("select k from t where id = 7").await, "1", "it was run");
 }
