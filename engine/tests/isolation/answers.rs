@@ -90,12 +90,22 @@ const LOOKED_UP: &[&str] = &[
     "select count(*) from t where id not in (select i from f)",
     "select count(*) from t where id not in (select i from f where i is not null)",
     "select count(*) from t where not (id in (select i from f where i is not null))",
-    "select id, k from t where k in (select i from f) order by k desc nulls last, s limit 2",
+    "select id, k from t where k in (select i from f) order by k desc nulls last, s, id limit 2",
     "select string_agg(id::text, ',') from (select id from t where id in (select b * 3 from f) order by id) x",
     "select string_agg(id::text, ',') from (select id from t where id in (select id * 2 from t where b < 40) order by id desc limit 7) x",
     "select string_agg(id::text, ',') from (select id from t where id in (select id from t where s > 's20') order by id desc limit 7) x",
     "select string_agg(k || s || id, ',') from (select * from t where k in (select i from f) order by k desc nulls last, s, id) x",
     "select t.id, x.id from t join t x on t.id = x.k where x.id in (select i from f)",
+    "select f.i, x.id, x.s from f left join t x on x.id = f.i and x.id in (select i from f where i > 7)",
+    "select id from t where id in (select i from f) and b in (select b from t where id < 50)",
+    "select id from t where id in (select i from f where i in (select id from t where id < 30))",
+    "select id from t where id = any (select i from f) for update",
+    "update t set v = v + 1000 where id in (select i from f) returning id, v",
+    "update t set k = k + 1, b = b + 7 where b in (select b from f) returning id, k, b",
+    "update t set id = id + 10000 where k in (select i from f) returning id",
+    "delete from t where n in (select n from f) returning id",
+    "delete from t where id in (select b from f) returning id",
+    "select count(*), sum(id), sum(k), sum(b), sum(v) from t",
 ];
 
 async fn answer(client: &Client, sql: &str) -> Vec<String> {
@@ -150,5 +160,5 @@ async fn values_that_are_looked_up_in_an_index_are_those_of_postgresql() {
         let (wanted, found) = (answer(&theirs, sql).await, answer(&ours, sql).await);
         assert!(found == wanted, "{sql}:\n{found:?}\nnot\n{wanted:?}");
     }
-    assert!(by_index >= 15, "{by_index} plans");
+    assert!(by_index >= 20, "{by_index} plans");
 }
