@@ -103,7 +103,8 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// The cluster of a volume with six full segments, with its data under `dir`, its ports from `base_port` on, and so many storage nodes in each zone.
+    /// The cluster of a volume with six full segments, with its data under `dir`, its ports from `base_port` on, and so many
+    /// storage nodes in each zone.
     pub(crate) fn new(dir: &Path, base_port: u16, nodes_per_az: u16) -> Result<Layout, DevError> {
         if base_port == 0 || base_port.checked_add(PORTS).is_none() {
             return Err(DevError::BasePort { base_port });

@@ -54,7 +54,7 @@ struct Start {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(i64::from(NODES_PER_AZ)..=i64::from(NODES_PER_AZ_MAX)))]
     nodes_per_az: Option<u16>,
     /// What the segments of the volume are: full, six with log and pages, the default; or full-tail, three of them and three
-    /// with log alone, which take far less space. Chosen at the first start; another choice later is refused.
+    /// with log alone. Chosen at the first start; another choice later is refused.
     #[arg(long, value_name = "KIND")]
     segments: Option<Segments>,
     /// Leave a process that ended as it is, for tests and post-mortems. Otherwise it is started again.
@@ -134,10 +134,7 @@ pub(crate) async fn run(dev: Dev, log: Option<String>) -> Result<(), DevError> {
 async fn start(start: Start, log: Option<String>) -> Result<(), DevError> {
     let lock = DataDir::open(&start.data, "dev")?;
     let dir = absolute(&start.data)?;
-    let nodes_per_az = nodes_per_az(&dir, start.nodes_per_az)?;
-    let segments = segments(&dir, start.segments)?;
-    let layout = Layout::new(&dir, base_port(&dir, start.base_port)?, nodes_per_az)?;
-    let layout = Layout { segments, ..layout };
+    let layout = layout(&dir, ClusterFile::read(&dir)?, &start)?;
     let wishes = Wishes { restart: !start.no_restart, log };
     if start.detach {
         // The supervisor to be takes the lock itself.
@@ -147,34 +144,29 @@ async fn start(start: Start, log: Option<String>) -> Result<(), DevError> {
     supervisor::run(&dir, layout, wishes, lock).await
 }
 
-/// The folder's own base port wins over the default and must agree with a wish.
-fn base_port(dir: &Path, wanted: Option<u16>) -> Result<u16, DevError> {
-    match (ClusterFile::read(dir)?.map(|file| file.base_port), wanted) {
-        (Some(kept), Some(wanted)) if kept != wanted => {
-            Err(DevError::OtherBasePort { dir: dir.to_owned(), kept, wanted })
-        }
-        (Some(kept), _) => Ok(kept),
-        (None, wanted) => Ok(wanted.unwrap_or(DEFAULT_BASE_PORT)),
+/// The cluster that is wished for, as far as it agrees with what the folder `kept`.
+fn layout(dir: &Path, kept: Option<ClusterFile>, start: &Start) -> Result<Layout, DevError> {
+    let kept = kept.as_ref();
+    let segments = agreed(kept.map(|file| file.segments), start.segments)
+        .map_err(|(kept, wanted)| DevError::OtherSegments { dir: dir.to_owned(), kept, wanted })?;
+    let base_port = agreed(kept.map(|file| file.base_port), start.base_port)
+        .map_err(|(kept, wanted)| DevError::OtherBasePort { dir: dir.to_owned(), kept, wanted })?;
+    // Storage nodes that hold data must be there again.
+    let nodes_per_az = kept.map_or(0, in_first_zone).max(start.nodes_per_az.unwrap_or(NODES_PER_AZ));
+    let layout = Layout::new(dir, base_port.unwrap_or(DEFAULT_BASE_PORT), nodes_per_az)?;
+    Ok(Layout { segments: segments.unwrap_or_default(), ..layout })
+}
+
+/// What the folder keeps wins over a default and must agree with a wish; else both are handed back.
+fn agreed<T: Copy + PartialEq>(kept: Option<T>, wanted: Option<T>) -> Result<Option<T>, (T, T)> {
+    match (kept, wanted) {
+        (Some(kept), Some(wanted)) if kept != wanted => Err((kept, wanted)),
+        (kept, wanted) => Ok(kept.or(wanted)),
     }
 }
 
-/// What the folder's volume was made of must agree with a wish.
-fn segments(dir: &Path, wanted: Option<Segments>) -> Result<Segments, DevError> {
-    match (ClusterFile::read(dir)?.map(|file| file.segments), wanted) {
-        (Some(kept), Some(wanted)) if kept != wanted => {
-            Err(DevError::OtherSegments { dir: dir.to_owned(), kept, wanted })
-        }
-        (kept, wanted) => Ok(kept.or(wanted).unwrap_or_default()),
-    }
-}
-
-/// Storage nodes that hold data must be there again.
-fn nodes_per_az(dir: &Path, wanted: Option<u16>) -> Result<u16, DevError> {
-    let in_first_zone = |file: ClusterFile| {
-        file.children.iter().filter(|child| child.role == Role::Segment && child.az == Some(0)).count()
-    };
-    let kept = ClusterFile::read(dir)?.map_or(0, in_first_zone) as u16;
-    Ok(kept.max(wanted.unwrap_or(NODES_PER_AZ)))
+fn in_first_zone(file: &ClusterFile) -> u16 {
+    file.children.iter().filter(|child| child.role == Role::Segment && child.az == Some(0)).count() as u16
 }
 
 fn absolute(dir: &Path) -> Result<PathBuf, DevError> {

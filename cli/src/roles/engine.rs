@@ -46,7 +46,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PAGES")]
     pages_per_pg: Option<u64>,
     /// What the volume's segments are, chosen when it is made: "full", six with log and pages, the default; or "full-tail",
-    /// three of them and three with log alone, which take far less space. Another choice for one that exists is refused
+    /// three of them and three with log alone. Another choice for one that exists is refused
     #[arg(long, value_name = "KIND")]
     segments: Option<Segments>,
     /// Directory of the files in which sorts and hashes that exceed work_mem go on. Default: the system's for temporary files

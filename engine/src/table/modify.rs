@@ -1,11 +1,13 @@
 //! Locking, updating and deleting rows.
 
+use std::ops::ControlFlow::{self, Break, Continue};
+
 use sextant_redo::Lsn;
 
 use super::garbage::{Candidate, What};
 use super::{RowBytes, RowId, Table, row_key};
 use crate::btree::Edit;
-use crate::buffer::Step;
+use crate::buffer::{Step, StorageError};
 use crate::mtr::MiniTxn;
 use crate::txn::undo::{Newer, Slot, append, encode};
 use crate::txn::version::Header;
@@ -100,26 +102,12 @@ impl TransactionSystem {
         table: &Table,
         row: RowId,
     ) -> Result<bool, TxnError> {
-        let (key, seen) = (row_key(row.0), txn.pinned().lsn);
-        let mut value = Vec::new();
-        let changed = self
-            .pool()
-            .run(|| {
-                value.clear();
-                table.tree.lookup(self.pool(), &key, |found| {
-                    value.extend_from_slice(found.unwrap_or_default());
-                })?;
-                let mut changed = false;
-                if !value.is_empty() {
-                    self.each_version(&table.tree, row.0, &value, |_, outcome, _| {
-                        changed = matches!(outcome, Outcome::Committed(lsn) if lsn > seen);
-                        Ok(outcome == Outcome::InProgress)
-                    })?;
-                }
-                Ok(changed)
-            })
-            .await?;
-        Ok(changed)
+        let seen = txn.pinned().lsn;
+        let changed = self.newest_version(table, row, |_, outcome, _| match outcome {
+            Outcome::InProgress => Continue(()),
+            outcome => Break(matches!(outcome, Outcome::Committed(lsn) if lsn > seen)),
+        });
+        Ok(changed.await?.unwrap_or_default())
     }
 
     /// What a row is whose lock was just taken. `mark` is how many locks there were before.
@@ -172,36 +160,46 @@ impl TransactionSystem {
         lock: RowLock,
         out: &mut Vec<u8>,
     ) -> Result<Head, TxnError> {
-        let key = row_key(row.0);
         let own = txn.own();
         // Whoever has a change in progress beside this lock leaves the keys alone: only what is committed counts.
         let passes_over = |txid| lock == RowLock::KeyShare && !own.contains(txid);
+        let head = self.newest_version(table, row, |header, outcome, bytes| {
+            if outcome == Outcome::InProgress && passes_over(header.txid) {
+                return Continue(());
+            }
+            out.clear();
+            out.extend_from_slice(bytes);
+            Break(Head::of(header, outcome, own))
+        });
+        Ok(head.await?.unwrap_or(Head::None))
+    }
+
+    /// Asks `f` about the versions of a row, newest first, until it breaks with an answer. It is asked from the start again
+    /// when a page had to be fetched.
+    async fn newest_version<T: Send>(
+        &self,
+        table: &Table,
+        row: RowId,
+        mut f: impl FnMut(&Header, Outcome, &[u8]) -> ControlFlow<T> + Send,
+    ) -> Result<Option<T>, StorageError> {
+        let key = row_key(row.0);
         let mut value = Vec::new();
-        let head = self
-            .pool()
-            .run(|| {
-                let found = table.tree.lookup(self.pool(), &key, |found| {
-                    value.clear();
-                    value.extend_from_slice(found?);
-                    Some(())
-                })?;
-                if found.is_none() {
-                    return Ok(Head::None);
-                }
-                let mut head = Head::None;
+        let step = || {
+            let found = table.tree.lookup(self.pool(), &key, |found| {
+                value.clear();
+                value.extend_from_slice(found?);
+                Some(())
+            })?;
+            let mut answer = None;
+            if found.is_some() {
                 self.each_version(&table.tree, row.0, &value, |header, outcome, bytes| {
-                    if outcome == Outcome::InProgress && passes_over(header.txid) {
-                        return Ok(true);
-                    }
-                    out.clear();
-                    out.extend_from_slice(bytes);
-                    head = Head::of(header, outcome, own);
-                    Ok(false)
+                    answer = f(header, outcome, bytes).break_value();
+                    Ok(answer.is_none())
                 })?;
-                Ok(head)
-            })
-            .await?;
-        Ok(head)
+            }
+            Ok(answer)
+        };
+        self.pool().run(step).await
     }
 
     /// Waits until another transaction has ended.

@@ -88,8 +88,8 @@ pub(super) fn open_direct(path: &Path) -> io::Result<File> {
     }
 }
 
-/// See [`super::Disk::create`] and [`super::Disk::create_in_step`]. The file gets its name last: one that a crash left half made must not be taken for a
-/// damaged one at the next start. Blocks.
+/// See [`super::Disk::create`] and [`super::Disk::create_in_step`]. The file gets its name last: one that a crash left half
+/// made must not be taken for a damaged one at the next start. Blocks.
 pub(super) fn create_zeroed(path: &Path, len: u64, pace: Option<&Pace>) -> io::Result<File> {
     let making = path.with_extension(MAKING);
     let made = (|| {

@@ -27,6 +27,12 @@ impl ThreadDisk {
         &self.files
     }
 
+    async fn make(&self, name: &str, len: u64, pace: Option<Arc<Pace>>) -> io::Result<FileId> {
+        let path = self.files.path(name);
+        let made = blocking(move || create_zeroed(&path, len, pace.as_deref())).await?;
+        Ok(self.files.add(made))
+    }
+
     fn transfer(
         &self,
         file: FileId,
@@ -92,8 +98,7 @@ impl Disk for ThreadDisk {
     }
 
     fn create<'a>(&'a self, name: &'a str, len: u64) -> LocalFuture<'a, io::Result<FileId>> {
-        let path = self.files.path(name);
-        Box::pin(async move { Ok(self.files.add(blocking(move || create_zeroed(&path, len, None)).await?)) })
+        Box::pin(self.make(name, len, None))
     }
 
     fn create_in_step<'a>(
@@ -102,11 +107,7 @@ impl Disk for ThreadDisk {
         len: u64,
         pace: Arc<Pace>,
     ) -> LocalFuture<'a, io::Result<FileId>> {
-        let path = self.files.path(name);
-        Box::pin(async move {
-            let made = blocking(move || create_zeroed(&path, len, Some(&pace))).await?;
-            Ok(self.files.add(made))
-        })
+        Box::pin(self.make(name, len, Some(pace)))
     }
 
     fn extend<'a>(&'a self, file: FileId, len: u64) -> LocalFuture<'a, io::Result<()>> {

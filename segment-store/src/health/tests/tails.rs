@@ -21,6 +21,15 @@ fn log_start(group: &Group, id: u64) -> Lsn {
     group.node(id).store.borrow().segments()[&SEGMENT].segment.chain().log_start()
 }
 
+/// Both full copies free log that the tail does not have. Up to where it has it.
+async fn leave_tail_behind(group: &Rc<Group>, writer: &mut Writer) -> Lsn {
+    group.fill(writer, &[1, 2, 3], 5).await;
+    let before = group.scl(TAIL);
+    group.fill(writer, &[1, 2], 900).await;
+    until("the others have freed log", || log_start(group, 1) > before && log_start(group, 2) > before).await;
+    before
+}
+
 async fn a_while() {
     tokio::time::sleep(Duration::from_secs(3)).await;
 }
@@ -77,11 +86,7 @@ fn a_tail_that_is_too_far_behind_begins_further_on_and_stays_a_tail() {
     block_on(async {
         let (group, disks) = group_with_tail().await;
         let mut writer = Writer::new(1);
-        group.fill(&mut writer, &[1, 2, 3], 5).await;
-        let before = group.scl(TAIL);
-        group.fill(&mut writer, &[1, 2], 900).await;
-        until("the others have freed log", || log_start(&group, 1) > before && log_start(&group, 2) > before)
-            .await;
+        let before = leave_tail_behind(&group, &mut writer).await;
         // As long as one full segment is not heard nobody knows what it has.
         group.down.borrow_mut().insert(NodeId(2));
         heal(&group, TAIL);
@@ -151,11 +156,7 @@ fn what_a_dropped_tail_found_out_says_nothing_of_the_full_copy_behind_it() {
     block_on(async {
         let (group, _disks) = group_with_tail().await;
         let mut writer = Writer::new(1);
-        group.fill(&mut writer, &[1, 2, 3], 5).await;
-        let before = group.scl(TAIL);
-        group.fill(&mut writer, &[1, 2], 900).await;
-        until("the others have freed log", || log_start(&group, 1) > before && log_start(&group, 2) > before)
-            .await;
+        leave_tail_behind(&group, &mut writer).await;
         group.down.borrow_mut().extend([1, 2].map(NodeId));
         heal(&group, TAIL);
         let node = group.node(TAIL);
