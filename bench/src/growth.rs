@@ -16,10 +16,6 @@ use crate::workload::pgbench::{Pgbench, Script};
 use crate::workload::{Measured, Target, Workload};
 use crate::{BenchArgs, BenchError, sql};
 
-/// Rows of about 1 KB in a MiB.
-const ROWS_PER_MIB: i64 = 1024;
-/// Rows inserted by one statement.
-const CHUNK: i64 = 8192;
 /// Rows that are used, at most.
 const HOT_MAX: i64 = 4096;
 /// So many rows lie between two that are used, at least: more than a page holds.
@@ -98,12 +94,12 @@ impl HotRows {
     }
 
     fn fill(&self, target: &Target, mib: i64) -> Result<(), BenchError> {
-        let filled = fill(target, mib * ROWS_PER_MIB, self.hot);
+        let filled = fill(target, mib * sql::ROWS_PER_MIB, self.hot);
         sql::block_on(async { filled.await.map_err(sql::failed(format!("cannot load {mib} MiB"))) })
     }
 }
 
-/// Makes a table of so many rows. The server makes them up, so that a large one does not take a client's time.
+/// Makes a table of so many rows.
 async fn fill(target: &Target, rows: i64, hot: i64) -> Result<(), Error> {
     let client = sql::connect(target).await?;
     for statement in [
@@ -112,13 +108,10 @@ async fn fill(target: &Target, rows: i64, hot: i64) -> Result<(), Error> {
     ] {
         client.batch_execute(statement).await?;
     }
-    for first in (0..rows).step_by(CHUNK as usize) {
-        let last = rows.min(first + CHUNK) - 1;
-        let series = format!("generate_series({first}, {last}) g");
-        client
-            .batch_execute(&format!("insert into growth select g, 0, repeat('x', 980) from {series}"))
-            .await?;
-    }
+    sql::fill(&client, rows, |series| {
+        format!("insert into growth select g, 0, repeat('x', 980) from {series}")
+    })
+    .await?;
     let stride = rows / hot;
     let series = format!("generate_series(1, {hot}) g");
     client.batch_execute(&format!("insert into growth_hot select g, g * {stride} - 1 from {series}")).await?;
@@ -144,7 +137,7 @@ impl Workload for HotRows {
 
 /// As many rows as the smallest table has on pages of their own.
 fn hot_rows(smallest_mib: i64) -> i64 {
-    (smallest_mib * ROWS_PER_MIB / APART).clamp(1, HOT_MAX)
+    (smallest_mib * sql::ROWS_PER_MIB / APART).clamp(1, HOT_MAX)
 }
 
 #[cfg(test)]
@@ -155,7 +148,7 @@ mod tests {
     fn rows_in_use_lie_on_pages_of_their_own_in_every_size() {
         for mib in [1, 4, 64, 1024, 16_384] {
             let hot = hot_rows(mib);
-            assert!(mib * ROWS_PER_MIB / hot >= APART && hot <= HOT_MAX, "{mib}");
+            assert!(mib * sql::ROWS_PER_MIB / hot >= APART && hot <= HOT_MAX, "{mib}");
         }
         assert_eq!(hot_rows(1024), HOT_MAX);
     }

@@ -11,6 +11,7 @@
 //! | [`cpu`] | where the processor's time goes, by role of process |
 //! | `restart` | crashes under load: time to the first commit, beside PostgreSQL's |
 //! | `growth` | the same working set in more and more data |
+//! | `drop` | a large table is dropped beside commits |
 //! | [`machine`] | what it all runs on, and whether others use it |
 //! | `process` | processes as `/proc` shows them |
 //! | [`rounds`] | medians, spread, paired ratios |
@@ -22,6 +23,7 @@ mod command;
 pub mod compare;
 pub mod cpu;
 mod device;
+mod drops;
 mod growth;
 pub mod html;
 pub mod machine;
@@ -85,7 +87,7 @@ pub struct BenchArgs {
     #[arg(long)]
     pub gib: Option<u32>,
     /// Sizes in MiB, with commas between them. restart: log written before the kill (default 64,1024; --quick 8,32).
-    /// growth: data beside the working set (default 1024,4096; --quick 64,256).
+    /// growth: data beside the working set (default 1024,4096; --quick 64,256). drop: of the table (default 1024; --quick 128).
     #[arg(long, value_delimiter = ',')]
     pub mib: Vec<u32>,
     /// Writes configuration and every round as JSON.

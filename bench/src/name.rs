@@ -42,6 +42,8 @@ pub enum BenchName {
     Restart,
     /// The same working set in more and more data.
     Growth,
+    /// A large table is dropped beside commits.
+    Drop,
 }
 
 impl BenchName {
@@ -54,7 +56,7 @@ impl BenchName {
     /// True when it puts a load on all peers.
     #[must_use]
     pub fn is_load(self) -> bool {
-        let other = matches!(self, BenchName::All | BenchName::Restart | BenchName::Growth);
+        let other = matches!(self, BenchName::All | BenchName::Restart | BenchName::Growth | BenchName::Drop);
         !other && !self.is_of_device()
     }
 
@@ -99,6 +101,7 @@ impl BenchName {
             None if self == BenchName::NodeRestart => "node_restart",
             None if self == BenchName::Restart => "restart",
             None if self == BenchName::Growth => "growth",
+            None if self == BenchName::Drop => "drop",
             None => "all",
         }
     }
@@ -115,6 +118,6 @@ mod tests {
         let mut names: Vec<_> = parts.iter().map(|load| load.short()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 18, "figures of two benchmarks would have one name");
+        assert_eq!(names.len(), 19, "figures of two benchmarks would have one name");
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::machine::Machine;
 use crate::report::Report;
 use crate::table::Table;
-use crate::{BenchArgs, BenchError, BenchName, command, compare, device, growth, html, restart};
+use crate::{BenchArgs, BenchError, BenchName, command, compare, device, drops, growth, html, restart};
 
 /// What one benchmark leaves behind.
 #[derive(Debug, Clone, Serialize)]
@@ -59,6 +59,7 @@ fn other(
 ) -> Result<(), BenchError> {
     let section = match name {
         BenchName::Growth => Section::Load(growth::run(args, sextant)?),
+        BenchName::Drop => Section::Table(drops::run(args, sextant)?),
         BenchName::Restart => Section::Table(restart::run(args, sextant)?),
         _ => Section::Table(device::run(name, args, sextant)?),
     };

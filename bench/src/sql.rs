@@ -33,3 +33,18 @@ pub(crate) fn failed(what: impl Into<String>) -> impl FnOnce(Error) -> BenchErro
         None => BenchError::Peer(format!("{what}: {error}")),
     }
 }
+
+/// Rows of about 1 KB in a MiB.
+pub(crate) const ROWS_PER_MIB: i64 = 1024;
+/// Rows inserted by one statement.
+const CHUNK: i64 = 8192;
+
+/// Inserts rows 0 to `rows` by statements that are given the numbers of theirs as `g`. The server makes the rows up, so that
+/// a large table does not take a client's time.
+pub(crate) async fn fill(client: &Client, rows: i64, insert: impl Fn(&str) -> String) -> Result<(), Error> {
+    for first in (0..rows).step_by(CHUNK as usize) {
+        let last = rows.min(first + CHUNK) - 1;
+        client.batch_execute(&insert(&format!("generate_series({first}, {last}) g"))).await?;
+    }
+    Ok(())
+}

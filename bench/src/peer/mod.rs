@@ -43,6 +43,10 @@ pub trait Peer {
     fn processes(&self) -> Result<Vec<Process>, BenchError>;
     /// What it has written so far.
     fn written(&self) -> Result<Written, BenchError>;
+    /// Pages of dropped tables that were given back so far, where that goes on in the background.
+    fn freed_pages(&self) -> Result<Option<f64>, BenchError> {
+        Ok(None)
+    }
 }
 
 /// A database whose server can be killed under load.

@@ -84,6 +84,16 @@ impl SextantCluster {
         Ok(cluster.children)
     }
 
+    fn engine(&self) -> Result<Member, BenchError> {
+        let engine = self.members()?.into_iter().find(|member| member.role == ENGINE);
+        engine.ok_or_else(|| BenchError::Peer("the cluster has no engine".into()))
+    }
+
+    fn engine_metrics(&self) -> Result<String, BenchError> {
+        let http = self.engine()?.http;
+        get(http, "/metrics").map_err(BenchError::io(format!("cannot read http://{http}/metrics")))
+    }
+
     /// Kills the first process of a role.
     pub(crate) fn kill(&self, role: &str) -> Result<Killed, BenchError> {
         let member = self.members()?.into_iter().find(|member| member.role == role);
@@ -141,24 +151,19 @@ impl Peer for SextantCluster {
     }
 
     fn written(&self) -> Result<Written, BenchError> {
-        let members = self.members()?;
-        let engine = members.iter().find(|member| member.role == ENGINE);
-        let engine = engine.ok_or_else(|| BenchError::Peer("the cluster has no engine".into()))?;
-        let what = format!("cannot read http://{}/metrics", engine.http);
-        let metrics = get(engine.http, "/metrics").map_err(BenchError::io(what))?;
-        let total = |name: &str| -> f64 {
-            let of_name = metrics.lines().filter(|line| line.starts_with(name));
-            of_name.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
-        };
-        let requests = Some(total("sextant_volume_sends_total") / COPIES);
-        Ok(Written { log_bytes: total("sextant_volume_log_bytes_total"), requests })
+        let metrics = self.engine_metrics()?;
+        let requests = Some(total(&metrics, "sextant_volume_sends_total") / COPIES);
+        Ok(Written { log_bytes: total(&metrics, "sextant_volume_log_bytes_total"), requests })
+    }
+
+    fn freed_pages(&self) -> Result<Option<f64>, BenchError> {
+        Ok(Some(total(&self.engine_metrics()?, "sextant_engine_freed_pages_total")))
     }
 }
 
 impl Crash for SextantCluster {
     fn server(&self) -> Result<u32, BenchError> {
-        let engine = self.members()?.into_iter().find(|member| member.role == ENGINE);
-        engine.and_then(|engine| engine.pid).ok_or_else(|| BenchError::Peer("no engine is running".into()))
+        self.engine()?.pid.ok_or_else(|| BenchError::Peer("no engine is running".into()))
     }
 
     fn settle(&self) -> Result<(), BenchError> {
@@ -179,6 +184,12 @@ fn get(http: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     Ok(text)
+}
+
+/// The sum over all labels of a metric.
+fn total(metrics: &str, name: &str) -> f64 {
+    let of_name = metrics.lines().filter(|line| line.starts_with(name));
+    of_name.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
 }
 
 fn is_ok(answer: &str) -> bool {

@@ -26,8 +26,8 @@ use writers::Writers;
 const STEADY: Duration = Duration::from_secs(10);
 /// How long the load goes on after a storage node was killed.
 const AFTER: Duration = Duration::from_secs(3);
-/// How long a killed process may take until it serves again.
-const BACK_LIMIT: Duration = Duration::from_secs(120);
+/// How long a killed process may take until it serves again: PostgreSQL replays gigabytes.
+const BACK_LIMIT: Duration = Duration::from_secs(600);
 /// How long the log may take to grow as far as it must.
 const WRITE_LIMIT: Duration = Duration::from_secs(1800);
 
