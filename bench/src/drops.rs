@@ -64,6 +64,7 @@ pub(crate) fn run(args: &BenchArgs, sextant: &Path) -> Result<Table, BenchError>
     }
     let [ours, theirs] = times;
     table.figure("drop_statement_ms", ours.statement.median(), "ms");
+    table.figure("drop_freed_pages", ours.freed.median(), "pages");
     table.figure("drop_commit_p99_before_ms", ours.before.median(), "ms");
     table.figure("drop_commit_p99_while_freed_ms", ours.after.median(), "ms");
     table.figure("drop_commit_p99_ratio", paired_ratio(&ours.after, &ours.before), "ratio");

@@ -63,3 +63,10 @@ fn growth_measures_every_size() {
     let Some(printed) = run(&arguments) else { return };
     assert!(figure(&printed, "growth_ratio") > 0.0 && figure(&printed, "growth_8_mib_vs_2_mib") > 0.0);
 }
+
+#[test]
+fn a_dropped_table_gives_its_pages_back_beside_commits() {
+    let Some(printed) = run(&["drop", "--mib", "4", "--clients", "3", "--rounds", "1"]) else { return };
+    assert!(figure(&printed, "drop_freed_pages") >= f64::from(4 << 20) / 8192.0 * 0.9, "{printed}");
+    assert!(figure(&printed, "drop_commit_p99_while_freed_ms") > 0.0, "{printed}");
+}
