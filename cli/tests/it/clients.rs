@@ -43,6 +43,36 @@ fn psql_creates_fills_and_reads_a_table() {
     cluster.stop();
 }
 
+/// What psql asks the catalog for is SQL of its own: regular expressions, OPERATOR(), tables that nothing is in.
+#[test]
+fn psql_lists_what_there_is() {
+    if !installed("psql") {
+        return;
+    }
+    let mut cluster = Cluster::started();
+    let psql =
+        |what: &str| client(&cluster, "psql", &["-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", what]);
+    psql("CREATE TABLE words (id int PRIMARY KEY, word text)");
+    psql("CREATE VIEW few AS SELECT word FROM words WHERE id < 3");
+    psql("CREATE SEQUENCE numbers");
+    for (what, wanted) in [
+        ("\\dt", "public|words|table|postgres"),
+        ("\\d", "public|few|view|postgres\npublic|numbers|sequence|postgres\npublic|words|table|postgres"),
+        ("\\dv", "public|few|view|postgres"),
+        ("\\ds", "public|numbers|sequence|postgres"),
+        ("\\di", "public|words_pkey|index|postgres|words"),
+        ("\\dt w*", "public|words|table|postgres"),
+        ("\\dn", "public|postgres"),
+        ("\\l", "postgres|postgres|UTF8|C|C||libc|"),
+        ("\\db", "pg_default|postgres|\npg_global|postgres|"),
+        ("\\df", ""),
+        ("\\dx", ""),
+    ] {
+        assert_eq!(psql(what).trim(), wanted, "{what}");
+    }
+    cluster.stop();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pgbench_runs_in_every_mode() {
     if !installed("pgbench") {

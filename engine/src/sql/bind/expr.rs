@@ -214,6 +214,11 @@ impl Binder<'_> {
             B::PGBitwiseXor => self.arithmetic("#", a, b),
             B::StringConcat => self.arithmetic("||", a, b),
             B::PGExp => self.call("power", vec![a, b]),
+            B::PGCustomBinaryOperator(name) => self.binary_op(&named(name)?, a, b),
+            B::PGRegexMatch => self.regex_call(a, b, false, false),
+            B::PGRegexNotMatch => self.regex_call(a, b, true, false),
+            B::PGRegexIMatch => self.regex_call(a, b, false, true),
+            B::PGRegexNotIMatch => self.regex_call(a, b, true, true),
             B::PGLikeMatch => self.like_call(a, b, None, false, false),
             B::PGNotLikeMatch => self.like_call(a, b, None, true, false),
             B::PGILikeMatch => self.like_call(a, b, None, false, true),
@@ -304,6 +309,39 @@ impl Binder<'_> {
         let cx = self.eval_cx();
         typed.expr.eval(&[], &cx).map(std::borrow::Cow::into_owned)
     }
+}
+
+/// The operator that OPERATOR(pg_catalog.~) and the like mean.
+fn named(name: &[String]) -> SqlResult<BinaryOperator> {
+    use BinaryOperator as B;
+    let of_system = match name {
+        [symbol] => Some(symbol),
+        [schema, symbol] if schema == "pg_catalog" => Some(symbol),
+        _ => None,
+    };
+    Ok(match of_system.map_or("", String::as_str) {
+        "=" => B::Eq,
+        "<>" => B::NotEq,
+        "<" => B::Lt,
+        "<=" => B::LtEq,
+        ">" => B::Gt,
+        ">=" => B::GtEq,
+        "+" => B::Plus,
+        "-" => B::Minus,
+        "*" => B::Multiply,
+        "/" => B::Divide,
+        "%" => B::Modulo,
+        "||" => B::StringConcat,
+        "~" => B::PGRegexMatch,
+        "!~" => B::PGRegexNotMatch,
+        "~*" => B::PGRegexIMatch,
+        "!~*" => B::PGRegexNotIMatch,
+        "~~" => B::PGLikeMatch,
+        "!~~" => B::PGNotLikeMatch,
+        "~~*" => B::PGILikeMatch,
+        "!~~*" => B::PGNotILikeMatch,
+        _ => return Err(SqlError::unsupported(format!("OPERATOR({})", name.join(".")))),
+    })
 }
 
 /// Ends a run of ANDs or ORs; without one it is the value so far.

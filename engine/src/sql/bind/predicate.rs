@@ -1,10 +1,10 @@
-//! Predicates with a syntax of their own: IS, IN, BETWEEN, LIKE.
+//! Predicates with a syntax of their own: IS, IN, BETWEEN, LIKE, and regular expressions.
 
 use sqlparser::ast;
 
 use super::{Binder, Scope, SubqueryKind, Typed};
 use crate::sql::expr::cast::Context;
-use crate::sql::expr::{Comparison, Expr, Function, like};
+use crate::sql::expr::{Comparison, Expr, Function, like, matches};
 use crate::types::{Datum, SqlError, SqlResult, SqlType, oids};
 
 impl Binder<'_> {
@@ -141,10 +141,35 @@ impl Binder<'_> {
         not: bool,
         ignore_case: bool,
     ) -> SqlResult<Typed> {
-        let mut args = Vec::new();
+        self.pattern_call(if ignore_case { &ILIKE } else { &LIKE }, text, [Some(pattern), escape], not)
+    }
+
+    pub(super) fn regex_call(
+        &mut self,
+        text: Typed,
+        pattern: Typed,
+        not: bool,
+        ignore_case: bool,
+    ) -> SqlResult<Typed> {
+        self.pattern_call(
+            if ignore_case { &MATCH_ANY_CASE } else { &MATCH },
+            text,
+            [Some(pattern), None],
+            not,
+        )
+    }
+
+    fn pattern_call(
+        &mut self,
+        operator: &'static Function,
+        text: Typed,
+        others: [Option<Typed>; 2],
+        not: bool,
+    ) -> SqlResult<Typed> {
         if text.ty.is_enum() {
-            let symbol = ["~~", "!~~", "~~*", "!~~*"][usize::from(not) + 2 * usize::from(ignore_case)];
-            return Err(self.no_operator(symbol, text.ty, pattern.ty));
+            let symbol = format!("{}{}", if not { "!" } else { "" }, operator.name);
+            let pattern = others.iter().flatten().next().map_or(SqlType::TEXT, |pattern| pattern.ty);
+            return Err(self.no_operator(&symbol, text.ty, pattern));
         }
         // char(n) keeps its padding here, as PostgreSQL's bpcharlike does.
         let text = if text.ty.oid == oids::BPCHAR {
@@ -152,11 +177,11 @@ impl Binder<'_> {
         } else {
             self.coerce(text, SqlType::TEXT, Context::Implicit)?
         };
-        args.push(text.expr);
-        for arg in [Some(pattern), escape].into_iter().flatten() {
+        let mut args = vec![text.expr];
+        for arg in others.into_iter().flatten() {
             args.push(self.coerce(arg, SqlType::TEXT, Context::Implicit)?.expr);
         }
-        let call = Expr::Call(if ignore_case { &ILIKE } else { &LIKE }, args);
+        let call = Expr::Call(operator, args);
         let expr = if not { Expr::Not(Box::new(call)) } else { call };
         Ok(Typed { expr, ty: SqlType::BOOL })
     }
@@ -190,5 +215,12 @@ fn run_like(a: &[Datum], ignore_case: bool) -> SqlResult<Datum> {
     like(text(0), text(1), escape, ignore_case).map(Datum::Bool)
 }
 
-pub(crate) static LIKE: Function = Function { name: "like", strict: true, run: |_, a| run_like(a, false) };
-pub(crate) static ILIKE: Function = Function { name: "ilike", strict: true, run: |_, a| run_like(a, true) };
+fn run_matches(a: &[Datum], ignore_case: bool) -> SqlResult<Datum> {
+    let text = |n: usize| a.get(n).and_then(Datum::as_str).unwrap_or_default();
+    matches(text(0), text(1), ignore_case).map(Datum::Bool)
+}
+
+static LIKE: Function = Function { name: "~~", strict: true, run: |_, a| run_like(a, false) };
+static ILIKE: Function = Function { name: "~~*", strict: true, run: |_, a| run_like(a, true) };
+static MATCH: Function = Function { name: "~", strict: true, run: |_, a| run_matches(a, false) };
+static MATCH_ANY_CASE: Function = Function { name: "~*", strict: true, run: |_, a| run_matches(a, true) };

@@ -21,7 +21,7 @@ pub(crate) fn deparse_value(expr: &Expr, pretty: bool) -> String {
 /// Whether it is written like a function call, which needs no parentheses of its own.
 pub(crate) fn is_call(expr: &Expr) -> bool {
     match expr {
-        Expr::Call(f, _) => !matches!(f.name, "like" | "ilike"),
+        Expr::Call(f, _) => !f.is_operator(),
         Expr::Coalesce(_) | Expr::Extreme(..) => true,
         _ => false,
     }
@@ -38,7 +38,7 @@ fn is_enclosed(expr: &Expr) -> bool {
     match expr {
         E::Unary(..) | E::Binary(..) | E::Compare(..) | E::Distinct(..) | E::And(_) | E::Or(_) => true,
         E::Not(_) | E::IsNull(..) | E::IsBool(..) | E::In(..) => true,
-        E::Call(f, _) => matches!(f.name, "like" | "ilike"),
+        E::Call(f, _) => f.is_operator(),
         _ => false,
     }
 }
@@ -86,7 +86,7 @@ impl Deparser<'_> {
                 format!("({})", parts.join(" OR "))
             }
             Expr::Not(a) => match &**a {
-                Expr::Call(f, args) if matches!(f.name, "like" | "ilike") => self.like(f, args, "!"),
+                Expr::Call(f, args) if f.is_operator() => self.pattern(f, args, "!"),
                 other => format!("(NOT {})", self.show(other, Some(SqlType::BOOL))),
             },
             Expr::IsNull(not, a) => {
@@ -115,7 +115,7 @@ impl Deparser<'_> {
                 let to = cast.of.as_ref().map_or_else(|| cast.to.spelled(), |of| of.name().to_owned());
                 self.cast(&cast.expr, &self.show(&cast.expr, Some(cast.from)), &to)
             }
-            Expr::Call(f, args) if matches!(f.name, "like" | "ilike") => self.like(f, args, ""),
+            Expr::Call(f, args) if f.is_operator() => self.pattern(f, args, ""),
             Expr::Call(f, args) => self.call(f, args),
             Expr::NextVal(sequence) => format!("nextval('{}'::regclass)", quoted(&sequence.name)),
             Expr::Domain(a, rules) => self.cast(a, &self.show(a, wanted), &rules.shown),
@@ -169,10 +169,9 @@ impl Deparser<'_> {
         format!("({} {operator} ({array}))", self.show(a, Some(ty)))
     }
 
-    fn like(&self, f: &Function, args: &[Expr], not: &str) -> String {
-        let case = if f.name == "ilike" { "*" } else { "" };
+    fn pattern(&self, f: &Function, args: &[Expr], not: &str) -> String {
         let args: Vec<String> = args.iter().map(|arg| self.show(arg, Some(SqlType::TEXT))).collect();
-        format!("({})", args.join(&format!(" {not}~~{case} ")))
+        format!("({})", args.join(&format!(" {not}{} ", f.name)))
     }
 
     fn call(&self, f: &Function, args: &[Expr]) -> String {

@@ -8,6 +8,7 @@ mod deparse;
 mod domain;
 pub(crate) mod functions;
 mod like;
+mod matching;
 mod show;
 mod walk;
 
@@ -20,6 +21,7 @@ pub(crate) use answer::{Answer, ListBuilder, ValueList};
 pub(crate) use deparse::{deparse, deparse_value, is_call};
 pub(crate) use domain::DomainRules;
 pub(crate) use like::like;
+pub(crate) use matching::matches;
 
 use super::{Database, SessionContext};
 use crate::catalog::SequenceInfo;
@@ -47,6 +49,13 @@ pub(crate) struct Function {
     /// NULL for any NULL argument, without being called.
     pub(crate) strict: bool,
     pub(crate) run: fn(&EvalCx<'_>, &[Datum]) -> SqlResult<Datum>,
+}
+
+impl Function {
+    /// True for LIKE and regular expressions, which are called by their operator.
+    pub(crate) fn is_operator(&self) -> bool {
+        self.name.starts_with('~')
+    }
 }
 
 /// A comparison.

@@ -58,6 +58,7 @@ impl Expr {
                 format!("({})::{to}", cast.expr.show(names))
             }
             Expr::Domain(a, rules) => format!("({})::{}", a.show(names), rules.shown),
+            Expr::Call(f, args) if f.is_operator() => format!("({})", list(args, &format!(" {} ", f.name))),
             Expr::Call(f, args) => format!("{}({})", f.name, list(args, ", ")),
             Expr::NextVal(sequence) => format!("nextval('{}')", sequence.name),
         }

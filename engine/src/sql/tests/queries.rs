@@ -212,3 +212,23 @@ async fn literals_take_the_type_of_other_parts() {
     assert_eq!(prepared.parameters, [crate::types::SqlType::INT8]);
     assert_eq!(prepared.columns[0].ty, crate::types::SqlType::INT8);
 }
+
+#[tokio::test]
+async fn regular_expressions() {
+    let mut c = with_rows().await;
+    c.check(&[
+        ("select id from t where name ~ '^[a-c]$' order by id", "1\n2\n3"),
+        ("select id from t where name !~ 'a|b' order by id", "3\n4"),
+        ("select 'Ab' ~* '^ab$', 'Ab' !~* 'B', 'Ab' ~ 'b', null ~ 'a'", "t|f|t|-"),
+        ("select 'a' operator(pg_catalog.~) '^(a)$' collate pg_catalog.default", "t"),
+        ("select 1 operator(pg_catalog.+) 2 operator(pg_catalog.=) 3", "t"),
+        ("select 'x' like '_' and 'x' ~~ '%' and 'X' ~~* 'x'", "t"),
+    ])
+    .await;
+    for (sql, code) in [
+        ("select 'a' ~ '('", sqlstate::INVALID_REGULAR_EXPRESSION),
+        ("select 1 operator(public.+) 2", sqlstate::FEATURE_NOT_SUPPORTED),
+    ] {
+        assert_eq!(c.err(sql).await.sqlstate, code, "{sql}");
+    }
+}

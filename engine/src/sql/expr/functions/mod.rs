@@ -62,12 +62,12 @@ pub(crate) fn is_immutable(function: &Function) -> bool {
     if let Some(of_time) = declared(time::ALL) {
         return !of_time.args.is_empty() && !of_time.args.contains(&SqlType::TIMESTAMPTZ);
     }
-    let is_like = matches!(function.name, "like" | "ilike");
+    let is_pattern = function.is_operator();
     // These take values of every type, some of which are written as the session likes them.
     let takes_any = matches!(function.name, "concat" | "concat_ws");
     !is_volatile(function)
         && !takes_any
-        && (is_like || declared(math::ALL).is_some() || declared(strings::ALL).is_some())
+        && (is_pattern || declared(math::ALL).is_some() || declared(strings::ALL).is_some())
 }
 
 impl Declared {

@@ -87,6 +87,25 @@ fn is_visible_type(cx: &EvalCx<'_>, oid: u32) -> SqlResult<Datum> {
     Ok(Datum::Bool(first == Some(info.namespace)))
 }
 
+/// The elements of an array in the system's tables, which are text: `{a,"b c"}`.
+fn joined(array: &str, separator: &str) -> String {
+    let (mut out, mut quoted, mut escaped) = (String::with_capacity(array.len()), false, false);
+    let inner = array.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or(array);
+    for c in inner.chars() {
+        match c {
+            c if escaped => {
+                escaped = false;
+                out.push(c);
+            }
+            '\\' => escaped = true,
+            '"' => quoted = !quoted,
+            ',' if !quoted => out.push_str(separator),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 fn last_value(cx: &EvalCx<'_>, sequence: Option<u32>) -> SqlResult<Datum> {
     let view = view(cx)?;
     let name = |oid| view.relation(oid).map_or_else(|| oid.to_string(), |r| r.name().1.to_owned());
@@ -115,6 +134,15 @@ pub(super) static ALL: &[Declared] = &[
     function!("current_setting", [TEXT, BOOL] -> TEXT, |cx, a| setting(cx, text(&a[0]), a[1].is_true())),
     function!("pg_table_is_visible", [OID] -> BOOL, |cx, a| is_visible(cx, oid(&a[0]))),
     function!("pg_type_is_visible", [OID] -> BOOL, |cx, a| is_visible_type(cx, oid(&a[0]))),
+    function!("pg_function_is_visible", [OID] -> BOOL, |_, _| Ok(Datum::Null)),
+    function!("pg_get_function_result", [OID] -> TEXT, |_, _| Ok(Datum::Null)),
+    function!("pg_get_function_arguments", [OID] -> TEXT, |_, _| Ok(Datum::Null)),
+    function!("pg_tablespace_location", [OID] -> TEXT, |_, _| Ok(Datum::text(""))),
+    // Nothing has a comment.
+    function!("obj_description", [OID, NAME] -> TEXT, |_, _| Ok(Datum::Null)),
+    function!("shobj_description", [OID, NAME] -> TEXT, |_, _| Ok(Datum::Null)),
+    function!("col_description", [OID, INT4] -> TEXT, |_, _| Ok(Datum::Null)),
+    function!("array_to_string", [TEXT, TEXT] -> TEXT, |_, a| Ok(Datum::text(joined(text(&a[0]), text(&a[1]))))),
     function!("pg_get_userbyid", [OID] -> NAME, |cx, _| user(cx)),
     function!("pg_encoding_to_char", [INT4] -> NAME, |_, a| {
         Ok(Datum::text(if a[0].as_i64() == Some(6) { "UTF8" } else { "" }))
