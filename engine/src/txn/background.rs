@@ -77,9 +77,10 @@ impl TransactionSystem {
         let age = self.ages.lock().observe(std::time::Instant::now(), oldest, next);
         METRICS.oldest_snapshot_age.set(age.as_secs_f64());
         METRICS.waiting.set(i64::try_from(self.waiting()).unwrap_or(i64::MAX));
-        // Reads that were sent before the last pass have been answered by now, or are repeated with a newer point.
+        // Pages are read at the VDL, whatever snapshot asks: what an old one must see comes from undo. Reads that were sent
+        // before the last pass have been answered by now, or are repeated with a newer point.
         store.set_read_floor(*before);
-        *before = horizon;
+        *before = store.vdl();
         self.reclaim_undo().await
     }
 }
