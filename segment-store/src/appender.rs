@@ -131,6 +131,7 @@ fn apply(node: &Node, group: &Group) {
             METRICS.append_bytes.inc_by(batch.bytes().len() as u64);
         }
         apply_entry(node, &mut store, entry, *at);
+        left_queue(node, entry);
     }
     drop(store);
     took_from_queue(node, waited);
@@ -142,6 +143,12 @@ fn apply_entry(node: &Node, store: &mut Store, entry: &Entry, at: LogAddress) {
     if let Err(error) = store.on_durable(entry, at, &mut grew) {
         // Admitted, overtaken while it waited, and refused now as it will be by every recovery.
         tracing::warn!(segment = ?entry.segment(), %error, "a log entry has no effect");
+    }
+}
+
+fn left_queue(node: &Node, entry: &Entry) {
+    if let Some(header) = entry.batch_header() {
+        node.inflow.borrow_mut().left_queue(header);
     }
 }
 
@@ -180,6 +187,7 @@ async fn wait_for_space(node: &Node) {
     node.store.borrow_mut().forget_waiting();
     took_from_queue(node, node.queued_bytes.get());
     for queued in refused {
+        queued.entry.iter().for_each(|entry| left_queue(node, entry));
         if let Some((ticket, _)) = queued.answer {
             node.reply(ticket, &Reply::Error(SegmentError::DeviceFull));
             node.send(ticket.connection);

@@ -9,13 +9,14 @@
 //! | [`pages`] | pages at a read point, and page images made in the background |
 //! | [`disk`] | the seam to the device: io_uring, or threads where that is forbidden |
 //! | [`host`] | the seam to the machine: time and tasks |
-//! | [`server`] | connections, back-pressure, replies |
+//! | `inflow` | back-pressure: log waits at the door while memory has no room for its records |
+//! | [`server`] | connections, replies |
 //! | [`health`] | gossip, copies of segments, scrubbing and repair, with the help of peers |
 //! | [`peers`] | the seam to the other copies |
 //! | [`node`] | what the tasks of the one thread share |
 //! | [`admin`] | a client for tools that look at a node from outside |
 //!
-//! The life of an append: frame read -> epochs and checksums checked -> queued -> one group of all that waits, one
+//! The life of an append: frame read -> epochs and checksums checked -> room for its records, or it waits -> queued -> one group of all that waits, one
 //! durable write -> applied to chain and page index -> answered with the SCL. Nothing is applied or answered before it
 //! is durable, and recovery applies the same entries by the same code.
 
@@ -29,6 +30,7 @@ mod error;
 mod faults;
 pub mod health;
 pub mod host;
+mod inflow;
 pub mod log;
 mod membership;
 mod metrics;

@@ -6,14 +6,15 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::{Rc, Weak};
 
-use sextant_redo::wire::{Reply, Request, SegmentError};
-use sextant_redo::{Lsn, Page, PageId, SegmentId};
+use sextant_redo::wire::{Append, Reply, Request, SegmentError};
+use sextant_redo::{BatchHeader, Lsn, Page, PageId, SegmentId};
 use tokio::sync::{Notify, Semaphore};
 
-use crate::core::{Action, Answer, ImageReader, LogAddress, Store, Ticket};
+use crate::core::{Action, Answer, Entry as LogEntry, ImageReader, LogAddress, Store, Ticket};
 use crate::disk::{Disk, FileId, Flush, Pacer};
 use crate::health::Health;
 use crate::host::Host;
+use crate::inflow::{Inflow, Waiting};
 use crate::log::{self, HotLog, LogCache, LogIdentity, Queued};
 use crate::metrics::METRICS;
 use crate::pages::checkpoint::{self, CHECKPOINT_FILE, CheckpointHead};
@@ -41,7 +42,8 @@ pub struct NodeOptions {
     pub queue_bytes: u64,
     /// Blocks of the page map in memory, 8 KiB each for 5 MiB of pages.
     pub map_blocks_max: usize,
-    /// Records in no page image yet, of which memory holds an entry each, above which images are made.
+    /// Records in no page image yet, of which memory holds an entry each: no more log is taken than that, and images are
+    /// made from three quarters of it on.
     pub pending_records_max: usize,
 }
 
@@ -72,6 +74,8 @@ pub struct Node {
     pub(crate) giving: Semaphore,
     pub(crate) queue: RefCell<VecDeque<Queued>>,
     pub(crate) queued_bytes: Cell<u64>,
+    /// Log that waits for room in memory.
+    pub(crate) inflow: RefCell<Inflow>,
     /// Something waits for the log.
     pub(crate) queued: Notify,
     /// A spare log file is wanted.
@@ -169,6 +173,7 @@ impl Node {
             giving: Semaphore::new(GIVING_MAX),
             queue: RefCell::default(),
             queued_bytes: Cell::new(0),
+            inflow: RefCell::new(Inflow::new(options.pending_records_max)),
             queued: Notify::new(),
             spare_wanted: Notify::new(),
             spare_pacer: RefCell::default(),
@@ -198,22 +203,117 @@ impl Node {
     /// Nobody waits for answers on connection `id` any more.
     pub fn disconnect(&self, id: u64) {
         self.connections.borrow_mut().remove(&id);
+        self.inflow.borrow_mut().forget(id);
     }
 
     /// Takes a request. It is answered on the ticket's connection, at once or some time later, in no order. Answers that
     /// are there at once are sent by the next [`Node::send`] alone: many requests may come by one read.
     pub fn on_request(self: &Rc<Node>, ticket: Ticket, request: Request) {
-        if let Request::Append(append) = &request
-            && self.queued_bytes.get() + append.batch.len() as u64 > self.options.queue_bytes
+        let append = match &request {
+            Request::Append(append) => Some(append.clone()),
+            _ => None,
+        };
+        if let Some(append) = &append
+            && self.bytes_in_line() + append.batch.len() as u64 > self.options.queue_bytes
         {
             return self.reply(ticket, &Reply::Error(SegmentError::Overloaded));
         }
-        let mut actions = self.actions.take();
-        self.store.borrow_mut().on_request(ticket, request, &mut actions);
+        let mut actions = self.admit(ticket, request);
         for action in actions.drain(..) {
-            self.act(action);
+            match (action, &append) {
+                (Action::Write(Some(LogEntry::Batch(batch)), _), Some(append))
+                    if !self.has_room(batch.header()) =>
+                {
+                    self.wait(ticket, append.clone(), *batch.header());
+                }
+                (action, _) => self.act(action),
+            }
         }
         self.actions.replace(actions);
+    }
+
+    /// Bytes of batches that wait for room, or for the log.
+    fn bytes_in_line(&self) -> u64 {
+        self.queued_bytes.get() + self.inflow.borrow().waiting_bytes()
+    }
+
+    fn admit(&self, ticket: Ticket, request: Request) -> Vec<Action> {
+        let mut actions = self.actions.take();
+        self.store.borrow_mut().on_request(ticket, request, &mut actions);
+        actions
+    }
+
+    /// True when a batch that was admitted may go on at once. A tail makes no pages, so none of its records waits for one.
+    fn has_room(&self, header: &BatchHeader) -> bool {
+        let store = self.store.borrow();
+        let Some(slot) = store.segments().get(&header.segment) else { return true };
+        !slot.segment.kind().is_full()
+            || slot.segment.opening_needs(header)
+            || self.inflow.borrow().is_open(store.pending_records(), header.records as usize)
+    }
+
+    /// True when a segment's log finds room now. Asked before log is fetched.
+    pub(crate) fn takes_log(&self, segment: SegmentId) -> bool {
+        let store = self.store.borrow();
+        let tail = store.segments().get(&segment).is_some_and(|slot| !slot.segment.kind().is_full());
+        tail || self.inflow.borrow().is_open(store.pending_records(), 1)
+    }
+
+    /// Keeps a batch until there is room for its records. What it tells of the volume is heard at once: pages may be made
+    /// because of it.
+    fn wait(&self, ticket: Ticket, append: Append, header: BatchHeader) {
+        if let Some(slot) = self.store.borrow_mut().segment_mut(header.segment) {
+            slot.segment.hear(&header);
+        }
+        self.inflow.borrow_mut().wait(Waiting { ticket, append, header, since: self.host.now() });
+        self.background.wake();
+        self.tell_waiting();
+    }
+
+    fn tell_waiting(&self) {
+        METRICS.append_waiting_bytes.set(self.inflow.borrow().waiting_bytes() as i64);
+    }
+
+    /// Lets in what waits, as far as there is room.
+    pub(crate) fn let_in(self: &Rc<Node>) {
+        loop {
+            let pending = self.store.borrow().pending_records();
+            let Some(next) = self.inflow.borrow_mut().next(pending) else { break };
+            self.take_up(next);
+        }
+        self.tell_waiting();
+    }
+
+    /// Pages can be made of nothing any more: lets in what moves the point up to which they may be made, and what has lost its
+    /// segment. `patiently`: not so soon after the last time that the writer could not have told how far it has come since.
+    pub(crate) fn let_in_needed(self: &Rc<Node>, patiently: bool) {
+        let needed = {
+            let store = self.store.borrow();
+            self.inflow.borrow_mut().needed(|header| {
+                store.segments().get(&header.segment).is_none_or(|slot| slot.segment.needs(header, patiently))
+            })
+        };
+        needed.into_iter().for_each(|waiting| self.take_up(waiting));
+        self.tell_waiting();
+    }
+
+    /// Takes a batch that has waited. An opener may have come meanwhile, so it is admitted anew.
+    fn take_up(self: &Rc<Node>, waiting: Waiting) {
+        METRICS.append_wait_seconds.observe((self.host.now() - waiting.since).as_secs_f64());
+        let mut actions = self.admit(waiting.ticket, Request::Append(waiting.append));
+        actions.drain(..).for_each(|action| self.act(action));
+        self.actions.replace(actions);
+        self.send(waiting.ticket.connection);
+    }
+
+    /// There is no space on the device to make room with: whatever waits is told so.
+    pub(crate) fn refuse_waiting(&self) {
+        let refused = self.inflow.borrow_mut().drain();
+        for Waiting { ticket, .. } in refused {
+            self.reply(ticket, &Reply::Error(SegmentError::DeviceFull));
+            self.send(ticket.connection);
+        }
+        self.tell_waiting();
     }
 
     /// Does what the core decided.
@@ -228,6 +328,11 @@ impl Node {
             Action::ReadPage(ticket, wanted, plan) => read::serve(self, ticket, wanted, plan),
             Action::ReadLog(ticket, plan) => logread::serve(self, ticket, plan),
             Action::CopyPages(ticket, wanted) => pageread::serve(self, ticket, wanted),
+            Action::Ready => {
+                if self.inflow.borrow().is_waited_for() {
+                    self.background.wake();
+                }
+            }
             Action::Write(entry, answer) => self.enqueue(entry, answer),
         }
     }
@@ -287,9 +392,12 @@ impl Node {
     }
 
     /// Puts something in line for the log.
-    pub(crate) fn enqueue(&self, entry: Option<crate::core::Entry>, answer: Option<(Ticket, Answer)>) {
+    pub(crate) fn enqueue(&self, entry: Option<LogEntry>, answer: Option<(Ticket, Answer)>) {
         let bytes = entry.as_ref().map_or(0, |entry| entry.encoded_len() as u64);
         self.queued_bytes.set(self.queued_bytes.get() + bytes);
+        if let Some(header) = entry.as_ref().and_then(LogEntry::batch_header) {
+            self.inflow.borrow_mut().queued(header);
+        }
         self.queue.borrow_mut().push_back(Queued { entry, answer });
         self.queued.notify_one();
     }

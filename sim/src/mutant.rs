@@ -92,6 +92,10 @@ mutants! {
     TailCountsAsFull = "tail-counts-as-full",
     /// A tail gives its log up once one full segment has it.
     TailFreesEarly = "tail-frees-early",
+    /// The writer tells how far the volume is durable only with its batches.
+    TellNothing = "tell-nothing",
+    /// A storage node takes log whether memory has room for it or not.
+    TakeAllLog = "take-all-log",
     /// The metadata service hands the volume over when the lease has lapsed, without a new epoch.
     LeaseInsteadOfEpoch = "lease-instead-of-epoch",
     /// A metadata leader answers without asking whether it still has a quorum.

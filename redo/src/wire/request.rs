@@ -164,6 +164,18 @@ pub enum Request {
         /// Stop behind the page that reaches so many bytes.
         max_bytes: u32,
     },
+    /// The writer tells how far the volume is durable and how far back anybody may still read, where no batch tells it: the
+    /// volume is idle, or its next batch waits until pages were made. Nothing becomes durable by it. Reply: `State`.
+    Advance {
+        /// Which segment.
+        segment: SegmentId,
+        /// The writer's epochs.
+        epochs: Epochs,
+        /// The VDL.
+        vdl: Lsn,
+        /// The PGMRPL, at most the VDL.
+        pgmrpl: Lsn,
+    },
 }
 
 const HELLO: u8 = 1;
@@ -177,6 +189,7 @@ const TRUNCATE: u8 = 8;
 const STATUS: u8 = 9;
 const GOSSIP: u8 = 10;
 const COPY_PAGES: u8 = 11;
+const ADVANCE: u8 = 12;
 
 /// Behind the epochs of a segment that is to be made: it is a tail.
 const TAIL: u8 = 1;
@@ -200,6 +213,7 @@ impl Request {
             Request::Status => STATUS,
             Request::Gossip { .. } => GOSSIP,
             Request::CopyPages { .. } => COPY_PAGES,
+            Request::Advance { .. } => ADVANCE,
         }
     }
 
@@ -258,6 +272,11 @@ impl Request {
                 put_u64(&mut out, from.0);
                 out.extend_from_slice(&max_bytes.to_le_bytes());
             }
+            Request::Advance { segment, epochs, vdl, pgmrpl } => {
+                put_target(&mut out, *segment, *epochs);
+                put_u64(&mut out, vdl.0);
+                put_u64(&mut out, pgmrpl.0);
+            }
         }
         out
     }
@@ -312,6 +331,9 @@ impl Request {
                 from: PageId(r.u64()?),
                 max_bytes: r.u32()?,
             },
+            ADVANCE => {
+                Request::Advance { segment: segment(r)?, epochs: epochs(r)?, vdl: lsn(r)?, pgmrpl: lsn(r)? }
+            }
             tag => {
                 return Err(DecodeError::UnknownTag { what: "request", tag: u64::from(tag) });
             }
@@ -375,6 +397,7 @@ mod tests {
         round_trip(Request::Status);
         round_trip(Request::Gossip { segment, epochs });
         round_trip(Request::CopyPages { segment, epochs, at: Lsn(8), from: PageId(9), max_bytes: 10 });
+        round_trip(Request::Advance { segment, epochs, vdl: Lsn(9), pgmrpl: Lsn(8) });
     }
 
     proptest! {

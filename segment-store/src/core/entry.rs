@@ -17,8 +17,8 @@ use bytes::Bytes;
 use sextant_redo::codec::{DecodeError, Reader};
 use sextant_redo::wire::Epochs;
 use sextant_redo::{
-    Batch, BatchError, Lsn, MembershipEpoch, PageId, PgId, SegmentId, SegmentKind, TruncationRange,
-    VolumeEpoch, VolumeId,
+    Batch, BatchError, BatchHeader, Lsn, MembershipEpoch, PageId, PgId, SegmentId, SegmentKind,
+    TruncationRange, VolumeEpoch, VolumeId,
 };
 
 use super::Copied;
@@ -94,6 +94,15 @@ const TAIL_CREATED: u32 = 7;
 impl Entry {
     /// Bytes in front of every entry.
     pub const HEADER: usize = 8;
+
+    /// The header of a batch.
+    #[must_use]
+    pub fn batch_header(&self) -> Option<&BatchHeader> {
+        match self {
+            Entry::Batch(batch) => Some(batch.header()),
+            _ => None,
+        }
+    }
 
     /// Whose entry it is.
     #[must_use]

@@ -327,6 +327,12 @@ impl PageIndex {
         self.per_file.first_key_value().map(|(file, _)| *file)
     }
 
+    /// The first log file from `from` on that a pending record needs.
+    #[must_use]
+    pub fn first_file_needed(&self, from: u32) -> Option<u32> {
+        self.per_file.range(from..).next().map(|(file, _)| *file)
+    }
+
     /// The batches in log files up to `file` that pending records lie in, with their lengths.
     pub fn batches_needed(&self, file: u32) -> BTreeMap<LogAddress, u32> {
         let needed =

@@ -377,6 +377,50 @@ impl Segment {
         }
     }
 
+    /// True when the VDL and PGMRPL that the writer of `epoch` tells may be taken before any batch of it is durable here:
+    /// what is void under it is known, so nothing that it calls durable can still be cut off.
+    fn may_advance(&self, epoch: VolumeEpoch) -> bool {
+        let current = epoch == self.door.volume && epoch == self.epochs.volume;
+        current && self.waiting.is_none() && self.is_cleared()
+    }
+
+    /// Takes the points that the writer tells. True when pages may be made up to a later point than before.
+    pub fn advance(&mut self, epochs: Epochs, vdl: Lsn, pgmrpl: Lsn) -> Result<bool, SegmentError> {
+        self.check_current(epochs)?;
+        if !self.may_advance(epochs.volume) {
+            return Err(SegmentError::NotComplete { scl: self.scl() });
+        }
+        let before = self.materialise_cap();
+        self.learn(vdl, pgmrpl.min(vdl));
+        Ok(self.materialise_cap() > before)
+    }
+
+    /// Takes the points out of a batch that was admitted and has to wait. True as for [`Segment::advance`].
+    pub fn hear(&mut self, header: &BatchHeader) -> bool {
+        let before = self.materialise_cap();
+        if self.may_advance(header.epoch) {
+            self.learn(header.vdl, header.pgmrpl);
+        }
+        self.materialise_cap() > before
+    }
+
+    /// True when the batch goes on where the chain is whole, and the point up to which pages may be made can never move without
+    /// it: it lies right behind that point, or, asked `patiently`, nothing but the VDL keeps that point back. A
+    /// mini-transaction may go on over many batches, and the VDL waits for its last one.
+    #[must_use]
+    pub fn needs(&self, header: &BatchHeader, patiently: bool) -> bool {
+        let goes_on = header.prev_pg <= self.scl() && self.scl() < header.last;
+        goes_on && (header.prev_pg <= self.materialise_cap() || (patiently && self.pgmrpl >= self.vdl))
+    }
+
+    /// True for log of an earlier writer that no page may be made of yet. An opening is under way, or was until just now: it
+    /// needs this log at a quorum before there is a writer who could tell that it is durable.
+    #[must_use]
+    pub fn opening_needs(&self, header: &BatchHeader) -> bool {
+        let earlier = header.epoch < self.door.volume;
+        earlier && header.prev_pg <= self.scl() && self.materialise_cap() < header.last
+    }
+
     /// Applies the durable progress of a copy of pages.
     pub fn apply_copied(&mut self, copied: &Copied) {
         self.learn(copied.vdl, copied.pgmrpl);

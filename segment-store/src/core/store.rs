@@ -65,6 +65,8 @@ pub enum Action {
     ReadPage(Ticket, PageWanted, PagePlan),
     /// Read the log and answer from it.
     ReadLog(Ticket, LogPlan),
+    /// Pages may be made of more of the log than before.
+    Ready,
     /// Plan page images with [`Store::plan_copy`], make them and answer with them.
     CopyPages(Ticket, CopyWanted),
 }
@@ -190,7 +192,8 @@ impl Store {
             Request::ReadPage { segment, epochs, .. }
             | Request::ReadChain { segment, epochs, .. }
             | Request::ReadLog { segment, epochs, .. }
-            | Request::Truncate { segment, epochs, .. } => (*segment, *epochs),
+            | Request::Truncate { segment, epochs, .. }
+            | Request::Advance { segment, epochs, .. } => (*segment, *epochs),
             _ => return,
         };
         let slot = self.slot(id).ok();
@@ -241,6 +244,14 @@ impl Store {
                 self.slot(segment)?.segment.admit_copy(epochs, at)?;
                 let wanted = CopyWanted { segment, epochs, at, from, max_bytes };
                 out.push(Action::CopyPages(ticket, wanted));
+                Ok(())
+            }
+            Request::Advance { segment, epochs, vdl, pgmrpl } => {
+                let slot = self.slot(segment)?;
+                if slot.segment.advance(epochs, vdl, pgmrpl)? {
+                    out.push(Action::Ready);
+                }
+                out.push(Action::Reply(ticket, Reply::State(slot.segment.state())));
                 Ok(())
             }
             Request::Status => {
@@ -449,6 +460,12 @@ impl Store {
     #[must_use]
     pub fn oldest_file_pending(&self) -> Option<u32> {
         self.segments.values().filter_map(|slot| slot.pages.oldest_file_needed()).min()
+    }
+
+    /// The first log file from `from` on that some pending record needs.
+    #[must_use]
+    pub fn first_file_pending(&self, from: u32) -> Option<u32> {
+        self.segments.values().filter_map(|slot| slot.pages.first_file_needed(from)).min()
     }
 
     /// The first log file that must be kept: for a record that is in no page, or for a tail.

@@ -11,6 +11,7 @@ use sextant_redo::{BatchHeader, Lsn, NodeId, SegmentId};
 use super::{Failed, Health, wrong};
 use crate::core::gossip::{Gossip, Standing, Step};
 use crate::disk::{LocalFuture, join_all};
+use crate::host;
 use crate::metrics::METRICS;
 use crate::peers::PeerError;
 
@@ -22,6 +23,8 @@ const TALKS_MAX: usize = 8;
 const STEPS_MAX: usize = 64;
 /// Log asked for at a time.
 const FETCH_BYTES: u32 = 1 << 20;
+/// How long a talk waits until fetched log is taken.
+const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Gossips until the node fails.
 pub(super) async fn keep(health: Rc<Health>) {
@@ -176,7 +179,9 @@ async fn fetch(
     peer: NodeId,
     (after, up_to): (Lsn, Lsn),
 ) -> Result<usize, Failed> {
-    let mut batches = health.log_of(peer, (segment, epochs), (after, up_to), FETCH_BYTES).await?;
+    // Where there is no room one batch is enough: it is what pages wait for, so it is taken in time.
+    let max_bytes = if health.node.takes_log(segment) { FETCH_BYTES } else { 1 };
+    let mut batches = health.log_of(peer, (segment, epochs), (after, up_to), max_bytes).await?;
     let bytes = batches.len();
     if bytes == 0 {
         return Err(wrong(peer, format!("no log above {after}, though it is complete to {up_to}")));
@@ -186,7 +191,11 @@ async fn fetch(
         let append = Request::Append(Append { segment, epochs, batch });
         appends.push(Box::pin(health.own.ask(&health.node, append)));
     }
-    for appended in join_all(appends).await {
+    // Others have a turn where it waits for long; what waits is not lost.
+    let Some(all) = host::timeout(&*health.node.host, ROOM_PATIENCE, join_all(appends)).await else {
+        return Err(Failed::NoRoom);
+    };
+    for appended in all {
         appended?;
     }
     METRICS.gossip_bytes.inc_by(bytes as u64);

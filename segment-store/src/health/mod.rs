@@ -210,6 +210,9 @@ pub(crate) enum Failed {
     /// There is no room for it.
     #[error("no space here")]
     NoSpace,
+    /// Log waits until pages were made of earlier log.
+    #[error("log has to wait here")]
+    NoRoom,
     /// The node is stopping.
     #[error("the node is stopping")]
     Stopping,

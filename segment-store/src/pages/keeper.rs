@@ -1,6 +1,7 @@
 //! The background of a node: pages whose chain has grown long get an image, and when the log on disk or the index of
 //! pending records in memory grows over its bound, the oldest log files are digested: every page that needs them gets an
-//! image. When the log is over its budget a checkpoint then says where the images are, and the files are used again.
+//! image. Memory is looked after from three quarters of its bound on: at the bound log has to wait ([`crate::inflow`]). When
+//! the log is over its budget a checkpoint then says where the images are, and the files are used again.
 //!
 //! What must hold:
 //! - an image holds only records at or below [`crate::core::Segment::materialise_cap`]: durable for the volume, so no
@@ -62,6 +63,8 @@ const BRAKE_MAX: Duration = Duration::from_millis(200);
 const PAGES_SELECTED: usize = 256;
 /// Between two looks at the log's size when nothing else wakes this.
 const IDLE: Duration = Duration::from_millis(250);
+/// A writer has told by then how far the volume is durable: it does so five times a second.
+const TOLD: Duration = Duration::from_millis(500);
 /// How long somebody waits for a checkpoint.
 const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(60);
 /// Before trying again to empty log files that something still needs.
@@ -81,6 +84,14 @@ pub(crate) struct Background {
     /// Pages that cannot be made here: not tried again until the next start.
     damaged: RefCell<BTreeSet<(SegmentId, PageId)>>,
     pub(super) retry_at: Cell<Option<Duration>>,
+    /// The device is full; when to try again.
+    full_until: Cell<Option<Duration>>,
+    /// Images made since the start.
+    made: Cell<u64>,
+    /// When pages that could not be made are tried again although nobody mended them.
+    damaged_again_at: Cell<Duration>,
+    /// When log for which there is no room is let in again because the VDL does not move.
+    needed_at: Cell<Duration>,
     /// The newest list of pending records on the device.
     pub(crate) list: RefCell<Option<SavedList>>,
     /// The page store grows for one task at a time.
@@ -108,6 +119,10 @@ impl Background {
             wake: Notify::new(),
             damaged: RefCell::default(),
             retry_at: Cell::new(None),
+            full_until: Cell::new(None),
+            made: Cell::new(0),
+            damaged_again_at: Cell::new(Duration::ZERO),
+            needed_at: Cell::new(Duration::ZERO),
             list: RefCell::new(list),
             growing: Mutex::new(()),
             asked: Cell::new(0),
@@ -115,6 +130,16 @@ impl Background {
             written: Notify::new(),
             free_to: Cell::new(0),
         }
+    }
+
+    /// There is something to do.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// There is no space on the device, so nothing that needs some is tried until then.
+    pub(super) fn no_space(&self, until: Duration) {
+        self.full_until.set(Some(until));
     }
 
     /// The page can be made again.
@@ -157,8 +182,12 @@ impl Background {
 pub(crate) async fn keep(node: Rc<Node>) {
     while !node.has_failed() {
         host::timeout(&*node.host, IDLE, node.background.wake.notified()).await;
+        let made = node.background.made.get();
         if let Err(error) = round(&node).await {
             node.fail(error);
+        } else if over_bounds(&node).1 && node.background.made.get() > made {
+            // There is more of it.
+            node.background.wake();
         }
     }
 }
@@ -169,11 +198,16 @@ pub(crate) async fn round(node: &Rc<Node>) -> Result<(), NodeError> {
     blocks::free_dropped(node).await;
     shorten_chains(node).await?;
     let (log_over, index_over) = over_bounds(node);
-    let not_yet = node.background.retry_at.get().is_some_and(|at| node.host.now() < at);
+    let stuck = node.background.retry_at.get().is_some_and(|at| node.host.now() < at);
+    let not_yet = is_full(node) || stuck;
     let damaged = node.background.free_to.get() > node.log.borrow().first_file();
-    if (log_over || index_over || damaged) && !not_yet {
-        digest_oldest(node).await?;
+    let for_log = (log_over || damaged) && !not_yet;
+    // Room in memory may come whatever keeps old files.
+    let for_index = index_over && !is_full(node);
+    if for_log || for_index {
+        digest_oldest(node, for_log).await?;
     }
+    make_room(node);
     let asked = node.background.asked.get();
     let due = (wants_checkpoint(node) || saver::is_due(node)) && !not_yet;
     if due || asked > node.background.met.get() {
@@ -190,6 +224,38 @@ pub(crate) async fn round(node: &Rc<Node>) -> Result<(), NodeError> {
     METRICS.page_store_free.set(free as i64);
     METRICS.tail_bytes.set(node.store.borrow().tail_bytes() as i64);
     Ok(())
+}
+
+/// Lets in what waits. Where no room can come because no page may be made of anything, that is what moves on the point up to
+/// which pages may be made; where it cannot because the device is full, nothing.
+fn make_room(node: &Rc<Node>) {
+    node.let_in();
+    if !node.inflow.borrow().is_waited_for() {
+        return;
+    }
+    if is_full(node) {
+        node.refuse_waiting();
+    } else if !any_ready(node, &|_: &[PendingRecord]| true) {
+        let patiently = node.host.now() >= node.background.needed_at.get();
+        if patiently {
+            node.background.needed_at.set(node.host.now() + TOLD);
+        }
+        node.let_in_needed(patiently);
+        try_damaged_again(node);
+    }
+}
+
+/// Nothing else can be made any more, and log waits for that: perhaps the pages that could not be made can be now, or once
+/// a peer has helped.
+fn try_damaged_again(node: &Node) {
+    let background = &node.background;
+    if node.host.now() < background.damaged_again_at.get() {
+        return;
+    }
+    background.damaged_again_at.set(node.host.now() + STUCK);
+    for (segment, page) in background.damaged.take() {
+        let _ = super::read::repair(node, segment, page);
+    }
 }
 
 /// Gives images to pages with long chains, first of all to those whose records are still in memory. The records of others
@@ -258,12 +324,13 @@ fn wants_checkpoint(node: &Node) -> bool {
     node.background.pages.borrow().wants_checkpoint() || dirty > node.options.map_blocks_max / 2
 }
 
-/// What the bounds of space and memory ask for. Every batch in the log takes memory too.
+/// What the bounds of space and memory ask for, of memory before its bound is reached. Every batch in the log takes memory
+/// too.
 fn over_bounds(node: &Node) -> (bool, bool) {
     let log = node.log.borrow().bytes_used() > node.options.log_budget_bytes
         || node.store.borrow().batches() > node.options.pending_records_max;
-    let index = node.store.borrow().pending_records() > node.options.pending_records_max;
-    (log, index)
+    let index = node.store.borrow().pending_records() > node.options.pending_records_max / 4 * 3;
+    (log, index || node.inflow.borrow().is_waited_for())
 }
 
 /// How far log or memory are over their bounds: 1 at the bound itself.
@@ -276,12 +343,14 @@ fn fill(node: &Node) -> f64 {
 /// There is no time to lose.
 fn is_urgent(node: &Node) -> bool {
     fill(node) > URGENT
+        || node.store.borrow().pending_records() > node.options.pending_records_max / 8 * 7
+        || node.inflow.borrow().is_waited_for()
 }
 
 /// How long the foreground is to wait behind a group of `bytes` of log, so that the background keeps up: the longer the more
 /// there is. Not at all where log is kept for a reason that time alone mends.
 pub(crate) fn brake(node: &Node, bytes: usize) -> Duration {
-    if node.background.retry_at.get().is_some() {
+    if node.background.retry_at.get().is_some() || is_full(node) {
         return Duration::ZERO;
     }
     let over = ((fill(node) - URGENT) / URGENT).clamp(0.0, 1.0);
@@ -289,24 +358,29 @@ pub(crate) fn brake(node: &Node, bytes: usize) -> Duration {
     BRAKE_PER_MIB.mul_f64(over * mib).min(BRAKE_MAX)
 }
 
-/// Puts the oldest log into images, file by file, until a quarter of what is over its bound is free; then frees what can
-/// be freed.
-async fn digest_oldest(node: &Rc<Node>) -> Result<(), NodeError> {
+/// Puts the oldest log into images, file by file, until a quarter of the log's budget and half of the index are free; then
+/// frees what can be freed. Not `for_log` while old files are known to be needed still.
+async fn digest_oldest(node: &Rc<Node>, for_log: bool) -> Result<(), NodeError> {
     let (log_over, _) = over_bounds(node);
-    let index_goal = node.options.pending_records_max / 4 * 3;
+    let index_goal = node.options.pending_records_max / 2;
     let (first, active) = {
         let log = node.log.borrow();
         (log.first_file(), log.position().file)
     };
     let files = node.options.log_budget_bytes / 4 / node.options.log_file_bytes;
     let for_space = if log_over { first + 1 + files as u32 } else { first };
-    let log_goal = for_space.max(node.background.free_to.get()).min(active);
+    let log_goal = if for_log { for_space.max(node.background.free_to.get()).min(active) } else { first };
+    let anything = any_ready(node, &|_: &[PendingRecord]| true);
     let mut stuck = false;
+    let mut from = 0;
     loop {
-        let oldest = node.store.borrow().oldest_file_pending().unwrap_or(active + 1);
-        let index_over = node.store.borrow().pending_records() > index_goal;
-        let wanted = oldest < log_goal || (index_over && oldest <= active);
-        if !wanted || node.has_failed() {
+        let oldest = node.store.borrow().first_file_pending(from).unwrap_or(active + 1);
+        // What waits may be larger than what is free then.
+        let index_over =
+            node.store.borrow().pending_records() > index_goal || node.inflow.borrow().is_waited_for();
+        let index_over = anything && index_over;
+        let wanted = (oldest < log_goal && !stuck) || (index_over && oldest <= active);
+        if !wanted || node.has_failed() || is_full(node) {
             break;
         }
         // Their records would have to be read back otherwise.
@@ -315,22 +389,29 @@ async fn digest_oldest(node: &Rc<Node>) -> Result<(), NodeError> {
         if oldest < log_goal {
             relocate(node, oldest).await?;
         }
-        if node.store.borrow().oldest_file_pending().is_some_and(|file| file <= oldest) {
-            // Readers hold an old read point, or the chain has a hole: only time helps.
+        if node.store.borrow().first_file_pending(from).is_some_and(|file| file <= oldest) {
+            // Readers hold an old read point, or the chain has a hole: only time helps. Memory may still be freed by what lies
+            // behind.
             tracing::debug!(file = oldest, "an old log file is still needed");
-            stuck = true;
-            break;
+            stuck |= oldest < log_goal;
+            from = oldest + 1;
         }
     }
     stuck |= move_tails(node, log_goal).await?;
     let needed = node.store.borrow().oldest_file_needed().unwrap_or(active);
     let free_to = needed.min(log_goal);
     stuck |= log_goal > first && free_to <= first;
-    node.background.retry_at.set(stuck.then(|| node.host.now() + STUCK));
+    if for_log {
+        node.background.retry_at.set(stuck.then(|| node.host.now() + STUCK));
+    }
     if free_to > first {
         write_checkpoint(node, free_to).await?;
     }
     Ok(())
+}
+
+fn is_full(node: &Node) -> bool {
+    node.background.full_until.get().is_some_and(|at| node.host.now() < at)
 }
 
 /// Moves what tails have in log files below `goal` to the end of the log, where it is little. True when something is left: a
@@ -422,10 +503,12 @@ async fn relocate(node: &Rc<Node>, number: u32) -> Result<(), NodeError> {
             }
         }
     }
-    // Not done in time when the device is slow or full: then the old copies still count.
+    // Not done in time when the device is slow or full: then the old copies still count. Log that waits for room is not kept
+    // waiting for this.
     let deadline = node.host.now() + STUCK;
     while node.store.borrow().oldest_file_needed().is_some_and(|file| file <= number)
         && node.host.now() < deadline
+        && !node.inflow.borrow().is_waited_for()
     {
         node.host.sleep(Duration::from_millis(2)).await;
     }
@@ -551,6 +634,7 @@ async fn materialise(
     for done in running {
         done.await.map_err(|error| NodeError::Runtime(std::io::Error::other(error)))??;
     }
+    node.let_in();
     Ok(())
 }
 
@@ -574,7 +658,10 @@ async fn make_image(
         Err(error) => Err(error),
     };
     match written {
-        Ok(()) => METRICS.materialised.inc(),
+        Ok(()) => {
+            METRICS.materialised.inc();
+            node.background.made.set(node.background.made.get() + 1);
+        }
         Err(error) => {
             cannot_make(node, segment, page, &error);
             node.background.pages.borrow_mut().release([base.slot]);

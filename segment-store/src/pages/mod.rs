@@ -10,6 +10,8 @@ mod pins;
 pub(crate) mod read;
 #[cfg(test)]
 mod restart_tests;
+#[cfg(test)]
+mod room_tests;
 pub(crate) mod saver;
 mod space;
 pub(crate) mod store;

@@ -141,7 +141,7 @@ async fn write_checkpoint_with(node: &Rc<Node>, first: u32, mut renew: bool) -> 
 fn full(node: &Node) -> Result<bool, NodeError> {
     METRICS.error("disk_full");
     tracing::warn!("no space for a checkpoint; the log is kept until space returns");
-    node.background.retry_at.set(Some(node.host.now() + STUCK));
+    node.background.no_space(node.host.now() + STUCK);
     Ok(false)
 }
 

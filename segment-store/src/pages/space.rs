@@ -49,7 +49,7 @@ pub(super) async fn free_slot(node: &Node) -> Result<Option<(FileId, Slot)>, Nod
         if !has_space {
             METRICS.error("disk_full");
             tracing::warn!("no space for page images; the log is kept until space returns");
-            node.background.retry_at.set(Some(node.host.now() + STUCK));
+            node.background.no_space(node.host.now() + STUCK);
             return Ok(None);
         }
     }

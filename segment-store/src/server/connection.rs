@@ -146,5 +146,6 @@ fn kind(request: &Request) -> &'static str {
         Request::Status => "status",
         Request::Gossip { .. } => "gossip",
         Request::CopyPages { .. } => "copy_pages",
+        Request::Advance { .. } => "advance",
     }
 }

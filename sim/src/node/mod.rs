@@ -102,6 +102,8 @@ pub(crate) struct StorageNode {
     mutant: Option<Mutant>,
     /// Page reads that wait for their answer, for a mutant.
     page_reads: sabotage::Reads,
+    /// Most records in no page that it knew of.
+    pub(crate) most_pending: usize,
 }
 
 impl StorageNode {
@@ -125,7 +127,10 @@ impl StorageNode {
                 log_cache_bytes: profile.log_cache_bytes as u64,
                 queue_bytes: QUEUE_BYTES,
                 map_blocks_max: profile.map_blocks_max,
-                pending_records_max: profile.pending_records_max,
+                pending_records_max: match mutant {
+                    Some(Mutant::TakeAllLog) => usize::MAX / 16,
+                    _ => profile.pending_records_max,
+                },
             },
             health: profile.health,
             peers: Rc::new(SimPeers::new(host.clone(), mutant)),
@@ -139,6 +144,7 @@ impl StorageNode {
             unheard: Vec::new(),
             mutant,
             page_reads: sabotage::Reads::default(),
+            most_pending: 0,
         };
         node.start();
         while !node.up {
@@ -265,6 +271,7 @@ impl StorageNode {
             }
             out.push(NodeOut::Reply(ticket, reply));
         }
+        self.most_pending = self.most_pending.max(self.with_store(Store::pending_records));
         out.extend(self.peers.take().into_iter().map(NodeOut::Call));
         for due in self.agenda.take() {
             let after = if due.by_disk { due.after * self.slow } else { due.after };

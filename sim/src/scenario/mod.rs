@@ -6,6 +6,7 @@
 //! to its end shows nothing, so that is a failure of its own.
 
 mod allocation_limit;
+mod bounded_memory;
 mod dropped_volume;
 mod dying_openings;
 mod failing_peer;
@@ -61,6 +62,7 @@ impl Step {
 /// All of them.
 pub const ALL: &[&Scenario] = &[
     &allocation_limit::SCENARIO,
+    &bounded_memory::SCENARIO,
     &dropped_volume::SCENARIO,
     &dying_openings::SCENARIO,
     &failing_peer::SCENARIO,

@@ -64,6 +64,11 @@ impl World {
         self.stats.openings
     }
 
+    /// Most records in no page that any node knew of at once.
+    pub(crate) fn most_pending(&self) -> usize {
+        self.nodes.iter().map(|node| node.most_pending).max().unwrap_or(0)
+    }
+
     /// Counts commits from here.
     pub(crate) fn remember_acked(&mut self) {
         self.stage.acked = self.stats.acked;

@@ -65,6 +65,10 @@ impl Writer {
     pub(super) fn client(&mut self, out: &mut Vec<Out>) {
         let after = self.rng.exponential(self.profile.commit_gap) + 1;
         out.push(Out::Timer { after, timer: Timer::Commit });
+        if !self.working {
+            // A reader that has come to its end holds no read point: storage nodes may have no room until it is given up.
+            self.snapshot = None;
+        }
         if !self.working || self.pages() == 0 {
             return;
         }

@@ -30,6 +30,8 @@ impl Member {
             sent_to: Lsn::ZERO,
             seen: Lsn::ZERO,
             still: 0,
+            told: (Lsn::ZERO, Lsn::ZERO),
+            telling: false,
         }
     }
 }

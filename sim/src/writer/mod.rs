@@ -127,6 +127,8 @@ enum Call {
     Renew,
     AddPg,
     Mark(u64),
+    /// How far the volume is durable and old was told.
+    Advance(Place, (Lsn, Lsn)),
     /// What the volume is like, or a step of a replacement that ends with that.
     Members,
 }
@@ -159,6 +161,9 @@ struct Member {
     /// SCL at the last tick, and ticks since it moved.
     seen: Lsn,
     still: u32,
+    /// VDL and PGMRPL that it is known to have heard by a message of their own, and whether one is on its way.
+    told: (Lsn, Lsn),
+    telling: bool,
 }
 
 struct Group {
@@ -340,6 +345,10 @@ impl Writer {
         match self.calls.remove(&id) {
             Some(Call::Task(task)) => self.on_task_reply(task, Some(reply), out),
             Some(Call::Read(read)) => self.on_read_reply(read, Some(reply), out),
+            Some(Call::Advance(at, points)) => {
+                let heard = matches!(reply, Reply::State(_));
+                self.on_told(at, heard.then_some(points));
+            }
             _ => {}
         }
         self.settle(out);
@@ -366,7 +375,7 @@ impl Writer {
             Call::AddPg => self.on_grown(reply.ok(), out),
             Call::Mark(task) => self.on_marked(task, reply.is_ok(), out),
             Call::Members => self.on_members(reply.ok(), out),
-            Call::Task(_) | Call::Read(_) => {}
+            Call::Task(_) | Call::Read(_) | Call::Advance(..) => {}
         }
         self.settle(out);
     }
@@ -390,6 +399,7 @@ impl Writer {
                 Some(Call::Acquire) => self.acquire(out),
                 Some(Call::Renew) => out.push(Out::Timer { after: 50 * MS, timer: Timer::Renew }),
                 Some(Call::AddPg) => self.growing = false,
+                Some(Call::Advance(at, _)) => self.on_told(at, None),
                 Some(Call::Members) => self.on_members(None, out),
             },
         }

@@ -4,7 +4,7 @@ use sextant_redo::wire::{Append, Request};
 use sextant_redo::{Lsn, SegmentId};
 use sextant_volume::recovery::Place;
 
-use super::{Out, Waiting, Writer};
+use super::{Call, Out, Waiting, Writer};
 use crate::mutant::Mutant;
 
 /// Rounds on their way at a time, as in the driver.
@@ -151,10 +151,44 @@ impl Writer {
         member.scl = scl;
         if seamless {
             (member.live, member.still) = (true, 0);
+            member.told = (Lsn::ZERO, Lsn::ZERO);
             member.next = group.log_base + at_batch as u64;
         }
         self.acked(at, scl, out);
         seamless
+    }
+
+    /// Tells segments how far their log is durable and old, where no batch tells it.
+    pub(super) fn tell_points(&mut self, out: &mut Vec<Out>) {
+        if self.tracker.is_none() || self.mutant == Some(Mutant::TellNothing) {
+            return;
+        }
+        let vdl = self.vdl();
+        let points = (vdl, self.floor().min(vdl));
+        for group in 0..self.groups.len() {
+            let (segment, last, epochs) =
+                (self.groups[group].segment, self.groups[group].last, self.epochs(group));
+            let members: Vec<usize> = self.groups[group].membership.members().collect();
+            for member in members {
+                let at = Place { group, member };
+                let m = self.member(at);
+                let knows = m.told == points || m.told.1 >= last;
+                if !m.kind.is_full() || m.telling || knows {
+                    continue;
+                }
+                m.telling = true;
+                let node = m.node;
+                let advance = Request::Advance { segment, epochs, vdl: points.0, pgmrpl: points.1 };
+                self.call(node, advance, Call::Advance(at, points), out);
+            }
+        }
+    }
+
+    /// The segment has heard the points, or nobody knows.
+    pub(super) fn on_told(&mut self, at: Place, heard: Option<(Lsn, Lsn)>) {
+        let member = self.member(at);
+        member.telling = false;
+        member.told = heard.unwrap_or(member.told);
     }
 
     /// A batch was refused: the segment joins again.

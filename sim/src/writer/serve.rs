@@ -134,6 +134,7 @@ impl Writer {
             }
         }
         self.resend(out);
+        self.tell_points(out);
         self.grow(out);
         self.follow_members(now, out);
     }

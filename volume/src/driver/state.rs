@@ -188,6 +188,8 @@ pub(crate) struct Member {
     pub(crate) acks: u64,
     /// SCL and acknowledgements at the last look.
     pub(crate) seen: (Lsn, u64),
+    /// VDL and PGMRPL that it was last told by a message of their own.
+    pub(crate) told: (Lsn, Lsn),
 }
 
 pub(crate) struct Group {
@@ -218,6 +220,7 @@ impl Member {
             queued: false,
             acks: 0,
             seen: (Lsn::ZERO, 0),
+            told: (Lsn::ZERO, Lsn::ZERO),
         }
     }
 }
@@ -381,6 +384,7 @@ impl Core {
         member.scl = scl;
         if seamless {
             member.live = true;
+            member.told = (Lsn::ZERO, Lsn::ZERO);
             member.next = group.log_base + at_batch as u64;
         }
         self.acked(at, scl);

@@ -4,17 +4,20 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use sextant_meta::MetaError;
-use sextant_redo::{Lsn, PgId, SegmentId};
+use sextant_redo::wire::Request;
+use sextant_redo::{Lsn, PgId, SegmentId, VolumeEpoch, frame};
 use tokio::time::Instant;
 
 use super::Driver;
-use super::state::Core;
+use super::state::{Core, Outgoing};
 use crate::VolumeError;
 use crate::directory::from_meta;
 use crate::metrics::METRICS;
 use crate::recovery::Place;
 use crate::status::{GroupStatus, MemberStatus, NodeStatus};
+use crate::tracker::Tracker;
 
 /// Pause before the metadata service is asked again.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -39,11 +42,14 @@ impl Driver {
         }
     }
 
-    /// Every so often: fills holes, breaks connections on which answers are due but nothing comes, and publishes the
+    /// Every so often: fills holes, tells how far the volume is durable, breaks connections on which answers are due but nothing comes, and publishes the
     /// state.
     pub(crate) fn tick(self: &Rc<Self>, check_stalls: bool) {
         let mut core = self.core.borrow_mut();
         let lagging = core.fill_holes();
+        if let Some(shared) = self.shared.get() {
+            core.tell_points(self.setup.epoch, shared.read_floor());
+        }
         if check_stalls {
             core.break_stalled(self.setup.tuning.stalled_ticks);
         }
@@ -157,6 +163,37 @@ impl Core {
             self.flush(node);
         }
         lagging
+    }
+
+    /// Tells VDL and PGMRPL to segments that do not know that their log is durable and old. Batches tell them too, but the
+    /// next one may never come, or wait at a storage node for the pages that it makes because of this.
+    fn tell_points(&mut self, epoch: VolumeEpoch, read_floor: Lsn) {
+        let Some(vdl) = self.tracker.as_ref().map(Tracker::vdl) else { return };
+        let points = (vdl, read_floor.min(vdl));
+        for group in 0..self.groups.len() {
+            let epochs = self.epochs(group, epoch);
+            let (segment, last) = (self.groups[group].segment, self.groups[group].last);
+            let members: Vec<usize> = self.groups[group].membership.members().collect();
+            for member in members {
+                let id = self.next_request;
+                let member = &mut self.groups[group].members[member];
+                // One that is being brought up to date may not listen yet, and may wait for this.
+                let knows = member.live && (member.told == points || member.told.1 >= last);
+                let link = self.nodes[member.node].link.as_mut();
+                let link = link.filter(|link| link.ready && !link.broken && link.out.is_empty());
+                let Some(link) = link.filter(|_| member.kind.is_full() && !knows) else {
+                    continue;
+                };
+                self.next_request += 1;
+                member.told = points;
+                let advance = Request::Advance { segment, epochs, vdl: points.0, pgmrpl: points.1 };
+                let mut frame = Vec::new();
+                frame::encode(&mut frame, advance.kind(), id, &advance.payload());
+                link.push(Outgoing::Frame(frame, Bytes::new()));
+                let node = member.node;
+                self.flush(node);
+            }
+        }
     }
 
     fn break_stalled(&mut self, limit: u32) {

@@ -250,6 +250,10 @@ fn perform(request: Request, id: NodeId, inner: &mut Inner, manner: &Manner) -> 
         Request::Gossip { .. } | Request::CopyPages { .. } => {
             return Err(SegmentError::BadRequest { what: "these nodes do not gossip".into() });
         }
+        // These nodes make no pages in the background.
+        Request::Advance { segment, .. } => {
+            Reply::State(inner.segments.get(&segment).ok_or(unknown(segment))?.state())
+        }
         Request::Status => Reply::Status(inner.segments.values().map(Segment::state).collect()),
     })
 }
