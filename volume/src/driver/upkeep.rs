@@ -42,8 +42,8 @@ impl Driver {
         }
     }
 
-    /// Every so often: fills holes, tells how far the volume is durable, breaks connections on which answers are due but nothing comes, and publishes the
-    /// state.
+    /// Every so often: fills holes, tells how far the volume is durable, breaks connections on which answers are due but
+    /// nothing comes, and publishes the state.
     pub(crate) fn tick(self: &Rc<Self>, check_stalls: bool) {
         let mut core = self.core.borrow_mut();
         let lagging = core.fill_holes();
