@@ -1,6 +1,7 @@
 //! A page store that does not keep up: log waits at the door, and nothing else does.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -85,6 +86,16 @@ impl Talk {
         self.asked
     }
 
+    /// As [`Talk::ask`], of so many batches.
+    async fn ask_batches(&mut self, numbers: Range<u64>, old: bool) -> Vec<u64> {
+        let mut asked = Vec::new();
+        for n in numbers {
+            let batch = self.batch(n, old);
+            asked.push(self.ask(batch).await);
+        }
+        asked
+    }
+
     async fn write(&mut self) {
         submit(&self.node, Vec::new()).await.expect("written");
         self.most = self.most.max(self.node.store.borrow().pending_records());
@@ -144,11 +155,7 @@ impl Talk {
 fn log_waits_while_pages_lag_and_the_bound_is_never_passed() {
     block_on(async {
         let mut talk = Talk::new().await;
-        let mut asked = Vec::new();
-        for n in 0..20 {
-            let batch = talk.batch(n, true);
-            asked.push(talk.ask(batch).await);
-        }
+        let asked = talk.ask_batches(0..20, true).await;
         assert_eq!(talk.taken(&asked), asked[..3], "there is room for three, and nobody made pages");
         assert!(
             talk.waits() && talk.replies.0.borrow().len() == 3,
@@ -182,11 +189,7 @@ fn log_waits_while_pages_lag_and_the_bound_is_never_passed() {
 fn log_that_nobody_may_make_pages_of_yet_waits_until_the_writer_tells_that_they_may_be_made() {
     block_on(async {
         let mut talk = Talk::new().await;
-        let mut asked = Vec::new();
-        for n in 0..6 {
-            let batch = talk.batch(n, false);
-            asked.push(talk.ask(batch).await);
-        }
+        let asked = talk.ask_batches(0..6, false).await;
         talk.rounds(20).await;
         assert_eq!(talk.taken(&asked), asked[..3], "a reader holds everything back");
         let told = talk.writer.last;
@@ -205,11 +208,7 @@ fn log_that_fills_a_hole_is_taken_when_everything_behind_it_fills_the_room() {
     block_on(async {
         let mut talk = Talk::new().await;
         let missing = talk.batch(0, true);
-        let mut asked = Vec::new();
-        for n in 1..6 {
-            let batch = talk.batch(n, true);
-            asked.push(talk.ask(batch).await);
-        }
+        let mut asked = talk.ask_batches(1..6, true).await;
         talk.rounds(5).await;
         assert_eq!((talk.taken(&asked).len(), talk.scl()), (3, Lsn::ZERO));
         asked.push(talk.ask(missing).await);
@@ -266,11 +265,7 @@ fn a_node_opens_with_more_log_than_it_would_take_and_takes_more_once_there_is_ro
 fn an_opener_passes_log_that_waits_which_is_refused_then() {
     block_on(async {
         let mut talk = Talk::new().await;
-        let mut asked = Vec::new();
-        for n in 0..5 {
-            let batch = talk.batch(n, true);
-            asked.push(talk.ask(batch).await);
-        }
+        let asked = talk.ask_batches(0..5, true).await;
         let opened = talk.ask(Request::OpenSegment { segment: SEGMENT, epochs: epochs(2) }).await;
         assert!(matches!(talk.answer(opened), Some(Reply::State(state)) if state.epochs == epochs(2)));
         let scl = talk.scl();
@@ -286,10 +281,7 @@ fn an_opener_passes_log_that_waits_which_is_refused_then() {
 fn who_has_gone_leaves_nothing_that_waits() {
     block_on(async {
         let mut talk = Talk::new().await;
-        for n in 0..5 {
-            let batch = talk.batch(n, true);
-            talk.ask(batch).await;
-        }
+        talk.ask_batches(0..5, true).await;
         assert!(talk.waits());
         talk.node.disconnect(CONNECTION);
         assert!(!talk.waits());
