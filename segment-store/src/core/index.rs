@@ -321,12 +321,6 @@ impl PageIndex {
         (found, None)
     }
 
-    /// The first log file that a pending record needs.
-    #[must_use]
-    pub fn oldest_file_needed(&self) -> Option<u32> {
-        self.per_file.first_key_value().map(|(file, _)| *file)
-    }
-
     /// The first log file from `from` on that a pending record needs.
     #[must_use]
     pub fn first_file_needed(&self, from: u32) -> Option<u32> {

@@ -395,13 +395,11 @@ impl Segment {
         Ok(self.materialise_cap() > before)
     }
 
-    /// Takes the points out of a batch that was admitted and has to wait. True as for [`Segment::advance`].
-    pub fn hear(&mut self, header: &BatchHeader) -> bool {
-        let before = self.materialise_cap();
+    /// Takes the points out of a batch that was admitted and has to wait.
+    pub fn hear(&mut self, header: &BatchHeader) {
         if self.may_advance(header.epoch) {
             self.learn(header.vdl, header.pgmrpl);
         }
-        self.materialise_cap() > before
     }
 
     /// True when the batch goes on where the chain is whole, and the point up to which pages may be made can never move without

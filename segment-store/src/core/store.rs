@@ -456,12 +456,6 @@ impl Store {
         self.segments.values().map(|slot| slot.pages.pending_records()).sum()
     }
 
-    /// The first log file that some pending record needs.
-    #[must_use]
-    pub fn oldest_file_pending(&self) -> Option<u32> {
-        self.segments.values().filter_map(|slot| slot.pages.oldest_file_needed()).min()
-    }
-
     /// The first log file from `from` on that some pending record needs.
     #[must_use]
     pub fn first_file_pending(&self, from: u32) -> Option<u32> {
@@ -472,7 +466,7 @@ impl Store {
     #[must_use]
     pub fn oldest_file_needed(&self) -> Option<u32> {
         let of_tails = self.segments.values().filter_map(SegmentSlot::oldest_file_of_tail);
-        of_tails.chain(self.oldest_file_pending()).min()
+        of_tails.chain(self.first_file_pending(0)).min()
     }
 
     /// Bytes of log that tails keep, until they know that every full segment of their groups has it.

@@ -194,6 +194,7 @@ mod tests {
         }
         assert_eq!((align_down(4095), align_down(4096), align_down(9000)), (0, 4096, 8192));
     }
+
     #[test]
     fn a_buffer_is_used_again_and_a_thread_keeps_few() {
         for len in [3 * ALIGN, 70 * ALIGN, 1000 * ALIGN] {

@@ -458,7 +458,7 @@ async fn digest_file(node: &Rc<Node>, number: u32) -> Result<(), NodeError> {
         }
     }
     let mut done = sweep(node, &starts_there, Some(floor)).await;
-    let still_needed = node.store.borrow().oldest_file_pending().is_some_and(|file| file <= number);
+    let still_needed = node.store.borrow().first_file_pending(0).is_some_and(|file| file <= number);
     if done.is_ok() && still_needed {
         // Records that arrived out of order: the page needs what came before them in its chain, wherever that lies.
         done = sweep(node, &needs_it, None).await;
