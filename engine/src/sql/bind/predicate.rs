@@ -141,7 +141,7 @@ impl Binder<'_> {
         not: bool,
         ignore_case: bool,
     ) -> SqlResult<Typed> {
-        self.pattern_call(if ignore_case { &ILIKE } else { &LIKE }, text, [Some(pattern), escape], not)
+        self.pattern_call(if ignore_case { &ILIKE } else { &LIKE }, (text, pattern, escape), not)
     }
 
     pub(super) fn regex_call(
@@ -151,25 +151,18 @@ impl Binder<'_> {
         not: bool,
         ignore_case: bool,
     ) -> SqlResult<Typed> {
-        self.pattern_call(
-            if ignore_case { &MATCH_ANY_CASE } else { &MATCH },
-            text,
-            [Some(pattern), None],
-            not,
-        )
+        self.pattern_call(if ignore_case { &MATCH_ANY_CASE } else { &MATCH }, (text, pattern, None), not)
     }
 
     fn pattern_call(
         &mut self,
         operator: &'static Function,
-        text: Typed,
-        others: [Option<Typed>; 2],
+        (text, pattern, escape): (Typed, Typed, Option<Typed>),
         not: bool,
     ) -> SqlResult<Typed> {
         if text.ty.is_enum() {
             let symbol = format!("{}{}", if not { "!" } else { "" }, operator.name);
-            let pattern = others.iter().flatten().next().map_or(SqlType::TEXT, |pattern| pattern.ty);
-            return Err(self.no_operator(&symbol, text.ty, pattern));
+            return Err(self.no_operator(&symbol, text.ty, pattern.ty));
         }
         // char(n) keeps its padding here, as PostgreSQL's bpcharlike does.
         let text = if text.ty.oid == oids::BPCHAR {
@@ -178,7 +171,7 @@ impl Binder<'_> {
             self.coerce(text, SqlType::TEXT, Context::Implicit)?
         };
         let mut args = vec![text.expr];
-        for arg in others.into_iter().flatten() {
+        for arg in [Some(pattern), escape].into_iter().flatten() {
             args.push(self.coerce(arg, SqlType::TEXT, Context::Implicit)?.expr);
         }
         let call = Expr::Call(operator, args);
