@@ -15,10 +15,12 @@ use crate::mtr::{MiniTxn, PageHandle};
 /// A search that starts over so often is not unlucky: the tree is damaged.
 const MAX_RESTARTS: usize = 1000;
 
-/// Where the last key of several was found: rows that an index names one after another often lie in one leaf.
+/// Where the last key of several was found: rows that an index names one after another often lie one behind the other.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Near {
     leaf: Option<PageId>,
+    /// The entry behind the last one found.
+    next: usize,
 }
 
 /// What is looked for.
@@ -109,23 +111,55 @@ impl Tree {
         Ok(self.descend(pool, target)?.1)
     }
 
-    /// The same, by way of the leaf of the last search. It is asked what any node on the way down is asked, so one that has
-    /// been split, emptied or used again meanwhile leads to the root.
-    pub(super) fn find_leaf_near<'p>(
+    /// The leaf of `key`, and its entry or where that would be, by way of where the last search ended.
+    pub(super) fn find_near<'p>(
         &self,
         pool: &'p BufferPool,
-        target: Target<'_>,
+        key: &[u8],
         near: &mut Near,
-    ) -> Step<ReadGuard<'p>> {
-        if let Some(page) = near.leaf
-            && let Ok(guard) = pool.read(page)
-            && way(*self, Node(&guard), target, 0, Some(0)) == Way::Here
-        {
-            return Ok(guard);
+    ) -> Step<(ReadGuard<'p>, Result<usize, usize>)> {
+        let (leaf, at) = match self.beside(pool, key, near) {
+            Some(found) => found,
+            None => {
+                let (page, leaf) = self.descend(pool, Target::At(key))?;
+                near.leaf = Some(page);
+                let at = Node(&leaf).search(key);
+                (leaf, at)
+            }
+        };
+        near.next = at.map_or_else(|n| n, |n| n + 1);
+        Ok((leaf, at))
+    }
+
+    /// The leaf of the last search, if it is this key's too, or the one behind it where that search ended with its last entry.
+    /// Both are asked what any node on the way down is asked, so one that has been split, emptied or used again meanwhile
+    /// is not taken. An entry with the key needs no fences: no two leaves of a tree have it.
+    fn beside<'p>(
+        &self,
+        pool: &'p BufferPool,
+        key: &[u8],
+        near: &mut Near,
+    ) -> Option<(ReadGuard<'p>, Result<usize, usize>)> {
+        let mut page = near.leaf?;
+        loop {
+            let leaf = pool.read(page).ok()?;
+            let node = Node(&leaf);
+            if node.is_of(self.root) && node.level() == 0 && node.has_key(near.next, key) {
+                near.leaf = Some(page);
+                return Some((leaf, Ok(near.next)));
+            }
+            match way(*self, node, Target::At(key), 0, Some(0)) {
+                Way::Here => {
+                    near.leaf = Some(page);
+                    let at = node.search(key);
+                    return Some((leaf, at));
+                }
+                Way::Right(right) if near.next > 0 && near.next == node.count() => {
+                    (page, near.next) = (right, 0);
+                }
+                _ => return None,
+            }
         }
-        let (page, guard) = self.descend(pool, target)?;
-        near.leaf = Some(page);
-        Ok(guard)
     }
 
     fn descend<'p>(&self, pool: &'p BufferPool, target: Target<'_>) -> Step<(PageId, ReadGuard<'p>)> {
@@ -249,25 +283,30 @@ mod tests {
         let mut near = Near::default();
         let mut find = |n: u64| {
             let key = n.to_be_bytes();
-            let Ok(leaf) = tree.find_leaf_near(pool, Target::At(&key), &mut near) else {
-                panic!("{n} is not resident")
-            };
-            assert!(Node(&leaf).search(&key).is_ok(), "{n} is not there");
+            let Ok((leaf, at)) = tree.find_near(pool, &key, &mut near) else { panic!("{n} is not resident") };
+            assert_eq!(at, Node(&leaf).search(&key));
+            assert!(at.is_ok(), "{n} is not there");
             drop(leaf);
             near.leaf
         };
         let first = find(500);
         assert!(first.is_some());
         assert_eq!(find(501), first, "its neighbour");
+        assert!((502..700).map(&mut find).any(|leaf| leaf != first), "on into the next leaf");
+        assert_eq!(find(500), first);
         assert_ne!(find(900), first);
         assert_ne!(find(10), first);
         assert_eq!(find(500), first);
-        // Another tree's page, and one that holds none.
-        let mut wrong = Near { leaf: Some(tree.root) };
-        let Ok(leaf) = tree.find_leaf_near(pool, Target::At(&7u64.to_be_bytes()), &mut wrong) else {
-            panic!("7 is not resident")
-        };
-        assert!(Node(&leaf).search(&7u64.to_be_bytes()).is_ok());
+        // A page that is no leaf, and places where the key is not.
+        for wrong in
+            [Near { leaf: Some(tree.root), next: 0 }, Near { next: 3, ..near }, Near { next: 9999, ..near }]
+        {
+            let key = 7u64.to_be_bytes();
+            let Ok((leaf, at)) = tree.find_near(pool, &key, &mut { wrong }) else {
+                panic!("7 is not resident")
+            };
+            assert!(at.is_ok() && at == Node(&leaf).search(&key));
+        }
     }
 
     #[tokio::test]

@@ -189,6 +189,11 @@ impl<'a> Node<'a> {
         Some(PageId(u64::from_le_bytes(raw)))
     }
 
+    /// True when entry `n` is there and has this key.
+    pub(super) fn has_key(&self, n: usize, key: &[u8]) -> bool {
+        n < self.count() && key.strip_prefix(self.prefix()) == Some(self.suffix(n))
+    }
+
     /// The entry with this key, or where it would go.
     pub(super) fn search(&self, key: &[u8]) -> Result<usize, usize> {
         let prefix = self.prefix_len();

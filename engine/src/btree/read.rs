@@ -21,9 +21,8 @@ impl Tree {
         near: &mut Near,
         f: impl FnOnce(Option<&[u8]>) -> R,
     ) -> Step<R> {
-        let leaf = self.find_leaf_near(pool, Target::At(key), near)?;
-        let node = Node(&leaf);
-        Ok(f(node.search(key).ok().map(|n| node.value(n))))
+        let (leaf, at) = self.find_near(pool, key, near)?;
+        Ok(f(at.ok().map(|n| Node(&leaf).value(n))))
     }
 
     /// Shows `f` (key, value) the entries of **one** leaf from `from` on, under the leaf's shared latch: `f` must not touch
