@@ -5,6 +5,7 @@ mod commit;
 mod directory;
 mod driver;
 mod error;
+mod group_commit;
 mod log;
 pub mod membership;
 #[cfg(feature = "memory")]
@@ -25,5 +26,5 @@ mod volume;
 
 pub use error::VolumeError;
 pub use open::{LAL_BYTES, OpenOptions, Opened};
-pub use store::{BoxFuture, LogStore, Reservation};
+pub use store::{BoxFuture, LogStore, OpenTransaction, Reservation};
 pub use volume::Volume;

@@ -5,25 +5,24 @@
 //! was logged, so what has been taken is always a prefix of the volume's log that ends at a consistency point: whole
 //! mini-transactions are appended under the lock.
 //!
-//! A round costs six requests, six flushes and six answers whatever is in it, so what nobody waits for gathers: most
-//! records are of transactions that have not committed yet. The log is [`Log::due`] when somebody waits for a record in it
-//! or when much has gathered; the sender takes the rest after a moment.
+//! The sender looks at what has gathered ([`Log::gathered`]) when its first record is logged, when somebody waits for one,
+//! when it has become much and when as many wait as are at work; but not while a round is on its way, at whose end it looks
+//! anyhow. When it takes what is there is for [`crate::group_commit`] to say.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 
 use parking_lot::Mutex;
 use sextant_redo::{BatchBuilder, Geometry, Lsn, Mtr, RecordLinks, SegmentId, VolumeEpoch};
 use tokio::sync::Notify;
 
 use crate::Reservation;
+use crate::group_commit::{GATHERED_BYTES, Gathered};
 use crate::metrics::METRICS;
 use crate::space::Space;
 
 /// A batch over this size is closed and another one opened. Well below what a segment accepts.
 const BATCH_BYTES: usize = 512 * 1024;
-/// Log that goes out although nobody waits for it. Bytes.
-const GATHERED_BYTES: u64 = 64 * 1024;
 
 pub(crate) struct Log {
     inner: Mutex<Inner>,
@@ -32,6 +31,8 @@ pub(crate) struct Log {
     next: AtomicU64,
     epoch: VolumeEpoch,
     geometry: Geometry,
+    /// Transactions that may commit.
+    pub(crate) open: Arc<AtomicUsize>,
     wake: Wake,
 }
 
@@ -39,8 +40,10 @@ pub(crate) struct Log {
 struct Wake {
     /// Next LSN at the last take.
     taken: AtomicU64,
-    /// Somebody waits for a record above.
-    wanted: AtomicBool,
+    /// How many wait for a record above.
+    waiting: AtomicUsize,
+    /// A round is on its way: the sender looks at its end.
+    busy: AtomicBool,
     notify: Notify,
 }
 
@@ -103,9 +106,11 @@ impl Log {
             next: AtomicU64::new(next.0),
             epoch,
             geometry,
+            open: Arc::default(),
             wake: Wake {
                 taken: AtomicU64::new(next.0),
-                wanted: AtomicBool::new(false),
+                waiting: AtomicUsize::new(0),
+                busy: AtomicBool::new(false),
                 notify: Notify::new(),
             },
         }
@@ -157,16 +162,33 @@ impl Log {
         METRICS.log_bytes.inc_by(bytes);
         METRICS.mtrs.inc();
         if gathered == 0 || (gathered < GATHERED_BYTES && gathered + bytes >= GATHERED_BYTES) {
-            self.look_again();
+            self.tell();
         }
         lsn
     }
 
     /// Somebody waits for `lsn`.
     pub(crate) fn want(&self, lsn: Lsn) {
-        if lsn.0 >= self.wake.taken.load(SeqCst) && !self.wake.wanted.swap(true, SeqCst) {
+        if lsn.0 < self.wake.taken.load(SeqCst) {
+            return;
+        }
+        let waiting = self.wake.waiting.fetch_add(1, SeqCst) + 1;
+        if waiting == 1 || waiting >= self.open.load(SeqCst) {
+            self.tell();
+        }
+    }
+
+    /// What has gathered is worth a look. Whoever changes it does so before the sender is found to be busy, and the sender
+    /// looks after it has said that it is not: one of them sees the other.
+    fn tell(&self) {
+        if !self.wake.busy.load(SeqCst) {
             self.look_again();
         }
+    }
+
+    /// Says whether a round is on its way; to be followed by a look when none is any more.
+    pub(crate) fn set_busy(&self, busy: bool) {
+        self.wake.busy.store(busy, SeqCst);
     }
 
     /// Has whoever waits in [`Log::logged`] look at the log.
@@ -179,25 +201,17 @@ impl Log {
         self.wake.notify.notified().await;
     }
 
-    /// True when there is something to take.
-    pub(crate) fn has_more(&self) -> bool {
-        self.gathered() > 0
-    }
-
-    /// True when what was logged is not to wait for more.
-    pub(crate) fn due(&self) -> bool {
-        self.wake.wanted.load(SeqCst) || self.gathered() >= GATHERED_BYTES
-    }
-
-    fn gathered(&self) -> u64 {
+    /// What there is to take.
+    pub(crate) fn gathered(&self) -> Gathered {
         let taken = Lsn(self.wake.taken.load(SeqCst));
-        self.next_lsn().since(taken)
+        let bytes = self.next_lsn().since(taken);
+        Gathered { bytes, waiting: self.wake.waiting.load(SeqCst), open: self.open.load(SeqCst) }
     }
 
     /// Takes everything that was logged; `None` when there is nothing.
     pub(crate) fn take(&self) -> Option<Round> {
         // Before the lock: whoever wants a record has logged it before, so it is taken now.
-        self.wake.wanted.store(false, SeqCst);
+        self.wake.waiting.store(0, SeqCst);
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
         for group in std::mem::take(&mut inner.open) {

@@ -13,6 +13,8 @@ pub(crate) struct Metrics {
     pub(crate) log_bytes: IntCounter,
     /// Mini-transactions appended.
     pub(crate) mtrs: IntCounter,
+    /// Rounds sent, by why they went out when they did.
+    pub(crate) rounds: IntCounterVec,
     /// Batches sealed.
     pub(crate) batches: IntCounter,
     /// Batches put on a connection, by node.
@@ -50,6 +52,12 @@ pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
     Metrics {
         log_bytes: counter("sextant_volume_log_bytes_total", "Bytes of log appended"),
         mtrs: counter("sextant_volume_mtrs_total", "Mini-transactions appended"),
+        rounds: register_int_counter_vec!(
+            "sextant_volume_rounds_total",
+            "Rounds of log sent: much, gathered, together, alone, patient",
+            &["why"]
+        )
+        .expect("the name is registered once"),
         batches: counter("sextant_volume_batches_total", "Batches sealed"),
         sends: by_node("sextant_volume_sends_total", "Batches sent, by node"),
         sent_bytes: by_node("sextant_volume_sent_bytes_total", "Bytes sent, by node"),

@@ -2,6 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use sextant_redo::{Lsn, Mtr, Page, PageId};
 
@@ -17,6 +19,26 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub struct Reservation {
     /// Bytes of log.
     pub bytes: u64,
+}
+
+/// Says that a transaction is open, until it is dropped: when the transaction ends, or begins to wait to be durable.
+#[derive(Debug, Default)]
+pub struct OpenTransaction(Option<Arc<AtomicUsize>>);
+
+impl OpenTransaction {
+    /// One more of those that `open` counts.
+    pub(crate) fn count(open: &Arc<AtomicUsize>) -> OpenTransaction {
+        open.fetch_add(1, Relaxed);
+        OpenTransaction(Some(Arc::clone(open)))
+    }
+}
+
+impl Drop for OpenTransaction {
+    fn drop(&mut self) {
+        if let Some(open) = &self.0 {
+            open.fetch_sub(1, Relaxed);
+        }
+    }
 }
 
 /// A volume as a paged engine sees it: a log to append to, and pages that storage makes from that log.
@@ -41,6 +63,12 @@ pub trait LogStore: Send + Sync + 'static {
     /// The caller holds the exclusive latch of every page of the MTR and stamps the pages with the LSNs before it lets
     /// go, so a page's records are appended in the order of its page chain.
     fn append(&self, reservation: Reservation, mtr: &mut Mtr, on_lsn: &mut dyn FnMut(Lsn)) -> Lsn;
+
+    /// Tells of a transaction that may commit. While some are open, one that waits in [`LogStore::durable`] may be kept a
+    /// moment for their company. Counts nothing where that plays no role.
+    fn open_transaction(&self) -> OpenTransaction {
+        OpenTransaction::default()
+    }
 
     /// Resolves when `lsn` <= VDL, or fails when it never will be (fenced, volume lost).
     fn durable(&self, lsn: Lsn) -> BoxFuture<'_, Result<(), VolumeError>>;

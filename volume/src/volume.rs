@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::driver::{Command, Shared};
 use crate::status::VolumeStatus;
-use crate::{BoxFuture, LogStore, Reservation, VolumeError};
+use crate::{BoxFuture, LogStore, OpenTransaction, Reservation, VolumeError};
 
 /// A volume that this process has open for write. Dropping it stops the driver and lets the lease lapse;
 /// [`Volume::close`] gives it back.
@@ -90,6 +90,10 @@ impl LogStore for Volume {
 
     fn append(&self, reservation: Reservation, mtr: &mut Mtr, on_lsn: &mut dyn FnMut(Lsn)) -> Lsn {
         self.shared.log.append(reservation, mtr, on_lsn)
+    }
+
+    fn open_transaction(&self) -> OpenTransaction {
+        OpenTransaction::count(&self.shared.log.open)
     }
 
     fn durable(&self, lsn: Lsn) -> BoxFuture<'_, Result<(), VolumeError>> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sextant_redo::Lsn;
+use sextant_volume::OpenTransaction;
 
 use super::active::Active;
 use super::lock::{Mode, Taken};
@@ -27,6 +28,8 @@ pub struct Transaction {
     pub(super) owner: Owner,
     isolation: Isolation,
     pub(super) session: Option<Arc<SessionLocks>>,
+    /// While it may commit.
+    open: OpenTransaction,
     active: Option<Arc<Active>>,
     /// Subtransactions that wrote and are not rolled back.
     pub(super) subs: Vec<Arc<Active>>,
@@ -54,11 +57,13 @@ pub struct Transaction {
 
 impl Transaction {
     pub(super) fn new(system: Arc<TransactionSystem>, owner: Owner, isolation: Isolation) -> Transaction {
+        let open = system.pool().store().open_transaction();
         Transaction {
             system,
             owner,
             isolation,
             session: None,
+            open,
             active: None,
             subs: Vec::new(),
             own: Own::default(),
@@ -403,6 +408,7 @@ impl Transaction {
     /// Lets go of everything. Whether it is committed was decided before. Idempotent.
     fn finish(&mut self) {
         let system = &self.system;
+        self.open = OpenTransaction::default();
         if let Some(slot) = self.undo.take() {
             system.undo.give_back(slot);
         }

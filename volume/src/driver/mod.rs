@@ -266,10 +266,10 @@ impl Driver {
         let mut count = 0u32;
         let mut lost = self.lost.subscribe();
         loop {
-            let gather_until = self.core.borrow().gathers_until();
+            let look_at = self.core.borrow().look_at;
             tokio::select! {
                 () = shared.log.logged() => self.pump(),
-                () = until(gather_until) => self.pump(),
+                () = until(look_at) => self.pump(),
                 command = commands.recv() => match command {
                     Some(Command::Close { reply }) => return self.close(reply).await,
                     Some(command) => self.obey(command),
@@ -315,7 +315,10 @@ impl Driver {
             let mut core = self.core.borrow_mut();
             let Some(tracker) = core.tracker.as_ref().filter(|_| !core.stopped) else { return };
             let (vcl, vdl) = (tracker.vcl(), tracker.vdl());
-            core.on_the_way.take_if(|last| *last <= vcl);
+            if core.on_the_way.take_if(|last| *last <= vcl).is_some() {
+                core.commits.end(std::time::Instant::now());
+                shared.log.set_busy(false);
+            }
             (vcl, vdl)
         };
         shared.vcl.fetch_max(vcl.0, SeqCst);
@@ -324,7 +327,7 @@ impl Driver {
             shared.log.space.advance(vdl);
         }
         self.pump();
-        if self.core.borrow().gathers_until().is_some() {
+        if self.core.borrow().look_at.is_some() {
             // `serve` sleeps without that time: a round was on the way.
             shared.log.look_again();
         }

@@ -1,9 +1,9 @@
 //! The way out: rounds of batches are taken from the log, sealed once, kept for whoever may need them, and written to
 //! the connections, many batches in one vectored write.
 //!
-//! One round is on its way at a time: group commit. What is logged meanwhile goes into the next one, so one flush of each
-//! storage node covers more commits the busier the engine is (docs/decisions/0016). Its size is bounded by what is logged
-//! in that time alone.
+//! One round is on its way at a time. What is logged meanwhile goes into the next one ([`crate::group_commit`] says when), so
+//! one flush of each storage node covers more commits the busier the engine is. Its size is bounded by what is logged in
+//! that time alone.
 //!
 //! There is no queue of batches per node. Each member has a place in its group's kept log and is sent what follows; a
 //! slow or dead node just falls behind, and nobody waits for it. When the kept log is over its budget, what is durable
@@ -11,7 +11,7 @@
 
 use std::io::{ErrorKind, IoSlice};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use sextant_redo::wire::{Append, Epochs, Request};
@@ -19,14 +19,12 @@ use sextant_redo::{Lsn, VolumeEpoch, frame};
 
 use super::Driver;
 use super::state::{BATCH_HEAD, Core, Group, Link, OutBatch, Outgoing};
-use crate::log::{Filled, Log, Round};
+use crate::group_commit::Next;
+use crate::log::{Filled, Round};
 use crate::metrics::METRICS;
 use crate::recovery::Place;
 use crate::tracker::SealedBatch;
 
-/// How long log that nobody waits for gathers. Far below what a replica may lag, far above the time between two commits
-/// of a busy engine, whose rounds take it along.
-const GATHER: Duration = Duration::from_millis(10);
 /// Bytes handed to a connection ahead of what its socket has taken.
 const OUT_BYTES: usize = 1024 * 1024;
 /// Parts of one vectored write.
@@ -44,11 +42,20 @@ impl Driver {
     pub(crate) fn pump(self: &Rc<Self>) {
         let Some(shared) = self.shared.get() else { return };
         let mut core = self.core.borrow_mut();
-        if core.stopped || core.gathers(&shared.log) || core.on_the_way.is_some() {
+        core.look_at = None;
+        if core.stopped || core.on_the_way.is_some() {
             return;
         }
+        let (now, gathered) = (Instant::now(), shared.log.gathered());
+        let why = match core.commits.next(now, gathered) {
+            Next::Nothing => return,
+            Next::At(then) => return core.look_at = Some(then),
+            Next::Now(why) => why,
+        };
         let Some(round) = shared.log.take() else { return };
-        core.gather_until = None;
+        core.commits.send(now, gathered.waiting);
+        shared.log.set_busy(true);
+        METRICS.rounds.with_label_values(&[why.name()]).inc();
         core.announce(self, round, shared.read_floor());
         let nodes = core.nodes.len();
         (0..nodes).for_each(|node| core.flush(node));
@@ -59,24 +66,6 @@ impl Driver {
 }
 
 impl Core {
-    /// True while there is nothing that would have to go out now.
-    fn gathers(&mut self, log: &Log) -> bool {
-        if log.due() {
-            return false;
-        }
-        if !log.has_more() {
-            self.gather_until = None;
-            return true;
-        }
-        let now = Instant::now();
-        *self.gather_until.get_or_insert(now + GATHER) > now
-    }
-
-    /// When to look again; with a round on the way its end is when.
-    pub(crate) fn gathers_until(&self) -> Option<Instant> {
-        self.gather_until.filter(|_| self.on_the_way.is_none())
-    }
-
     fn announce(&mut self, driver: &Driver, round: Round, read_floor: Lsn) {
         let Some(tracker) = &mut self.tracker else { return };
         let vdl = tracker.vdl();

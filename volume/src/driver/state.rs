@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 
 use super::read::HedgeBudget;
+use crate::group_commit::GroupCommit;
 use crate::membership::Membership;
 use crate::metrics::METRICS;
 use crate::quorum::MemberSet;
@@ -250,8 +251,9 @@ pub(crate) struct Core {
     pub(crate) ranges: Vec<TruncationRange>,
     /// Last LSN of the round that is not durable as a whole.
     pub(crate) on_the_way: Option<Lsn>,
-    /// When what nobody waits for goes out; set while something gathers.
-    pub(crate) gather_until: Option<Instant>,
+    pub(crate) commits: GroupCommit,
+    /// When to look at the log again; set while something gathers.
+    pub(crate) look_at: Option<Instant>,
     pub(crate) retained_bytes: usize,
     /// Nothing is sent any more.
     pub(crate) stopped: bool,
@@ -268,7 +270,8 @@ impl Core {
             tracker: None,
             ranges: Vec::new(),
             on_the_way: None,
-            gather_until: None,
+            commits: GroupCommit::default(),
+            look_at: None,
             retained_bytes: 0,
             stopped: false,
             next_request: 1,
