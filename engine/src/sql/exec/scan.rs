@@ -224,14 +224,20 @@ impl Scan {
         data: &mut Vec<Datum>,
     ) -> SqlResult<bool> {
         let start = data.len();
-        self.table.layout.decode_into(bytes, &self.wanted, data)?;
-        if self.with_id {
-            data.push(Datum::Int8(id.0 as i64));
-        }
+        self.decode_any(id, bytes, data)?;
         match &self.filter {
             Some(filter) => filter.is_true(&data[start..], eval),
             None => Ok(true),
         }
+    }
+
+    /// Decodes a row whether or not it passes the filter.
+    fn decode_any(&self, id: RowId, bytes: &[u8], data: &mut Vec<Datum>) -> SqlResult<bool> {
+        self.table.layout.decode_into(bytes, &self.wanted, data)?;
+        if self.with_id {
+            data.push(Datum::Int8(id.0 as i64));
+        }
+        Ok(true)
     }
 
     /// The row that stands for this table while a changed row is judged again.
@@ -335,6 +341,8 @@ impl IndexState {
                         fetched += len.unwrap_or(0);
                         len.is_some()
                     }
+                    // Its key is compared below.
+                    false if scan.answered => out.push_with(|data| scan.decode_any(id, bytes, data))?,
                     false => scan.decode_whole(id, bytes, cx, out)?,
                 };
                 if !passes {

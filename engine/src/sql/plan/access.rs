@@ -38,6 +38,14 @@ impl Access {
         }
     }
 
+    /// Whether all conditions are answered by the keys that it reads.
+    pub(super) fn answers(&self, filters: &[Expr]) -> bool {
+        match self {
+            Access::Index(access) => filters.iter().all(|filter| access.answers(filter)),
+            Access::Table | Access::Few(..) => false,
+        }
+    }
+
     /// The order of the rows.
     pub(super) fn ordering(&self) -> Ordering {
         match self {
@@ -104,6 +112,32 @@ impl IndexAccess {
     /// True when every column of a unique index is fixed: a key leads to one row at most.
     pub(crate) fn is_point(&self) -> bool {
         self.index.is_always_unique() && self.fixed.len() == self.index.columns.len()
+    }
+
+    /// Whether every row whose key lies in the ranges fulfils a condition. Only of integers, of whatever length: their keys
+    /// are equal, and ordered, exactly as they are.
+    fn answers(&self, filter: &Expr) -> bool {
+        let terms = terms(filter);
+        let [term] = terms.as_slice() else { return false };
+        let TermKind::Compare(op, value) = term.kind else { return false };
+        let Some(at) = self.index.columns.iter().position(|part| term.is_of(part)) else { return false };
+        if !term.is_of_integers(&self.index.columns[at]) {
+            return false;
+        }
+        let bound = |included| Some((value.clone(), included));
+        match (self.fixed.get(at), self.bounds.as_slice()) {
+            (Some(Alternatives::Values(values)), _) => {
+                op == Comparison::Eq && values.as_slice() == std::slice::from_ref(value)
+            }
+            (None, [bounds]) if at == self.fixed.len() => match op {
+                Comparison::Gt => bounds.lower == bound(false),
+                Comparison::Ge => bounds.lower == bound(true),
+                Comparison::Lt => bounds.upper == bound(false),
+                Comparison::Le => bounds.upper == bound(true),
+                Comparison::Eq | Comparison::Ne => false,
+            },
+            _ => false,
+        }
     }
 
     /// The sub-query that gives the values of a column, by its number.

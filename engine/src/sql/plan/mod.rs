@@ -32,6 +32,8 @@ pub(crate) struct Scan {
     /// Every condition on the table, those that the access path answers too: a row that changed meanwhile is judged by
     /// it again.
     pub(crate) filter: Option<Expr>,
+    /// The access path answers all of it: a row that has the key of an entry in its ranges passes.
+    pub(crate) answered: bool,
     /// Columns that somebody looks at; the others are not decoded.
     pub(crate) wanted: Vec<bool>,
     /// Those of them whose values are fetched when they lie outside the row.
@@ -142,6 +144,7 @@ pub(crate) fn plan_target(
         fetched: (0..table.columns.len()).map(|n| looked_at.contains(&n)).collect(),
         table,
         alias,
+        answered: access.answers(&filters),
         access,
         filter: Expr::and(filters),
         locking: None,
@@ -229,9 +232,10 @@ fn scan(
     for n in access.indexes().iter().flat_map(|of| &of.index.inputs) {
         wanted[*n] = true;
     }
+    let answered = access.answers(&request.filters);
     let filter = Expr::and(request.filters);
     let fetched = wanted.clone();
-    Plan::Scan(Arc::new(Scan { table, alias, access, filter, wanted, fetched, locking, with_id }))
+    Plan::Scan(Arc::new(Scan { table, alias, access, filter, answered, wanted, fetched, locking, with_id }))
 }
 
 fn project(input: Rel, exprs: Vec<Expr>, request: Request) -> Plan {

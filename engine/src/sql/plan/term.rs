@@ -103,17 +103,26 @@ impl Term<'_> {
         };
         same && comparable_as(part.ty, self.compared)
     }
+
+    /// Whether a column of an index and what it is compared with are integers.
+    pub(super) fn is_of_integers(&self, part: &IndexColumn) -> bool {
+        is_integer(part.ty) && is_integer(self.compared)
+    }
+}
+
+fn is_integer(ty: SqlType) -> bool {
+    use crate::types::oids::{INT2, INT4, INT8};
+    matches!(ty.oid, INT2 | INT4 | INT8)
 }
 
 /// True when the column's keys are ordered as the comparison orders its values.
 fn comparable_as(column: SqlType, compared: SqlType) -> bool {
-    use crate::types::oids::{BPCHAR, INT2, INT4, INT8};
-    let integer = |ty: SqlType| matches!(ty.oid, INT2 | INT4 | INT8);
+    use crate::types::oids::BPCHAR;
     column.oid == compared.oid
-        || (integer(column) && integer(compared))
+        || (is_integer(column) && is_integer(compared))
         || (column.is_string() && compared.is_string() && column.oid != BPCHAR && compared.oid != BPCHAR)
         || (compared == SqlType::OID
             && column.class() == compared.class()
             && column.len() == 4
-            && !integer(column))
+            && !is_integer(column))
 }

@@ -9,29 +9,23 @@ async fn access_paths() {
         .await;
     for (sql, wanted) in [
         ("select * from t", "Seq Scan on t"),
-        (
-            "select * from t where id = 5",
-            "Index Scan using t_pkey on t\n  Index Cond: (id = 5)\n  Filter: (id = 5)",
-        ),
+        ("select * from t where id = 5", "Index Scan using t_pkey on t\n  Index Cond: (id = 5)"),
         (
             "select * from t where id = $1 and c = 'x'",
             "Index Scan using t_pkey on t\n  Index Cond: (id = $1)\n  Filter: ((id = $1) AND (c = 'x'))",
         ),
         (
             "select * from t where 5 < id and id <= 9",
-            "Index Scan using t_pkey on t\n  Index Cond: (id > 5 AND id <= 9)\n  Filter: ((5 < id) AND (id <= 9))",
+            "Index Scan using t_pkey on t\n  Index Cond: (id > 5 AND id <= 9)",
         ),
-        (
-            "select * from t where id = 5::bigint",
-            "Index Scan using t_pkey on t\n  Index Cond: (id = 5)\n  Filter: (id = 5)",
-        ),
+        ("select * from t where id = 5::bigint", "Index Scan using t_pkey on t\n  Index Cond: (id = 5)"),
         (
             "select * from t where id in (1, 2)",
             "Index Scan using t_pkey on t\n  Index Cond: (id IN (1, 2))\n  Filter: (id IN (1, 2))",
         ),
         (
             "select * from t where k = 1 and id > 2",
-            "Index Scan using t_k on t\n  Index Cond: (k = 1 AND id > 2)\n  Filter: ((k = 1) AND (id > 2))",
+            "Index Scan using t_k on t\n  Index Cond: (k = 1 AND id > 2)",
         ),
         (
             "select count(*) from t where k between 1 and 2 or k >= 5 and id < 3",
@@ -44,18 +38,18 @@ async fn access_paths() {
         ("select id from t order by id desc", "Index Scan Backward using t_pkey on t"),
         (
             "select id from t where k = 1 order by id",
-            "Index Scan Backward using t_k on t\n  Index Cond: (k = 1)\n  Filter: (k = 1)",
+            "Index Scan Backward using t_k on t\n  Index Cond: (k = 1)",
         ),
         ("select k from t order by k, id desc", "Index Scan using t_k on t"),
         ("select k from t order by k, id", "Sort\n  Sort Key: #1, #2\n  ->  Seq Scan on t"),
         ("select count(*) from t group by k", "HashAggregate\n  Group Key: #2\n  ->  Seq Scan on t"),
         (
             "select 1 from t a join t b on a.id = b.k where a.id = 3",
-            "Hash Join\n  Hash Cond: (#1 = #5)\n  ->  Index Scan using t_pkey on t a\n        Index Cond: (id = 3)\n        Filter: (id = 3)\n  ->  Seq Scan on t b",
+            "Hash Join\n  Hash Cond: (#1 = #5)\n  ->  Index Scan using t_pkey on t a\n        Index Cond: (id = 3)\n  ->  Seq Scan on t b",
         ),
         (
             "update t set k = 1 where id = 2",
-            "Update on t\n  ->  Index Scan using t_pkey on t\n        Index Cond: (id = 2)\n        Filter: (id = 2)",
+            "Update on t\n  ->  Index Scan using t_pkey on t\n        Index Cond: (id = 2)",
         ),
         ("insert into t values (1)", "Insert on t\n  ->  Values Scan"),
     ] {
@@ -121,6 +115,14 @@ async fn every_access_path_gives_the_same_rows() {
         "a > 15 or a < 3000000000",
         "a > 5 and a < 4 or a = 9 and b = 1",
         "c < 'x1' or c > 'x3' and a > 2",
+        "a > 3 and a > 5 and a < 9",
+        "a >= 5 and a > 5",
+        "a = 4 and a = 5",
+        "a = 4 and a > 2 and b > 6::smallint",
+        "a = 4::bigint and b <= 6::bigint and b <> 1",
+        "5 < a and 9 >= a",
+        "a = 4 and b > 9 and b < 3",
+        "a = 4 and b < 9.5",
     ] {
         for order in ["a, b, c", "b desc nulls last, a, c", "c, a, b", "a desc, b, c"] {
             let of = |t: &str| format!("select a, b, c from {t} where {condition} order by {order}");

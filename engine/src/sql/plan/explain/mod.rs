@@ -233,7 +233,8 @@ fn explain_scan(scan: &Scan, place: usize, depth: usize, shown: &mut Shown<'_>) 
     if let Access::Few(_, otherwise) = &scan.access {
         shown.detail("Unless Few", Value::Text(self::way(otherwise)));
     }
-    if let Some(filter) = &scan.filter {
+    // What the index answers is asked again of rows that changed meanwhile alone.
+    if let Some(filter) = scan.filter.as_ref().filter(|_| !scan.answered) {
         shown.detail("Filter", Value::Text(filter.show(&names)));
     }
 }
