@@ -431,6 +431,38 @@ impl RowBatch {
         }
     }
 
+    /// Keeps the rows for which `keep` answers true.
+    pub(crate) fn retain<E>(
+        &mut self,
+        mut keep: impl FnMut(&[crate::types::Datum]) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        let mut kept = 0;
+        for n in 0..self.count {
+            if keep(self.row(n))? {
+                for column in 0..self.width {
+                    self.data.swap(kept * self.width + column, n * self.width + column);
+                }
+                kept += 1;
+            }
+        }
+        self.truncate(kept);
+        Ok(())
+    }
+
+    /// These columns, each named once.
+    pub(crate) fn into_columns(mut self, columns: &[usize]) -> RowBatch {
+        if self.width == columns.len() && columns.iter().copied().eq(0..self.width) {
+            return self;
+        }
+        let mut out = RowBatch { width: columns.len(), count: self.count, data: Vec::new() };
+        out.data.reserve_exact(self.count * columns.len());
+        for row in self.data.chunks_exact_mut(self.width.max(1)) {
+            let taken = columns.iter().map(|n| std::mem::replace(&mut row[*n], crate::types::Datum::Null));
+            out.data.extend(taken);
+        }
+        out
+    }
+
     pub(crate) fn truncate(&mut self, rows: usize) {
         if rows < self.count {
             self.count = rows;

@@ -49,6 +49,8 @@ pub(crate) enum Node {
 pub(crate) struct Projection {
     input: Node,
     exprs: Arc<Vec<Expr>>,
+    /// Where nothing is to be evaluated: which columns these are.
+    columns: Option<Vec<usize>>,
     /// The rows at hand, and how many of them are done.
     batch: RowBatch,
     done: usize,
@@ -90,13 +92,7 @@ impl Node {
             }
             Plan::Filter(input, filter) => Node::Filter(boxed(input), filter.clone()),
             Plan::Project(input, exprs) => {
-                let (input, exprs) = (new(input), exprs.clone());
-                return Node::Project(Box::new(Projection {
-                    input,
-                    exprs,
-                    batch: RowBatch::new(0),
-                    done: 0,
-                }));
+                return Node::Project(Box::new(Projection::new(new(input), exprs.clone())));
             }
             Plan::Join(left, right, join) => {
                 Node::Join(Box::new(JoinNode::new(new(left), new(right), join.clone())))
@@ -159,10 +155,11 @@ impl Node {
                 Node::Values { rows, width, at } => values(rows, *width, at, cx).await,
                 Node::Series(series) => series.next(cx),
                 Node::Filter(input, filter) => {
-                    while let Some(batch) = input.next_boxed(cx).await? {
-                        let kept = filtered(batch, filter, cx)?;
-                        if !kept.is_empty() {
-                            return Ok(Some(kept));
+                    while let Some(mut batch) = input.next_boxed(cx).await? {
+                        let eval = cx.eval();
+                        batch.retain(|row| filter.is_true(row, &eval))?;
+                        if !batch.is_empty() {
+                            return Ok(Some(batch));
                         }
                     }
                     Ok(None)
@@ -191,35 +188,32 @@ impl Node {
     }
 }
 
-/// Keeps the rows that pass.
-pub(super) fn retain(
-    batch: RowBatch,
-    mut keep: impl FnMut(&[Datum]) -> SqlResult<bool>,
-) -> SqlResult<RowBatch> {
-    let mut out = RowBatch::new(batch.width());
-    for row in batch.into_rows() {
-        if keep(&row)? {
-            out.push(row);
-        }
-    }
-    Ok(out)
-}
-
-fn filtered(batch: RowBatch, filter: &Expr, cx: &Cx<'_>) -> SqlResult<RowBatch> {
-    let eval = cx.eval();
-    retain(batch, |row| filter.is_true(row, &eval))
-}
-
 /// A row's bytes for finding equal rows.
 pub(super) fn row_key(row: &[Datum], types: &[SqlType]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(16);
+    let mut key = Vec::with_capacity(16);
+    put_row_key(row, types, &mut key);
+    key
+}
+
+/// The same, over what was in `key`.
+pub(super) fn put_row_key(row: &[Datum], types: &[SqlType], key: &mut Vec<u8>) {
+    key.clear();
     for (datum, ty) in row.iter().zip(types) {
-        key::encode(datum, *ty, KeyOrder::default(), &mut bytes);
+        key::encode(datum, *ty, KeyOrder::default(), key);
     }
-    bytes
 }
 
 impl Projection {
+    fn new(input: Node, exprs: Arc<Vec<Expr>>) -> Projection {
+        let column = |expr: &Expr| match expr {
+            Expr::Column(n) => Some(*n),
+            _ => None,
+        };
+        let columns: Option<Vec<usize>> = exprs.iter().map(column).collect();
+        let columns = columns.filter(|all| (1..all.len()).all(|n| !all[..n].contains(&all[n])));
+        Projection { input, exprs, columns, batch: RowBatch::new(0), done: 0 }
+    }
+
     async fn next(&mut self, cx: &mut Cx<'_>) -> SqlResult<Option<RowBatch>> {
         if self.done == self.batch.len() {
             let next = match &mut self.input {
@@ -227,6 +221,9 @@ impl Projection {
                 other => other.next_boxed(cx).await?,
             };
             let Some(batch) = next else { return Ok(None) };
+            if let Some(columns) = &self.columns {
+                return Ok(Some(batch.into_columns(columns)));
+            }
             (self.batch, self.done) = (batch, 0);
         }
         project(&self.batch, &mut self.done, &self.exprs, cx).await.map(Some)
@@ -383,19 +380,19 @@ async fn distinct_on(
     last: &mut Option<Vec<u8>>,
     cx: &mut Cx<'_>,
 ) -> SqlResult<Option<RowBatch>> {
-    while let Some(batch) = input.next_boxed(cx).await? {
+    while let Some(mut batch) = input.next_boxed(cx).await? {
         let eval = cx.eval();
-        let firsts = retain(batch, |row| {
+        batch.retain(|row| {
             let mut bytes = Vec::new();
             for (expr, ty) in keys {
                 key::encode(&*expr.eval(row, &eval)?, *ty, KeyOrder::default(), &mut bytes);
             }
             let is_first = last.as_ref() != Some(&bytes);
             *last = Some(bytes);
-            Ok(is_first)
+            SqlResult::Ok(is_first)
         })?;
-        if !firsts.is_empty() {
-            return Ok(Some(firsts));
+        if !batch.is_empty() {
+            return Ok(Some(batch));
         }
     }
     Ok(None)

@@ -62,11 +62,13 @@ fn push_some(
     cx: &Cx<'_>,
 ) -> SqlResult<bool> {
     let eval = cx.eval();
+    let mut usual = 16;
     for row in rows {
-        let mut bytes = Vec::with_capacity(16);
+        let mut bytes = Vec::with_capacity(usual);
         for sort_key in keys {
             key::encode(&*sort_key.expr.eval(&row, &eval)?, sort_key.ty, sort_key.order, &mut bytes);
         }
+        usual = bytes.len();
         if sorter.push(bytes, Row(row)) {
             return Ok(true);
         }
