@@ -89,7 +89,8 @@ fn main() -> ExitCode {
         Verb::Verify(verify) => on(Builder::new_current_thread(), |runtime| {
             runtime.block_on(verify::run(verify)).unwrap_or_else(|error| report(Err(error)))
         }),
-        Verb::Meta(options) => on(Builder::new_multi_thread(), |runtime| {
+        // Its disk has a thread of its own; the rest is a few messages a second.
+        Verb::Meta(options) => on(Builder::new_current_thread(), |runtime| {
             roles::exit(runtime.block_on(roles::meta::run(options)))
         }),
         Verb::Segment(Segment { verb: Some(verb), .. }) => {
