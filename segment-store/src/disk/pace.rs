@@ -17,6 +17,8 @@ pub struct Pace {
 struct State {
     /// So many bytes should be there by now.
     due: u64,
+    /// Whoever makes the file waits, and has made so many.
+    waits_at: Option<u64>,
     given_up: bool,
 }
 
@@ -31,11 +33,12 @@ impl Pacer {
         Arc::clone(&self.0)
     }
 
-    /// So many bytes should be there by now; what was due stays due.
+    /// So many bytes should be there by now; what was due stays due. Said with every group of the log, of which many are
+    /// due before there is anything to do: nobody is woken for those.
     pub fn due(&self, bytes: u64) {
         let mut state = self.0.state.lock();
-        if bytes > state.due {
-            state.due = bytes;
+        state.due = state.due.max(bytes);
+        if state.waits_at.is_some_and(|made| made < state.due) {
             self.0.moved.notify_one();
         }
     }
@@ -56,7 +59,9 @@ impl Pace {
             if state.given_up {
                 return Err(io::Error::new(io::ErrorKind::Interrupted, "nobody wants the file any more"));
             }
+            state.waits_at = Some(made);
             self.moved.wait(&mut state);
+            state.waits_at = None;
         }
         Ok(())
     }
@@ -78,7 +83,8 @@ mod tests {
             }
             made
         });
-        pacer.due(30);
+        // One that asks for nothing new between those that do.
+        (20..=30).for_each(|bytes| pacer.due(bytes));
         pacer.due(25);
         drop(pacer);
         assert_eq!(maker.join().expect("no panic"), 30);

@@ -108,7 +108,7 @@ impl UringDisk {
                     () = ring.queued.notified() => {}
                 }
                 ring.complete();
-                if let Err(error) = ring.enter() {
+                if let Err(error) = ring.enter_for_queued() {
                     // Whoever waits for what is queued would wait for ever otherwise: dropping them is an error there.
                     tracing::error!(%error, "the ring takes no more operations");
                     ring.abandon();
@@ -224,6 +224,16 @@ impl Ring {
             unsafe { queue.push(entry) }.expect("room for two was seen just now, and nobody else queues");
         }
         Ok(())
+    }
+
+    /// Tells the kernel of what is queued; where nothing is, and no completion waits for room, it is not troubled.
+    fn enter_for_queued(&self) -> io::Result<()> {
+        let idle = {
+            let mut ring = self.ring.borrow_mut();
+            let queue = ring.submission();
+            queue.is_empty() && !queue.cq_overflow()
+        };
+        if idle { Ok(()) } else { self.enter() }
     }
 
     /// Tells the kernel of everything that is queued.
