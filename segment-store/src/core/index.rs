@@ -118,9 +118,17 @@ impl PageIndex {
         };
         if added {
             self.pending_records += 1;
-            *self.per_file.entry(record.batch.file()).or_default() += 1;
+            self.count(record.batch.file());
         }
         pending
+    }
+
+    /// One pending record more in `file`, nearly always the newest one.
+    fn count(&mut self, file: u32) {
+        match self.per_file.last_entry() {
+            Some(mut newest) if *newest.key() == file => *newest.get_mut() += 1,
+            _ => *self.per_file.entry(file).or_default() += 1,
+        }
     }
 
     /// Adds a record that is the first of its page, or not its last: says whether there is one more, and how many there

@@ -7,8 +7,8 @@ use sextant_redo::wire::{Append, Epochs, Reply, Request, SegmentError};
 use sextant_redo::{Batch, Lsn, PageId, SegmentId, SegmentKind};
 
 use super::{
-    Admission, CopyPlan, CopyWanted, Entry, LogAddress, MapBlock, PageIndex, PagePlan, PendingRecord,
-    Segment, SegmentParts, StoredBatch,
+    Admission, CopyPlan, CopyWanted, Entry, LiveRecords, LogAddress, MapBlock, PageIndex, PagePlan,
+    PendingRecord, Segment, SegmentParts, StoredBatch,
 };
 
 /// Who is to be answered: a connection of the shell and the request's id on it.
@@ -97,8 +97,8 @@ pub struct SegmentSlot {
 #[derive(Debug, Clone, Default)]
 pub struct Store {
     segments: BTreeMap<SegmentId, SegmentSlot>,
-    /// Reused for the LSNs of the batch being applied.
-    lsns: Vec<Lsn>,
+    /// Of the batch being applied; kept for its memory.
+    live: LiveRecords,
     /// How often log that was there was cut off.
     cuts: u64,
     /// Segments whose drop waits to become durable: nothing is taken for them any more.
@@ -362,20 +362,22 @@ impl Store {
         match entry {
             Entry::Batch(_) if at < slot.born => {}
             Entry::Batch(batch) => {
-                let counts = slot.segment.apply_batch(batch, at, &mut self.lsns);
-                // A tail makes no pages, so nothing waits for any.
-                let live = if slot.segment.kind().is_full() { self.lsns.len() } else { 0 };
+                let counts = slot.segment.apply_batch(batch, at, &mut self.live);
+                if !slot.segment.kind().is_full() {
+                    // A tail makes no pages, so nothing waits for any.
+                    return Ok(());
+                }
                 let bytes = batch.bytes();
-                for (range, record) in batch.records().flatten().take(live) {
+                for (lsn, page, range) in self.live.iter() {
                     let pending = PendingRecord {
-                        lsn: record.links.lsn,
+                        lsn,
                         batch: at,
                         batch_len: bytes.len() as u32,
                         offset: range.start as u32,
                         len: range.len() as u32,
                         crc: crc32c::crc32c(&bytes[range]),
                     };
-                    on_chain(id, record.page, slot.pages.insert(record.page, pending, counts));
+                    on_chain(id, page, slot.pages.insert(page, pending, counts));
                 }
             }
             Entry::Epochs(_, epochs) => slot.segment.apply_epochs(*epochs),
