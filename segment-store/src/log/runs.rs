@@ -6,17 +6,29 @@ use std::ops::Range;
 
 use crate::core::PendingRecord;
 
-/// Bytes between two records that are rather read along than given a transfer of their own.
-const GAP_BYTES: u64 = 16 << 10;
-/// Bytes of one transfer, unless a single record is larger: small enough not to hold up a write for long.
-const RUN_BYTES: u64 = 128 << 10;
+/// What one transfer brings.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Bytes between two records that are rather read along than given a transfer of their own.
+    pub(crate) gap_bytes: u64,
+    /// Bytes of one transfer, unless a single record is larger.
+    pub(crate) bytes: u64,
+}
 
-/// The records, in the order given, as ranges of those that one read brings.
+/// For one page: small enough not to hold up a write for long.
+const OF_A_PAGE: Limits = Limits { gap_bytes: 16 << 10, bytes: 128 << 10 };
+
+/// The records of a page, in the order given, as ranges of those that one read brings.
 pub(crate) fn runs(records: &[PendingRecord]) -> Vec<Range<usize>> {
+    runs_within(records, OF_A_PAGE)
+}
+
+/// The same for any records.
+pub(crate) fn runs_within(records: &[PendingRecord], limits: Limits) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
     for (at, record) in records.iter().enumerate() {
         match runs.last_mut() {
-            Some(run) if goes_on(&records[run.clone()], record) => run.end = at + 1,
+            Some(run) if goes_on(&records[run.clone()], record, limits) => run.end = at + 1,
             _ => runs.push(at..at + 1),
         }
     }
@@ -24,14 +36,14 @@ pub(crate) fn runs(records: &[PendingRecord]) -> Vec<Range<usize>> {
 }
 
 /// True when `record` lies behind the others in the same file, and near.
-fn goes_on(run: &[PendingRecord], record: &PendingRecord) -> bool {
+fn goes_on(run: &[PendingRecord], record: &PendingRecord, limits: Limits) -> bool {
     let (Some(first), Some(last)) = (run.first(), run.last()) else { return false };
     let (start, end) = (first.at().0, last.at().0 + u64::from(last.len));
     let at = record.at().0;
     record.at().file() == first.at().file()
         && at >= end
-        && at - end <= GAP_BYTES
-        && at + u64::from(record.len) - start <= RUN_BYTES
+        && at - end <= limits.gap_bytes
+        && at + u64::from(record.len) - start <= limits.bytes
 }
 
 #[cfg(test)]
