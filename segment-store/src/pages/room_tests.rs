@@ -278,6 +278,47 @@ fn an_opener_passes_log_that_waits_which_is_refused_then() {
 }
 
 #[test]
+fn log_that_waits_is_refused_while_the_device_is_full_and_taken_once_there_is_space() {
+    block_on(async {
+        let mut talk = Talk::new().await;
+        let batches: Vec<Request> = (0..6).map(|n| talk.batch(n, true)).collect();
+        let mut asked = Vec::new();
+        for batch in &batches[..5] {
+            asked.push(talk.ask(batch.clone()).await);
+        }
+        assert!(talk.waits() && talk.answer(asked[3]).is_none());
+        talk.disk.set_full(true);
+        talk.round().await;
+        let full = |reply: Option<Reply>| matches!(reply, Some(Reply::Error(SegmentError::DeviceFull)));
+        assert!(
+            full(talk.answer(asked[3])) && full(talk.answer(asked[4])),
+            "they are told, and may try again"
+        );
+        assert!(!talk.waits());
+        let scl = talk.scl();
+        for page in 0..42 {
+            assert_eq!(read(&talk.node, page, scl).await, talk.writer.page(page, scl), "reads go on");
+        }
+        let again = talk.ask(batches[3].clone()).await;
+        talk.round().await;
+        assert!(full(talk.answer(again)) && talk.scl() == scl, "so is whoever tries too soon");
+        talk.disk.set_full(false);
+        // Until then space is not looked for again.
+        talk.clock.pass(keeper::STUCK);
+        let mut asked = Vec::new();
+        for batch in &batches[3..] {
+            asked.push(talk.ask(batch.clone()).await);
+        }
+        talk.rounds(20).await;
+        assert_eq!((talk.taken(&asked), talk.scl()), (asked, talk.writer.last));
+        assert!(talk.most <= ROOM, "{} records were in no page at once", talk.most);
+        talk.check_pages().await;
+        let again = Talk::on(talk.disk.image(), talk.writer.clone()).await;
+        again.check_pages().await;
+    });
+}
+
+#[test]
 fn who_has_gone_leaves_nothing_that_waits() {
     block_on(async {
         let mut talk = Talk::new().await;
