@@ -99,6 +99,17 @@ pub(crate) async fn run(node: &Node, records: &[PendingRecord]) -> Result<Vec<By
     Ok(found)
 }
 
+/// What lies from the first of these records to the end of the last, as the disk has it, read in the background: unchecked.
+/// `None` when it cannot be read. They lie in one file, in order.
+pub(crate) async fn stretch(node: &Node, records: &[PendingRecord]) -> Option<Bytes> {
+    let (first, last) = (records.first()?.at(), records.last()?);
+    let start = align_down(u64::from(first.offset())) as u32;
+    let (head, end) = ((first.offset() - start) as usize, last.at().offset() + last.len);
+    let len = align_up((end - start) as usize);
+    let bytes = part(node, LogAddress::new(first.file(), start), len).await?;
+    Some(bytes.slice(head..(end - start) as usize))
+}
+
 /// Part of a log file as the disk has it, read in the background: what lies in it is checked record by record. `None` when
 /// it cannot be read.
 pub(crate) async fn part(node: &Node, at: LogAddress, len: usize) -> Option<Bytes> {

@@ -1,7 +1,7 @@
 //! The background of a node: pages whose chain has grown long get an image, and when the log on disk or the index of
-//! pending records in memory grows over its bound, the oldest log files are digested: every page that needs them gets an
-//! image. Memory is looked after from three quarters of its bound on: at the bound log has to wait ([`crate::inflow`]). When
-//! the log is over its budget a checkpoint then says where the images are, and the files are used again.
+//! pending records in memory grows over its bound, more of them do: those that need the oldest log files, so that a checkpoint
+//! can say where the images are and the files are used again; or those on which the most records wait ([`super::digest`]).
+//! Memory is looked after from three quarters of its bound on: at the bound log has to wait ([`crate::inflow`]).
 //!
 //! What must hold:
 //! - an image holds only records at or below [`crate::core::Segment::materialise_cap`]: durable for the volume, so no
@@ -23,13 +23,14 @@ use tokio::sync::{Mutex, Notify, oneshot};
 
 use crate::NodeError;
 use crate::core::{BLOCK_PAGES, Entry, LogAddress, PageBase, PagePlan, PendingRecord, SegmentSlot, Slot};
-use crate::disk::{FileId, LocalFuture, join_all};
+use crate::disk::FileId;
 use crate::host;
 use crate::log::{self, LogCache};
 use crate::metrics::METRICS;
 use crate::node::Node;
 
 use super::blocks;
+use super::digest::{self, Portion, Share, Wanted};
 use super::pins::Pins;
 use super::saver::{self, SavedList, write_checkpoint, write_checkpoint_over_list};
 use super::space::{Freed, free_slot, give_back, use_again};
@@ -49,10 +50,6 @@ const PAGES_AT_ONCE: usize = 16;
 const PAGES_AT_ONCE_URGENT: usize = 64;
 /// Pages with a long chain that are read back from the disk in one round.
 const COLD_PAGES: usize = 64;
-/// Bytes of a log file read at once: small enough not to hold up a write for long.
-const PART_BYTES: usize = 1 << 20;
-/// Parts read at once where there is no time to lose.
-const PARTS_AT_ONCE_URGENT: usize = 8;
 /// How many times their bound log and memory are over when there is no time to lose.
 const URGENT: f64 = 1.5;
 /// How long a mebibyte of log waits when log or memory are at twice that.
@@ -77,12 +74,12 @@ pub(crate) struct Background {
     pub(crate) pins: Pins<Freed>,
     /// Log files with nothing in them, to be used again.
     pub(crate) empty_files: RefCell<Vec<(u32, FileId)>>,
-    /// The log file whose records are being put into images.
+    /// Records that were read back to be put into images.
     pub(crate) digesting: RefCell<LogCache>,
     long: RefCell<BTreeSet<(SegmentId, PageId)>>,
     wake: Notify,
     /// Pages that cannot be made here: not tried again until the next start.
-    damaged: RefCell<BTreeSet<(SegmentId, PageId)>>,
+    pub(super) damaged: RefCell<BTreeSet<(SegmentId, PageId)>>,
     pub(super) retry_at: Cell<Option<Duration>>,
     /// The device is full; when to try again.
     full_until: Cell<Option<Duration>>,
@@ -198,14 +195,16 @@ pub(crate) async fn round(node: &Rc<Node>) -> Result<(), NodeError> {
     blocks::free_dropped(node).await;
     shorten_chains(node).await?;
     let (log_over, index_over) = over_bounds(node);
-    let stuck = node.background.retry_at.get().is_some_and(|at| node.host.now() < at);
-    let not_yet = is_full(node) || stuck;
+    let not_yet = is_full(node) || is_stuck(node);
     let damaged = node.background.free_to.get() > node.log.borrow().first_file();
     let for_log = (log_over || damaged) && !not_yet;
     // Room in memory may come whatever keeps old files.
     let for_index = index_over && !is_full(node);
-    if for_log || for_index {
-        digest_oldest(node, for_log).await?;
+    if for_log {
+        free_log(node).await?;
+    }
+    if for_index {
+        free_memory(node).await?;
     }
     make_room(node);
     let asked = node.background.asked.get();
@@ -272,14 +271,14 @@ async fn shorten_chains(node: &Rc<Node>) -> Result<(), NodeError> {
     for pages in hot.chunks(PAGES_AT_ONCE_URGENT) {
         // Records may have left memory while others had their turn; those are not read back one by one here.
         let in_memory: Pages = pages.iter().copied().filter(|page| is_in_memory(node, *page)).collect();
-        materialise(node, &in_memory, &is_long, None).await?;
+        materialise(node, &in_memory, &is_long).await?;
     }
     let worth_reading = |records: &[PendingRecord]| {
         let transfers = || log::runs::runs(records).len();
         is_long(records) && (records.len() >= CHAIN_TOO_LONG || transfers() * RECORDS_A_READ <= records.len())
     };
     for pages in cold.chunks(PAGES_AT_ONCE) {
-        materialise_with_pauses(node, pages, &worth_reading, None).await?;
+        materialise_with_pauses(node, pages, &worth_reading).await?;
     }
     Ok(())
 }
@@ -358,56 +357,83 @@ pub(crate) fn brake(node: &Node, bytes: usize) -> Duration {
     BRAKE_PER_MIB.mul_f64(over * mib).min(BRAKE_MAX)
 }
 
-/// Puts the oldest log into images, file by file, until a quarter of the log's budget and half of the index are free; then
-/// frees what can be freed. Not `for_log` while old files are known to be needed still.
-async fn digest_oldest(node: &Rc<Node>, for_log: bool) -> Result<(), NodeError> {
+/// Puts the oldest log into images, file by file, until a quarter of the log's budget is free; then frees what can be freed.
+async fn free_log(node: &Rc<Node>) -> Result<(), NodeError> {
     let (log_over, _) = over_bounds(node);
-    let index_goal = node.options.pending_records_max / 2;
     let (first, active) = {
         let log = node.log.borrow();
         (log.first_file(), log.position().file)
     };
     let files = node.options.log_budget_bytes / 4 / node.options.log_file_bytes;
     let for_space = if log_over { first + 1 + files as u32 } else { first };
-    let log_goal = if for_log { for_space.max(node.background.free_to.get()).min(active) } else { first };
-    let anything = any_ready(node, &|_: &[PendingRecord]| true);
+    let goal = for_space.max(node.background.free_to.get()).min(active);
     let mut stuck = false;
-    let mut from = 0;
     loop {
-        let oldest = node.store.borrow().first_file_pending(from).unwrap_or(active + 1);
-        // What waits may be larger than what is free then.
-        let index_over =
-            node.store.borrow().pending_records() > index_goal || node.inflow.borrow().is_waited_for();
-        let index_over = anything && index_over;
-        let wanted = (oldest < log_goal && !stuck) || (index_over && oldest <= active);
-        if !wanted || node.has_failed() || is_full(node) {
+        let oldest = node.store.borrow().first_file_pending(0).filter(|file| *file < goal);
+        let Some(oldest) = oldest.filter(|_| !node.has_failed() && !is_full(node)) else { break };
+        digest_file(node, oldest).await?;
+        relocate(node, oldest).await?;
+        if node.store.borrow().first_file_pending(0).is_some_and(|file| file <= oldest) {
+            // Readers hold an old read point, or the chain has a hole: only time helps.
+            tracing::debug!(file = oldest, "an old log file is still needed");
+            stuck = true;
             break;
         }
-        // Their records would have to be read back otherwise.
-        shorten_chains(node).await?;
-        digest_file(node, oldest).await?;
-        if oldest < log_goal {
-            relocate(node, oldest).await?;
-        }
-        if node.store.borrow().first_file_pending(from).is_some_and(|file| file <= oldest) {
-            // Readers hold an old read point, or the chain has a hole: only time helps. Memory may still be freed by what lies
-            // behind.
-            tracing::debug!(file = oldest, "an old log file is still needed");
-            stuck |= oldest < log_goal;
-            from = oldest + 1;
-        }
     }
-    stuck |= move_tails(node, log_goal).await?;
+    stuck |= move_tails(node, goal).await?;
     let needed = node.store.borrow().oldest_file_needed().unwrap_or(active);
-    let free_to = needed.min(log_goal);
-    stuck |= log_goal > first && free_to <= first;
-    if for_log {
-        node.background.retry_at.set(stuck.then(|| node.host.now() + STUCK));
-    }
+    let free_to = needed.min(goal);
+    stuck |= goal > first && free_to <= first;
+    node.background.retry_at.set(stuck.then(|| node.host.now() + STUCK));
     if free_to > first {
         write_checkpoint(node, free_to).await?;
     }
     Ok(())
+}
+
+/// Makes images of the pages on which the most records wait, until half of the index is free: of as many as memory allows at a
+/// time, so that what waits is let in, and until something else is to be done.
+async fn free_memory(node: &Rc<Node>) -> Result<(), NodeError> {
+    let max = node.options.pending_records_max;
+    loop {
+        let pending = node.store.borrow().pending_records();
+        let waited_for = node.inflow.borrow().is_waited_for();
+        // What waits may be larger than what is free then.
+        let records = pending.saturating_sub(max / 2).max(if waited_for { max / 4 } else { 0 });
+        if records == 0 || node.has_failed() || is_full(node) {
+            return Ok(());
+        }
+        shorten_chains(node).await?;
+        let made = node.background.made.get();
+        let chosen = digest::longest(node, share(node, records)).await;
+        make_portion(node, chosen).await?;
+        let for_log = over_bounds(node).0 && !is_stuck(node);
+        if made == node.background.made.get() || for_log || is_asked(node) {
+            return Ok(());
+        }
+        if saver::is_due(node) && !is_stuck(node) {
+            // This may go on for as long as log comes in.
+            let oldest = node.log.borrow().first_file();
+            write_checkpoint(node, oldest).await?;
+        }
+    }
+}
+
+/// A portion of so many records at most: of those read back there are no more in memory than a log file holds, and for small ones
+/// no more than half as many as there is room for.
+fn share(node: &Node, records: usize) -> Share {
+    let records = records.min(node.options.pending_records_max / 2).max(1);
+    Share { records, bytes: node.options.log_file_bytes }
+}
+
+/// Old log files are known to be needed still.
+fn is_stuck(node: &Node) -> bool {
+    node.background.retry_at.get().is_some_and(|at| node.host.now() < at)
+}
+
+/// Somebody waits for a checkpoint.
+fn is_asked(node: &Node) -> bool {
+    node.background.asked.get() > node.background.met.get()
 }
 
 fn is_full(node: &Node) -> bool {
@@ -427,44 +453,19 @@ async fn move_tails(node: &Rc<Node>, goal: u32) -> Result<bool, NodeError> {
     }
 }
 
-/// Puts the records of one log file into images. The file is read once, in order; each page gets the records that lie in
-/// it and before it, and what came later stays pending.
+/// Gives an image to every page that needs one log file.
 async fn digest_file(node: &Rc<Node>, number: u32) -> Result<(), NodeError> {
-    let end = {
-        let position = node.log.borrow().position();
-        if position.file == number { position.offset } else { node.options.log_file_bytes }
-    };
     let floor = LogAddress::new(number + 1, 0);
     // A page may have nothing pending any more when its turn comes: its block of the page map shows it when it is read, or a
     // truncation came in between.
     let starts_there = |records: &[PendingRecord]| records.first().is_some_and(|first| first.batch < floor);
-    let needs_it = |records: &[PendingRecord]| records.iter().any(|record| record.batch < floor);
-    if !any_ready(node, &starts_there) && !any_ready(node, &needs_it) {
-        return Ok(());
-    }
-    let parts_at_once = if is_urgent(node) { PARTS_AT_ONCE_URGENT } else { 1 };
-    let offsets: Vec<u64> = (0..end).step_by(PART_BYTES).collect();
-    for offsets in offsets.chunks(parts_at_once) {
-        let read = |offset: &u64| -> LocalFuture<'_, _> {
-            let len = (end - offset).min(PART_BYTES as u64) as usize;
-            let at = LogAddress::new(number, *offset as u32);
-            Box::pin(async move { (at, log::read::part(node, at, len).await) })
-        };
-        for (at, part) in join_all(offsets.iter().map(read).collect()).await {
-            // What cannot be read, or lies across two parts, is read record by record.
-            if let Some(part) = part {
-                node.background.digesting.borrow_mut().insert(at, part);
-            }
-        }
-    }
-    let mut done = sweep(node, &starts_there, Some(floor)).await;
-    let still_needed = node.store.borrow().first_file_pending(0).is_some_and(|file| file <= number);
-    if done.is_ok() && still_needed {
+    sweep(node, &starts_there).await?;
+    if node.store.borrow().first_file_pending(0).is_some_and(|file| file <= number) {
         // Records that arrived out of order: the page needs what came before them in its chain, wherever that lies.
-        done = sweep(node, &needs_it, None).await;
+        let needs_it = |records: &[PendingRecord]| records.iter().any(|record| record.batch < floor);
+        sweep(node, &needs_it).await?;
     }
-    node.background.digesting.replace(LogCache::new(usize::MAX));
-    done
+    Ok(())
 }
 
 /// Writes the batches that old log is still needed for once more, at its end, when they are few: the last ones of a volume that
@@ -532,46 +533,46 @@ fn any_ready(node: &Node, wanted: &dyn Fn(&[PendingRecord]) -> bool) -> bool {
     })
 }
 
-/// Gives an image to every page for whose pending records `wanted` holds, from the records in front of the first that
-/// lies at or behind `floor`.
-async fn sweep(
-    node: &Rc<Node>,
-    wanted: &dyn Fn(&[PendingRecord]) -> bool,
-    floor: Option<LogAddress>,
-) -> Result<(), NodeError> {
-    let segments: Vec<SegmentId> = node.store.borrow().segments().keys().copied().collect();
-    for segment in segments {
-        let mut from = Some(PageId(0));
-        while let Some(start) = from {
-            let (pages, next) = {
-                let store = node.store.borrow();
-                // It may have been dropped meanwhile.
-                let Some(slot) = store.segments().get(&segment) else { break };
-                slot.pages.select(start, PAGES_SELECTED, slot.segment.materialise_cap(), wanted)
-            };
-            from = next;
-            let pages: Vec<_> = pages.into_iter().map(|page| (segment, page)).collect();
-            let at_once = if is_urgent(node) { PAGES_AT_ONCE_URGENT } else { PAGES_AT_ONCE };
-            for pages in pages.chunks(at_once) {
-                materialise_with_pauses(node, pages, wanted, floor).await?;
-            }
-            // Looking is work too, and on the thread that serves.
-            tokio::task::yield_now().await;
-        }
+/// Gives an image to every page for whose pending records `wanted` holds.
+async fn sweep(node: &Rc<Node>, wanted: Wanted<'_>) -> Result<(), NodeError> {
+    let mut from = Some(digest::FIRST);
+    while let Some(at) = from
+        && !node.has_failed()
+        && !is_full(node)
+    {
+        // Their records would have to be read back otherwise.
+        shorten_chains(node).await?;
+        let chosen;
+        (chosen, from) = digest::portion(node, at, wanted, share(node, usize::MAX)).await;
+        make_portion(node, chosen).await?;
     }
     Ok(())
+}
+
+/// Gives images to pages whose records are read back together.
+async fn make_portion(node: &Rc<Node>, mut chosen: Portion) -> Result<(), NodeError> {
+    digest::bring(node, &mut chosen, is_urgent(node)).await;
+    let mut done = Ok(());
+    let mut pages = &chosen.pages[..];
+    while done.is_ok() && !pages.is_empty() {
+        let at_once = if is_urgent(node) { PAGES_AT_ONCE_URGENT } else { PAGES_AT_ONCE };
+        let some;
+        (some, pages) = pages.split_at(at_once.min(pages.len()));
+        done = materialise_with_pauses(node, some, &|_: &[PendingRecord]| true).await;
+    }
+    node.background.digesting.replace(LogCache::new(usize::MAX));
+    done
 }
 
 /// The same as [`materialise`], and then a pause as long as that took while the foreground is at work.
 async fn materialise_with_pauses(
     node: &Rc<Node>,
     pages: &[(SegmentId, PageId)],
-    wanted: &dyn Fn(&[PendingRecord]) -> bool,
-    floor: Option<LogAddress>,
+    wanted: Wanted<'_>,
 ) -> Result<(), NodeError> {
     let started = node.host.now();
     let group_before = node.log.borrow().position().sequence;
-    materialise(node, pages, wanted, floor).await?;
+    materialise(node, pages, wanted).await?;
     let busy = node.log.borrow().position().sequence > group_before;
     if busy && !is_urgent(node) {
         node.host.sleep(node.host.now() - started).await;
@@ -583,8 +584,7 @@ async fn materialise_with_pauses(
 async fn materialise(
     node: &Rc<Node>,
     pages: &[(SegmentId, PageId)],
-    wanted: &dyn Fn(&[PendingRecord]) -> bool,
-    floor: Option<LogAddress>,
+    wanted: Wanted<'_>,
 ) -> Result<(), NodeError> {
     if wants_checkpoint(node) {
         // Else the page store would grow by every image made meanwhile, and memory by every block of the page map.
@@ -601,22 +601,17 @@ async fn materialise(
             cannot_make(node, segment, page, &error);
             continue;
         }
-        let mut plan = {
+        let plan = {
             let store = node.store.borrow();
             let Some(slot) = store.segments().get(&segment) else {
                 continue;
             };
             slot.pages.plan(page, slot.segment.materialise_cap())
         };
-        let worth_it = wanted(&plan.records);
-        if let Some(floor) = floor {
-            let behind = plan.records.iter().position(|record| record.batch >= floor);
-            plan.records.truncate(behind.unwrap_or(plan.records.len()));
-        }
         let Some(last) = plan.records.last().map(|record| record.lsn) else {
             continue;
         };
-        if !worth_it {
+        if !wanted(&plan.records) {
             continue;
         }
         let Some((file, slot)) = free_slot(node).await? else {

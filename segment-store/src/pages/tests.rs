@@ -213,6 +213,56 @@ fn memory_for_pending_records_is_bounded() {
     });
 }
 
+/// So many records on each of these pages, in turns, with everything before them durable and old.
+async fn update(node: &Rc<Node>, writer: &mut Writer, pages: std::ops::Range<u64>, records: usize) {
+    let numbers: Vec<u64> = pages.collect();
+    for mark in 0..records {
+        for some in numbers.chunks(150) {
+            writer.vdl = writer.last;
+            writer.pgmrpl = writer.last;
+            let changes: Vec<(u64, u8)> = some.iter().map(|page| (*page, (mark % 200) as u8)).collect();
+            submit(node, vec![append(1, writer.batch(&changes))]).await.expect("written");
+        }
+    }
+}
+
+#[test]
+fn an_image_holds_all_that_waits_on_its_page_wherever_in_the_log_it_lies() {
+    block_on(async {
+        let (node, _, mut writer) = filled(1).await;
+        update(&node, &mut writer, 0..600, 20).await;
+        assert!(node.log.borrow().position().file > node.log.borrow().first_file());
+        let before = node.store.borrow().pending_records();
+        round(&node).await.expect("works");
+        let made: Vec<PageId> = images(&node).await.into_keys().collect();
+        let store = node.store.borrow();
+        let slot = &store.segments()[&SEGMENT];
+        for page in &made {
+            let left = slot.pages.plan(*page, slot.segment.materialise_cap()).records.len();
+            assert_eq!(left, 0, "page {page} has an image and {left} records that could be in it");
+        }
+        let held = before - store.pending_records();
+        assert!(!made.is_empty() && held >= 19 * made.len(), "{held} records in {} images", made.len());
+    });
+}
+
+#[test]
+fn where_memory_is_short_the_pages_with_the_most_records_get_an_image() {
+    block_on(async {
+        let (node, _, mut writer) = filled(1).await;
+        update(&node, &mut writer, 1000..4000, 1).await;
+        update(&node, &mut writer, 0..400, 15).await;
+        let max = node.options.pending_records_max;
+        assert!(node.store.borrow().pending_records() > max);
+        assert!(node.log.borrow().bytes_used() < node.options.log_budget_bytes, "there is room for log");
+        round(&node).await.expect("works");
+        assert!(node.store.borrow().pending_records() <= max / 2);
+        let few = images(&node).await.into_keys().filter(|page| page.0 >= 1000).count();
+        assert_eq!(few, 0, "images hold one record");
+        check_all(&node, &writer, &[writer.last, writer.pgmrpl]).await;
+    });
+}
+
 #[test]
 fn the_foreground_waits_where_the_background_would_never_catch_up() {
     block_on(async {
