@@ -13,9 +13,6 @@ use super::chains::Chains;
 use super::map::{BLOCK_PAGES, BlockBytes, Looked, MapBlock, PageMap};
 use super::{Cut, LogAddress};
 
-/// Most pages looked at by one [`PageIndex::select`]: bounds how long it takes.
-const SELECT_MAX: usize = 4096;
-
 /// A place of the page store, counted in pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(pub u32);
@@ -305,28 +302,6 @@ impl PageIndex {
         let before = self.map.set(page, base)?;
         self.drop_up_to(page, base.lsn);
         Ok(before)
-    }
-
-    /// The pages from `from` on, at most `limit` of them, for whose pending records at or below `cap` `wanted` holds; and
-    /// where to go on, if not at the end. `wanted` is not asked about no records.
-    pub fn select(
-        &self,
-        from: PageId,
-        limit: usize,
-        cap: Lsn,
-        wanted: impl Fn(&[PendingRecord]) -> bool,
-    ) -> (Vec<PageId>, Option<PageId>) {
-        let mut found = Vec::new();
-        for (looked_at, (page, chain)) in self.pending.from(from).enumerate() {
-            if found.len() == limit || looked_at == SELECT_MAX {
-                return (found, Some(page));
-            }
-            let ready = chain.partition_point(|record| record.lsn <= cap);
-            if ready > 0 && wanted(&chain[..ready]) {
-                found.push(page);
-            }
-        }
-        (found, None)
     }
 
     /// The first log file from `from` on that a pending record needs.

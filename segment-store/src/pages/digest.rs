@@ -91,6 +91,19 @@ fn step<'a>(
     behind.map(|(segment, _)| (*segment, PageId(0)))
 }
 
+/// True when there is a page that could get an image.
+pub(super) fn any_ready(node: &Node) -> bool {
+    let (store, damaged) = (node.store.borrow(), node.background.damaged.borrow());
+    let (mut found, mut from) = (false, Some(FIRST));
+    while let Some(at) = from.filter(|_| !found) {
+        from = step(store.segments(), at, &damaged, |_, _| {
+            found = true;
+            false
+        });
+    }
+    found
+}
+
 /// The next pages from `from` on that are `wanted`, and where to go on, if not at the end.
 pub(super) async fn portion(
     node: &Node,

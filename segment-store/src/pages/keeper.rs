@@ -56,8 +56,6 @@ const URGENT: f64 = 1.5;
 const BRAKE_PER_MIB: Duration = Duration::from_millis(100);
 /// How long a group waits at most: somebody waits for an answer.
 const BRAKE_MAX: Duration = Duration::from_millis(200);
-/// Pages looked up at once.
-const PAGES_SELECTED: usize = 256;
 /// Between two looks at the log's size when nothing else wakes this.
 const IDLE: Duration = Duration::from_millis(250);
 /// A writer has told by then how far the volume is durable: it does so five times a second.
@@ -234,7 +232,7 @@ fn make_room(node: &Rc<Node>) {
     }
     if is_full(node) {
         node.refuse_waiting();
-    } else if !any_ready(node, &|_: &[PendingRecord]| true) {
+    } else if !digest::any_ready(node) {
         let patiently = node.host.now() >= node.background.needed_at.get();
         if patiently {
             node.background.needed_at.set(node.host.now() + TOLD);
@@ -514,23 +512,6 @@ async fn relocate(node: &Rc<Node>, number: u32) -> Result<(), NodeError> {
         node.host.sleep(Duration::from_millis(2)).await;
     }
     Ok(())
-}
-
-/// True when there is a page that [`sweep`] would work on.
-fn any_ready(node: &Node, wanted: &dyn Fn(&[PendingRecord]) -> bool) -> bool {
-    let (store, damaged) = (node.store.borrow(), node.background.damaged.borrow());
-    store.segments().iter().any(|(segment, slot)| {
-        let mut from = Some(PageId(0));
-        while let Some(start) = from {
-            let cap = slot.segment.materialise_cap();
-            let (pages, next) = slot.pages.select(start, PAGES_SELECTED, cap, wanted);
-            if pages.into_iter().any(|page| !damaged.contains(&(*segment, page))) {
-                return true;
-            }
-            from = next;
-        }
-        false
-    })
 }
 
 /// Gives an image to every page for whose pending records `wanted` holds.
