@@ -8,6 +8,7 @@
 //! | [`writer`] | a volume's writer in small: batches of records that the node must chain and index |
 //! | [`fio`] | the device's own figures |
 //! | [`append`], [`pages`], [`restart`] | the benchmarks |
+//! | [`updates`] | the part of `pages` that goes on for minutes |
 
 mod append;
 mod client;
@@ -15,6 +16,7 @@ mod fio;
 mod node;
 mod pages;
 mod restart;
+mod updates;
 mod writer;
 
 use std::path::Path;

@@ -9,7 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use sextant_redo::{ClusterId, NodeId};
+use sextant_meta::MetaClient;
+use sextant_redo::{AzId, ClusterId, Geometry, NodeId, Segments, VolumeId};
 use tempfile::TempDir;
 
 use super::client::Client;
@@ -60,6 +61,7 @@ pub(super) struct Node {
     settings: Settings,
     cluster: ClusterId,
     id: NodeId,
+    volume: Option<VolumeId>,
 }
 
 impl Node {
@@ -82,6 +84,7 @@ impl Node {
             settings,
             cluster: ClusterId(0),
             id: NodeId(0),
+            volume: None,
         };
         let started = Instant::now();
         (node.cluster, node.id) = loop {
@@ -159,16 +162,56 @@ impl Node {
         Ok(Metrics(ask().map_err(BenchError::io(format!("cannot read http://{addr}/metrics")))?))
     }
 
+    /// Makes a volume in the metadata service. Its other five segments lie on nodes that were registered and never ran.
+    pub(super) fn create_volume(&mut self) -> Result<VolumeId, BenchError> {
+        let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+        let volume = self.ask_meta(async |meta| {
+            for (at, az) in [0, 1, 1, 2, 2].into_iter().enumerate() {
+                meta.register_node(&format!("absent-{at}"), AzId(az), nobody, nobody, Some(self.cluster))
+                    .await?;
+            }
+            meta.create_volume("bench", Geometry::DEFAULT, Segments::Full).await
+        })?;
+        self.volume = Some(volume.id);
+        Ok(volume.id)
+    }
+
+    /// Drops the volume that was made; the node hears of it when it next asks.
+    pub(super) fn drop_volume(&self) -> Result<(), BenchError> {
+        match self.volume {
+            Some(volume) => self.ask_meta(async |meta| meta.drop_volume(volume).await),
+            None => Ok(()),
+        }
+    }
+
+    fn ask_meta<T>(
+        &self,
+        ask: impl AsyncFnOnce(MetaClient) -> sextant_meta::Result<T>,
+    ) -> Result<T, BenchError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(BenchError::io("cannot start a runtime"))?;
+        let meta = MetaClient::new(vec![SocketAddr::from(([127, 0, 0, 1], self.port))]);
+        let refused = |error| BenchError::Peer(format!("the metadata service refuses: {error}"));
+        runtime.block_on(ask(meta)).map_err(refused)
+    }
+
     /// Bytes that the data folder takes on the device.
     pub(super) fn disk_bytes(&self) -> Result<u64, BenchError> {
+        self.bytes_of(|_| true)
+    }
+
+    /// Bytes that its log files take, empty ones among them.
+    pub(super) fn log_files_bytes(&self) -> Result<u64, BenchError> {
+        self.bytes_of(|name| name.starts_with("log-"))
+    }
+
+    fn bytes_of(&self, counts: impl Fn(&str) -> bool) -> Result<u64, BenchError> {
         let folder = self.data();
         let what = || format!("cannot read {}", folder.display());
-        let mut bytes = 0;
-        for entry in fs::read_dir(&folder).map_err(BenchError::io(what()))? {
-            // A log file may be deleted in between.
-            bytes += entry.and_then(|entry| entry.metadata()).map_or(0, |meta| meta.blocks() * 512);
-        }
-        Ok(bytes)
+        let entries = fs::read_dir(&folder).map_err(BenchError::io(what()))?;
+        let counted = entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(&counts));
+        // A log file may be deleted in between.
+        Ok(counted.map(|entry| entry.metadata().map_or(0, |meta| meta.blocks() * 512)).sum())
     }
 
     /// Bytes that the process has had written to the device so far, once it writes no more: nobody asks it for anything,

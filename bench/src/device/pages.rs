@@ -1,6 +1,6 @@
 //! Pages: random reads over four times the node's memory, at depth 1 and 32, against fio on a file of the same size; pages
-//! with records that wait; appends while pages are made in the background; what an hour of updates costs in writes and in
-//! space, measured over minutes.
+//! with records that wait; what updates cost in writes and in space ([`updates`]); appends while pages are made in the
+//! background.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,8 +12,8 @@ use super::append::at_once;
 use super::client::Client;
 use super::fio::Fio;
 use super::node::{Node, Settings};
-use super::percentile;
 use super::writer::{Load, Writer, epochs};
+use super::{percentile, updates};
 use crate::rounds::{Series, paired_ratio};
 use crate::table::Table;
 use crate::{BenchArgs, BenchError};
@@ -44,13 +44,15 @@ pub(super) fn run(args: &BenchArgs, sextant: &Path) -> Result<Table, BenchError>
         "fio: O_DIRECT, io_uring, randread of 8 KiB over a file of the same size, one job".into(),
         format!("{rounds} rounds of {seconds} s each, node and fio by turns"),
     ];
-    let node = Node::start(sextant, SETTINGS)?;
-    let mut writer = Writer::new(node.client()?, 1, PAGES, true)?;
+    let mut node = Node::start(sextant, SETTINGS)?;
+    let volume = node.create_volume()?;
+    let mut writer = Writer::new(node.client()?, volume.0, PAGES, true)?;
     fill(&node, &mut writer)?;
     reads(&mut table, &node, &writer, (rounds, seconds))?;
     waiting_records(&mut table, &node, &mut writer, rounds)?;
     let update_s = args.seconds.unwrap_or(if args.quick { 20 } else { 600 });
-    amplification(&mut table, &node, &mut writer, update_s)?;
+    updates::run(&mut table, &node, &mut writer, (BATCH, PAGES, update_s))?;
+    updates::after_a_drop(&mut table, &node)?;
     drop(node);
     background(&mut table, sextant, (rounds, seconds))?;
     Ok(table)
@@ -62,7 +64,7 @@ fn fill(node: &Node, writer: &mut Writer) -> Result<(), BenchError> {
     writer.run(Load::Images(16), 4, PAGES / 16, SETTLE)?;
     // A later batch says that the last ones are durable.
     writer.run(Load::Images(1), 1, 2, SETTLE)?;
-    let mut pusher = Writer::new(node.client()?, 2, PUSHER_PAGES, true)?;
+    let mut pusher = Writer::new(node.client()?, writer.segment().volume.0 + 1, PUSHER_PAGES, true)?;
     let log = 2 * SETTINGS.log_budget_bytes / BATCH as u64;
     pusher.run(Load::Updates(BATCH), 4, log, SETTLE)?;
     let started = Instant::now();
@@ -179,43 +181,6 @@ fn waiting_records(
         plain.median()
     ));
     table.figure("page_16_pending_vs_plain", ratio, "ratio");
-    Ok(())
-}
-
-/// Updates at random for `seconds`: bytes written to the device a byte of log, bytes taken on it a byte of pages.
-fn amplification(
-    table: &mut Table,
-    node: &Node,
-    writer: &mut Writer,
-    seconds: u32,
-) -> Result<(), BenchError> {
-    eprintln!("updates for {seconds} s ...");
-    let before = node.metrics()?;
-    let updates = Load::Updates(BATCH);
-    let run = writer.run(updates, 8, u64::MAX, Duration::from_secs(u64::from(seconds)))?;
-    let after = node.metrics()?;
-    let new = |name| after.total(name) - before.total(name);
-    let (log, store) = (new("log_written_bytes_total"), new("page_store_written_bytes_total"));
-    let checkpoints = new("checkpoint_written_bytes_total");
-    let payload = run.bytes as f64;
-    let pages = (PAGES * 8192) as f64;
-    let disk = node.disk_bytes()? as f64;
-    let log_kept = after.total("log_bytes");
-    let mib = f64::from(1 << 20);
-    table.row(format!(
-        "updates for {seconds} s: {:.0} MiB of log received, written: log {:.0}, page store {:.0}, checkpoints {:.1} MiB; on disk {:.0} MiB ({:.0} of log) for {:.0} MiB of pages, resident {:.0} MiB",
-        payload / mib,
-        log / mib,
-        store / mib,
-        checkpoints / mib,
-        disk / mib,
-        log_kept / mib,
-        pages / mib,
-        node.resident_bytes() as f64 / mib
-    ));
-    table.figure("write_amplification", (log + store + checkpoints) / payload, "ratio");
-    table.figure("space_amplification", disk / pages, "ratio");
-    table.figure("node_resident_mib", node.resident_bytes() as f64 / mib, "MiB");
     Ok(())
 }
 
