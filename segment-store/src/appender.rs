@@ -18,23 +18,26 @@ use crate::disk::AlignedBuf;
 use crate::log::{self, Group, LogFull, Prepared, Queued};
 use crate::metrics::METRICS;
 use crate::node::Node;
+use crate::pages::brake::Brake;
 use crate::pages::keeper;
 use crate::spare;
 
 /// Writes the log until the node fails.
 pub(crate) async fn write_log(node: Rc<Node>) {
-    let mut durable = None;
+    let (mut durable, mut brake) = (None, Brake::default());
     while !node.has_failed() {
         if durable.is_none() && node.queue.borrow().is_empty() {
             node.queued.notified().await;
             continue;
         }
         let written = durable.as_ref().map_or(0, |group: &Group| group.buffer.len());
-        let pause = keeper::brake(&node, written);
+        let pause = brake.pause(&node, written);
         if !pause.is_zero() {
             enter(&node, durable.as_ref());
             settle(&node, durable.take());
+            let from = node.host.now();
             node.host.sleep(pause).await;
+            brake.waited(node.host.now() - from);
         }
         match step(&node, durable.take()).await {
             Ok(group) => durable = group,
@@ -119,7 +122,7 @@ fn settle(node: &Node, durable: Option<Group>) {
 
 fn apply(node: &Node, group: &Group) {
     let mut store = node.store.borrow_mut();
-    let mut waited = 0;
+    let (mut waited, pending) = (0, store.pending_records());
     for (queued, at) in &group.members {
         let Some(entry) = &queued.entry else {
             continue;
@@ -132,6 +135,9 @@ fn apply(node: &Node, group: &Group) {
         }
         apply_entry(node, &mut store, entry, *at);
         left_queue(node, entry);
+    }
+    if (pending + 1..=store.pending_records()).contains(&keeper::memory_is_short_at(&node.options)) {
+        node.background.wake();
     }
     drop(store);
     took_from_queue(node, waited);

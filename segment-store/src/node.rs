@@ -43,7 +43,7 @@ pub struct NodeOptions {
     /// Blocks of the page map in memory, 8 KiB each for 5 MiB of pages.
     pub map_blocks_max: usize,
     /// Records in no page image yet, of which memory holds an entry each: no more log is taken than that, and images are
-    /// made from three quarters of it on.
+    /// made from five eighths of it on.
     pub pending_records_max: usize,
 }
 

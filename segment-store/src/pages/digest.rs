@@ -19,11 +19,12 @@ use crate::node::Node;
 
 /// Pages with pending records looked at between two turns of the thread for others.
 const PAGES_A_STEP: usize = 1024;
-/// What one transfer brings of the log for many pages at once: small enough not to hold up a write for long.
-const STRETCH: Limits = Limits { gap_bytes: 64 << 10, bytes: 1 << 20 };
+/// What one transfer brings of the log for many pages at once: small enough not to hold up a write for long, which on its way
+/// to the device comes behind all reads that are.
+const STRETCH: Limits = Limits { gap_bytes: 64 << 10, bytes: 256 << 10 };
 /// Transfers at once, and where there is no time to lose.
 const STRETCHES_AT_ONCE: usize = 2;
-const STRETCHES_AT_ONCE_URGENT: usize = 8;
+const STRETCHES_AT_ONCE_URGENT: usize = 4;
 /// Chains from so many records on count as equally long.
 const LONGEST: usize = 256;
 

@@ -1,7 +1,7 @@
 //! The background of a node: pages whose chain has grown long get an image, and when the log on disk or the index of
 //! pending records in memory grows over its bound, more of them do: those that need the oldest log files, so that a checkpoint
 //! can say where the images are and the files are used again; or those on which the most records wait ([`super::digest`]).
-//! Memory is looked after from three quarters of its bound on: at the bound log has to wait ([`crate::inflow`]).
+//! Memory is looked after from five eighths of its bound on: at the bound log has to wait ([`crate::inflow`]).
 //!
 //! What must hold:
 //! - an image holds only records at or below [`crate::core::Segment::materialise_cap`]: durable for the volume, so no
@@ -10,10 +10,10 @@
 //!   read that began before;
 //! - foreground first: while appends come in, this takes turns of its own length with pauses of the same length. But who falls
 //!   behind never catches up, for what has left memory costs ten times as much: pages whose records are about to leave it
-//!   get no pauses, and when log and memory are far over their bounds it is the foreground that pauses ([`brake`]).
+//!   get no pauses, and when log and memory near or over their bounds it is the foreground that pauses ([`super::brake`]).
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -27,9 +27,10 @@ use crate::disk::FileId;
 use crate::host;
 use crate::log::{self, LogCache};
 use crate::metrics::METRICS;
-use crate::node::Node;
+use crate::node::{Node, NodeOptions};
 
 use super::blocks;
+use super::brake::is_urgent;
 use super::digest::{self, Portion, Share, Wanted};
 use super::pins::Pins;
 use super::saver::{self, SavedList, write_checkpoint, write_checkpoint_over_list};
@@ -48,14 +49,10 @@ const CHAIN_TOO_LONG: usize = 512;
 const PAGES_AT_ONCE: usize = 16;
 /// The same where there is no time to lose.
 const PAGES_AT_ONCE_URGENT: usize = 64;
+/// Pages worked on between two looks at whether there is still no time to lose.
+const PAGES_A_LOOK: usize = 4 * PAGES_AT_ONCE_URGENT;
 /// Pages with a long chain that are read back from the disk in one round.
 const COLD_PAGES: usize = 64;
-/// How many times their bound log and memory are over when there is no time to lose.
-const URGENT: f64 = 1.5;
-/// How long a mebibyte of log waits when log or memory are at twice that.
-const BRAKE_PER_MIB: Duration = Duration::from_millis(100);
-/// How long a group waits at most: somebody waits for an answer.
-const BRAKE_MAX: Duration = Duration::from_millis(200);
 /// Between two looks at the log's size when nothing else wakes this.
 const IDLE: Duration = Duration::from_millis(250);
 /// A writer has told by then how far the volume is durable: it does so five times a second.
@@ -269,7 +266,7 @@ async fn shorten_chains(node: &Rc<Node>) -> Result<(), NodeError> {
     for pages in hot.chunks(PAGES_AT_ONCE_URGENT) {
         // Records may have left memory while others had their turn; those are not read back one by one here.
         let in_memory: Pages = pages.iter().copied().filter(|page| is_in_memory(node, *page)).collect();
-        materialise(node, &in_memory, &is_long).await?;
+        materialise(node, &in_memory, PAGES_AT_ONCE_URGENT, &is_long).await?;
     }
     let worth_reading = |records: &[PendingRecord]| {
         let transfers = || log::runs::runs(records).len();
@@ -321,38 +318,17 @@ fn wants_checkpoint(node: &Node) -> bool {
     node.background.pages.borrow().wants_checkpoint() || dirty > node.options.map_blocks_max / 2
 }
 
-/// What the bounds of space and memory ask for, of memory before its bound is reached. Every batch in the log takes memory
-/// too.
+/// With so many pending records on, memory is looked after: before its bound is reached.
+pub(crate) fn memory_is_short_at(options: &NodeOptions) -> usize {
+    options.pending_records_max / 8 * 5
+}
+
+/// What the bounds of space and memory ask for. Every batch in the log takes memory too.
 fn over_bounds(node: &Node) -> (bool, bool) {
     let log = node.log.borrow().bytes_used() > node.options.log_budget_bytes
         || node.store.borrow().batches() > node.options.pending_records_max;
-    let index = node.store.borrow().pending_records() > node.options.pending_records_max / 4 * 3;
+    let index = node.store.borrow().pending_records() >= memory_is_short_at(&node.options);
     (log, index || node.inflow.borrow().is_waited_for())
-}
-
-/// How far log or memory are over their bounds: 1 at the bound itself.
-fn fill(node: &Node) -> f64 {
-    let share = |now: usize, max: usize| now as f64 / max.max(1) as f64;
-    let log = node.log.borrow().bytes_used() as f64 / node.options.log_budget_bytes.max(1) as f64;
-    log.max(share(node.store.borrow().pending_records(), node.options.pending_records_max))
-}
-
-/// There is no time to lose.
-fn is_urgent(node: &Node) -> bool {
-    fill(node) > URGENT
-        || node.store.borrow().pending_records() > node.options.pending_records_max / 8 * 7
-        || node.inflow.borrow().is_waited_for()
-}
-
-/// How long the foreground is to wait behind a group of `bytes` of log, so that the background keeps up: the longer the more
-/// there is. Not at all where log is kept for a reason that time alone mends.
-pub(crate) fn brake(node: &Node, bytes: usize) -> Duration {
-    if node.background.retry_at.get().is_some() || is_full(node) {
-        return Duration::ZERO;
-    }
-    let over = ((fill(node) - URGENT) / URGENT).clamp(0.0, 1.0);
-    let mib = bytes as f64 / f64::from(1 << 20);
-    BRAKE_PER_MIB.mul_f64(over * mib).min(BRAKE_MAX)
 }
 
 /// Puts the oldest log into images, file by file, until a quarter of the log's budget is free; then frees what can be freed.
@@ -434,7 +410,7 @@ fn is_asked(node: &Node) -> bool {
     node.background.asked.get() > node.background.met.get()
 }
 
-fn is_full(node: &Node) -> bool {
+pub(super) fn is_full(node: &Node) -> bool {
     node.background.full_until.get().is_some_and(|at| node.host.now() < at)
 }
 
@@ -536,10 +512,15 @@ async fn make_portion(node: &Rc<Node>, mut chosen: Portion) -> Result<(), NodeEr
     let mut done = Ok(());
     let mut pages = &chosen.pages[..];
     while done.is_ok() && !pages.is_empty() {
-        let at_once = if is_urgent(node) { PAGES_AT_ONCE_URGENT } else { PAGES_AT_ONCE };
+        let urgent = is_urgent(node);
         let some;
-        (some, pages) = pages.split_at(at_once.min(pages.len()));
-        done = materialise_with_pauses(node, some, &|_: &[PendingRecord]| true).await;
+        (some, pages) = pages.split_at(if urgent { PAGES_A_LOOK } else { PAGES_AT_ONCE }.min(pages.len()));
+        let all: Wanted<'_> = &|_| true;
+        done = if urgent {
+            materialise(node, some, PAGES_AT_ONCE_URGENT, all).await
+        } else {
+            materialise_with_pauses(node, some, all).await
+        };
     }
     node.background.digesting.replace(LogCache::new(usize::MAX));
     done
@@ -553,7 +534,7 @@ async fn materialise_with_pauses(
 ) -> Result<(), NodeError> {
     let started = node.host.now();
     let group_before = node.log.borrow().position().sequence;
-    materialise(node, pages, wanted).await?;
+    materialise(node, pages, PAGES_AT_ONCE, wanted).await?;
     let busy = node.log.borrow().position().sequence > group_before;
     if busy && !is_urgent(node) {
         node.host.sleep(node.host.now() - started).await;
@@ -561,20 +542,23 @@ async fn materialise_with_pauses(
     Ok(())
 }
 
-/// Gives images to these pages, all at once, if `wanted` still holds for what is pending.
+/// Gives images to these pages, so many at once, if `wanted` still holds for what is pending.
 async fn materialise(
     node: &Rc<Node>,
     pages: &[(SegmentId, PageId)],
+    at_once: usize,
     wanted: Wanted<'_>,
 ) -> Result<(), NodeError> {
-    if wants_checkpoint(node) {
-        // Else the page store would grow by every image made meanwhile, and memory by every block of the page map.
-        let oldest = node.log.borrow().first_file();
-        write_checkpoint_over_list(node, oldest).await?;
-        use_again(node).await?;
-    }
-    let mut running = Vec::with_capacity(pages.len());
+    let mut running = VecDeque::with_capacity(at_once);
     for (segment, page) in pages.iter().copied() {
+        if wants_checkpoint(node) {
+            // Else the page store would grow by every image made meanwhile, and memory by every block of the page map.
+            finish(node, &mut running, 0).await?;
+            let oldest = node.log.borrow().first_file();
+            write_checkpoint_over_list(node, oldest).await?;
+            use_again(node).await?;
+        }
+        finish(node, &mut running, at_once - 1).await?;
         if node.background.damaged.borrow().contains(&(segment, page)) {
             continue;
         }
@@ -605,12 +589,21 @@ async fn materialise(
             // Nobody listens any more once another image has failed, and with it the node.
             let _ = tell.send(make_image(&task, segment, plan, file, base).await);
         }));
-        running.push(done);
+        running.push_back(done);
     }
-    for done in running {
-        done.await.map_err(|error| NodeError::Runtime(std::io::Error::other(error)))??;
+    finish(node, &mut running, 0).await
+}
+
+type Running = VecDeque<oneshot::Receiver<Result<(), NodeError>>>;
+
+/// Waits for the images begun first until only so many are on their way, and lets in what they made room for.
+async fn finish(node: &Rc<Node>, running: &mut Running, left: usize) -> Result<(), NodeError> {
+    while running.len() > left
+        && let Some(first) = running.pop_front()
+    {
+        first.await.map_err(|error| NodeError::Runtime(std::io::Error::other(error)))??;
+        node.let_in();
     }
-    node.let_in();
     Ok(())
 }
 

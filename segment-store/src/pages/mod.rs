@@ -3,6 +3,7 @@
 //! the line between the two lies.
 
 pub(crate) mod blocks;
+pub(crate) mod brake;
 pub(crate) mod checkpoint;
 mod digest;
 mod free_slots;

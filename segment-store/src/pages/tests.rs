@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use sextant_redo::wire::{Append, Request, SegmentError};
 use sextant_redo::{Lsn, PAGE_SIZE, PageId, PgId, SegmentId, SegmentKind, VolumeId};
 
+use super::brake::Brake;
 use super::checkpoint::{self, CHECKPOINT_FILE};
 use super::store::PAGE_FILE;
 use super::{keeper, space};
@@ -266,26 +267,66 @@ fn where_memory_is_short_the_pages_with_the_most_records_get_an_image() {
 #[test]
 fn the_foreground_waits_where_the_background_would_never_catch_up() {
     block_on(async {
-        let (node, _, mut writer) = filled(1).await;
+        let roomy = NodeOptions { pending_records_max: 1 << 20, ..options() };
+        let disk = Rc::new(MemoryDisk::from_image(Image::new()));
+        let node = open_with(disk, &Clock::default(), roomy).await.expect("new");
+        let mut writer = Writer::new(1);
+        submit(&node, vec![create(1)]).await.expect("created");
         let over =
             |node: &Rc<Node>| node.log.borrow().bytes_used() as f64 / node.options.log_budget_bytes as f64;
-        assert_eq!(keeper::brake(&node, 1 << 20), Duration::ZERO);
+        assert_eq!(Brake::default().pause(&node, 1 << 20), Duration::ZERO);
         while over(&node) < 2.0 {
             fill(&node, &mut writer, 50).await.expect("filled");
         }
-        let brake = keeper::brake(&node, 64 << 10);
+        let brake = Brake::default().pause(&node, 64 << 10);
         assert!(brake > Duration::ZERO);
-        assert!(keeper::brake(&node, 128 << 10) > brake, "more log waits longer");
-        assert!(keeper::brake(&node, 64 << 20) < Duration::from_secs(1), "and not for ever");
+        assert!(Brake::default().pause(&node, 128 << 10) > brake, "more log waits longer");
+        assert!(Brake::default().pause(&node, 64 << 20) < Duration::from_secs(1), "and not for ever");
         // What only time mends is not mended by waiting.
         node.background.retry_at.set(Some(node.host.now()));
-        assert_eq!(keeper::brake(&node, 64 << 10), Duration::ZERO);
+        assert_eq!(Brake::default().pause(&node, 64 << 10), Duration::ZERO);
         node.background.retry_at.set(None);
         for _ in 0..8 {
             round(&node).await.expect("works");
         }
-        assert_eq!(keeper::brake(&node, 64 << 10), Duration::ZERO, "{} budgets of log", over(&node));
+        assert_eq!(
+            Brake::default().pause(&node, 64 << 10)
+            Duration::ZERO,
+            "{} budgets of log",
+            over(&node)
+        );
         check_all(&node, &writer, &[writer.last]).await;
+    });
+}
+
+#[test]
+fn the_foreground_slows_down_before_memory_has_no_room() {
+    block_on(async {
+        let (node, _, mut writer) = filled(1).await;
+        let max = node.options.pending_records_max;
+        let pending = |node: &Rc<Node>| node.store.borrow().pending_records();
+        let of_a_mebibyte = |node: &Rc<Node>| Brake::default().pause(node, 1 << 20);
+        let mut waits = Vec::new();
+        while pending(&node) < max {
+            update(&node, &mut writer, 0..50, 1).await;
+            if pending(&node) <= max / 4 * 3 {
+                assert_eq!(of_a_mebibyte(&node), Duration::ZERO, "{} of {max}", pending(&node));
+            } else {
+                waits.push(of_a_mebibyte(&node));
+            }
+        }
+        assert!(waits.len() > 3 && waits.is_sorted() && waits[0] < waits[3], "longer and longer: {waits:?}");
+        // Small groups wait as long as a large one of as many bytes, though each too short for a timer.
+        let (mut small, mut slept) = (Brake::default(), Duration::ZERO);
+        for _ in 0..1 << 8 {
+            let pause = small.pause(&node, 1 << 12);
+            small.waited(pause);
+            slept += pause;
+        }
+        let whole = of_a_mebibyte(&node);
+        assert!(slept <= whole && whole - slept < Duration::from_millis(2), "{slept:?} for {whole:?}");
+        round(&node).await.expect("works");
+        assert_eq!(of_a_mebibyte(&node), Duration::ZERO);
     });
 }
 
