@@ -14,7 +14,7 @@ use sextant_redo::{Lsn, NodeId, PageId, SegmentId};
 use super::{Failed, Health, copy, wrong};
 use crate::core::{BLOCK_PAGES, MapBlock, PageBase};
 use crate::metrics::METRICS;
-use crate::pages::{blocks as map, keeper};
+use crate::pages::{blocks as map, images};
 
 /// Page images asked for at a time.
 const PART_BYTES: u32 = 1 << 20;
@@ -79,7 +79,7 @@ async fn images_of(
         }
         copy::learn(health, segment, &came);
         for (number, image) in pages.into_iter().filter(|(number, _)| number.0 < end) {
-            match keeper::write_image(&health.node, &image).await {
+            match images::write_image(&health.node, &image).await {
                 Ok(Some(slot)) => images.push((number, PageBase { lsn: image.lsn(), slot })),
                 Ok(None) => return Err(Failed::NoSpace),
                 Err(error) => {

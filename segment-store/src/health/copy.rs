@@ -9,7 +9,7 @@ use super::{Failed, Health, other_answer, wrong};
 use crate::core::gossip::Standing;
 use crate::core::{Copied, Copying, LogAddress};
 use crate::metrics::METRICS;
-use crate::pages::keeper;
+use crate::pages::{images, keeper};
 
 /// Page images asked for at a time.
 const PART_BYTES: u32 = 1 << 20;
@@ -140,7 +140,7 @@ pub(super) async fn put(
 ) -> Result<(), Failed> {
     learn(health, segment, came);
     for (number, image) in images {
-        match keeper::put_image(&health.node, segment, number, &image).await {
+        match images::put_image(&health.node, segment, number, &image).await {
             Ok(put) => put?,
             Err(error) => {
                 health.node.fail(error);

@@ -19,8 +19,8 @@ use crate::host::TokioHost;
 use crate::log::{LogIdentity, file_name};
 use crate::node::Node;
 use crate::pages::checkpoint::{self, CHECKPOINT_FILE};
-use crate::pages::keeper;
 use crate::pages::store::PAGE_FILE;
+use crate::pages::{images, keeper};
 use crate::peers::{Membership, PeerError, Peers};
 use crate::server::ReplySink;
 use crate::testing::{IDENTITY, SEGMENT, Writer, append, block_on, create, epochs, options, read};
@@ -286,7 +286,7 @@ fn an_image_from_a_peer_does_not_replace_a_newer_one() {
         until("a page has an image", || newest().is_some_and(|base| base.lsn > first(PageId(3)).lsn())).await;
         let before = newest().expect("an image").lsn;
         let late = first(PageId(3));
-        keeper::put_image(&node, SEGMENT, PageId(3), &late).await.expect("written").expect("taken");
+        images::put_image(&node, SEGMENT, PageId(3), &late).await.expect("written").expect("taken");
         assert!(newest().expect("an image").lsn >= before);
         same_pages(&group, 1, &writer).await;
     });

@@ -10,19 +10,19 @@
 //!   read that began before;
 //! - foreground first: while appends come in, this takes turns of its own length with pauses of the same length. But who falls
 //!   behind never catches up, for what has left memory costs ten times as much: pages whose records are about to leave it
-//!   get no pauses, and when log and memory near or over their bounds it is the foreground that pauses ([`super::brake`]).
+//!   get no pauses, and when log and memory are near or over their bounds it is the foreground that pauses ([`super::brake`]).
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
 use sextant_redo::wire::SegmentError;
-use sextant_redo::{Batch, BatchError, Page, PageId, SegmentId};
-use tokio::sync::{Mutex, Notify, oneshot};
+use sextant_redo::{Batch, BatchError, PageId, SegmentId};
+use tokio::sync::{Mutex, Notify};
 
 use crate::NodeError;
-use crate::core::{BLOCK_PAGES, Entry, LogAddress, PageBase, PagePlan, PendingRecord, SegmentSlot, Slot};
+use crate::core::{BLOCK_PAGES, Entry, LogAddress, PendingRecord, SegmentSlot};
 use crate::disk::FileId;
 use crate::host;
 use crate::log::{self, LogCache};
@@ -32,10 +32,11 @@ use crate::node::{Node, NodeOptions};
 use super::blocks;
 use super::brake::is_urgent;
 use super::digest::{self, Portion, Share, Wanted};
+use super::images::{PAGES_AT_ONCE, PAGES_AT_ONCE_URGENT, materialise, materialise_with_pauses};
 use super::pins::Pins;
-use super::saver::{self, SavedList, write_checkpoint, write_checkpoint_over_list};
-use super::space::{Freed, free_slot, give_back, use_again};
-use super::store::{self, PageStore};
+use super::saver::{self, SavedList, write_checkpoint};
+use super::space::{Freed, give_back, use_again};
+use super::store::PageStore;
 
 /// Records pending on a page above which it gets an image before they leave memory: a page that is changed all the time
 /// gets one for hundreds of records then, not for each sixty-four.
@@ -45,10 +46,6 @@ const CHAIN_LONG: usize = 64;
 const RECORDS_A_READ: usize = 8;
 /// Records pending on a page above which it gets an image at once, whatever that costs: whoever reads it pays it each time.
 const CHAIN_TOO_LONG: usize = 512;
-/// Pages worked on at once.
-const PAGES_AT_ONCE: usize = 16;
-/// The same where there is no time to lose.
-const PAGES_AT_ONCE_URGENT: usize = 64;
 /// Pages worked on between two looks at whether there is still no time to lose.
 const PAGES_A_LOOK: usize = 4 * PAGES_AT_ONCE_URGENT;
 /// Pages with a long chain that are read back from the disk in one round.
@@ -79,7 +76,7 @@ pub(crate) struct Background {
     /// The device is full; when to try again.
     full_until: Cell<Option<Duration>>,
     /// Images made since the start.
-    made: Cell<u64>,
+    pub(super) made: Cell<u64>,
     /// When pages that could not be made are tried again although nobody mended them.
     damaged_again_at: Cell<Duration>,
     /// When log for which there is no room is let in again because the VDL does not move.
@@ -313,7 +310,7 @@ fn is_long(records: &[PendingRecord]) -> bool {
 }
 
 /// True when much of the page store, or of the memory for the page map, waits for a checkpoint.
-fn wants_checkpoint(node: &Node) -> bool {
+pub(super) fn wants_checkpoint(node: &Node) -> bool {
     let (_, dirty) = node.store.borrow().map_blocks();
     node.background.pages.borrow().wants_checkpoint() || dirty > node.options.map_blocks_max / 2
 }
@@ -526,145 +523,6 @@ async fn make_portion(node: &Rc<Node>, mut chosen: Portion) -> Result<(), NodeEr
     done
 }
 
-/// The same as [`materialise`], and then a pause as long as that took while the foreground is at work.
-async fn materialise_with_pauses(
-    node: &Rc<Node>,
-    pages: &[(SegmentId, PageId)],
-    wanted: Wanted<'_>,
-) -> Result<(), NodeError> {
-    let started = node.host.now();
-    let group_before = node.log.borrow().position().sequence;
-    materialise(node, pages, PAGES_AT_ONCE, wanted).await?;
-    let busy = node.log.borrow().position().sequence > group_before;
-    if busy && !is_urgent(node) {
-        node.host.sleep(node.host.now() - started).await;
-    }
-    Ok(())
-}
-
-/// Gives images to these pages, so many at once, if `wanted` still holds for what is pending.
-async fn materialise(
-    node: &Rc<Node>,
-    pages: &[(SegmentId, PageId)],
-    at_once: usize,
-    wanted: Wanted<'_>,
-) -> Result<(), NodeError> {
-    let mut running = VecDeque::with_capacity(at_once);
-    for (segment, page) in pages.iter().copied() {
-        if wants_checkpoint(node) {
-            // Else the page store would grow by every image made meanwhile, and memory by every block of the page map.
-            finish(node, &mut running, 0).await?;
-            let oldest = node.log.borrow().first_file();
-            write_checkpoint_over_list(node, oldest).await?;
-            use_again(node).await?;
-        }
-        finish(node, &mut running, at_once - 1).await?;
-        if node.background.damaged.borrow().contains(&(segment, page)) {
-            continue;
-        }
-        if let Err(error) = blocks::load(node, segment, page).await {
-            cannot_make(node, segment, page, &error);
-            continue;
-        }
-        let plan = {
-            let store = node.store.borrow();
-            let Some(slot) = store.segments().get(&segment) else {
-                continue;
-            };
-            slot.pages.plan(page, slot.segment.materialise_cap())
-        };
-        let Some(last) = plan.records.last().map(|record| record.lsn) else {
-            continue;
-        };
-        if !wanted(&plan.records) {
-            continue;
-        }
-        let Some((file, slot)) = free_slot(node).await? else {
-            break;
-        };
-        let (tell, done) = oneshot::channel();
-        let task = node.clone();
-        node.host.spawn(Box::pin(async move {
-            let base = PageBase { lsn: last, slot };
-            // Nobody listens any more once another image has failed, and with it the node.
-            let _ = tell.send(make_image(&task, segment, plan, file, base).await);
-        }));
-        running.push_back(done);
-    }
-    finish(node, &mut running, 0).await
-}
-
-type Running = VecDeque<oneshot::Receiver<Result<(), NodeError>>>;
-
-/// Waits for the images begun first until only so many are on their way, and lets in what they made room for.
-async fn finish(node: &Rc<Node>, running: &mut Running, left: usize) -> Result<(), NodeError> {
-    while running.len() > left
-        && let Some(first) = running.pop_front()
-    {
-        first.await.map_err(|error| NodeError::Runtime(std::io::Error::other(error)))??;
-        node.let_in();
-    }
-    Ok(())
-}
-
-/// Makes one image and writes it to its slot. What cannot be made stays in the log.
-async fn make_image(
-    node: &Node,
-    segment: SegmentId,
-    plan: PagePlan,
-    file: FileId,
-    base: PageBase,
-) -> Result<(), NodeError> {
-    let page = plan.page;
-    let pin = node.background.pins.pin();
-    let made = super::read::make(node, segment, plan).await.0;
-    drop(pin);
-    let written = match made {
-        Ok(image) => {
-            store::write(&*node.disk, file, base.slot, &image).await?;
-            blocks::switch(node, segment, page, base).await
-        }
-        Err(error) => Err(error),
-    };
-    match written {
-        Ok(()) => {
-            METRICS.materialised.inc();
-            node.background.made.set(node.background.made.get() + 1);
-        }
-        Err(error) => {
-            cannot_make(node, segment, page, &error);
-            node.background.pages.borrow_mut().release([base.slot]);
-        }
-    }
-    Ok(())
-}
-
-/// Puts an image that came from a peer in place, unless a newer one is there.
-pub(crate) async fn put_image(
-    node: &Rc<Node>,
-    segment: SegmentId,
-    page: PageId,
-    image: &Page,
-) -> Result<Result<(), SegmentError>, NodeError> {
-    let Some(slot) = write_image(node, image).await? else {
-        return Ok(Err(SegmentError::DeviceFull));
-    };
-    let switched = blocks::switch(node, segment, page, PageBase { lsn: image.lsn(), slot }).await;
-    if switched.is_err() {
-        node.background.pages.borrow_mut().release([slot]);
-    }
-    Ok(switched)
-}
-
-/// Writes an image to a free slot, of which nobody knows yet. `None` when the device is full.
-pub(crate) async fn write_image(node: &Node, image: &Page) -> Result<Option<Slot>, NodeError> {
-    let Some((file, slot)) = free_slot(node).await? else {
-        return Ok(None);
-    };
-    store::write(&*node.disk, file, slot, image).await?;
-    Ok(Some(slot))
-}
-
 /// Waits for a checkpoint that holds everything of now. False when there is no space for it, or the node fails.
 pub(crate) async fn checkpointed(node: &Node) -> bool {
     let background = &node.background;
@@ -676,10 +534,4 @@ pub(crate) async fn checkpointed(node: &Node) -> bool {
         host::timeout(&*node.host, IDLE, background.written.notified()).await;
     }
     background.met.get() >= wanted
-}
-
-fn cannot_make(node: &Node, segment: SegmentId, page: PageId, error: &SegmentError) {
-    METRICS.error("materialise");
-    tracing::error!(%error, %page, "a page image cannot be made on this node; its log is kept");
-    node.background.damaged.borrow_mut().insert((segment, page));
 }

@@ -7,6 +7,7 @@ pub(crate) mod brake;
 pub(crate) mod checkpoint;
 mod digest;
 mod free_slots;
+pub(crate) mod images;
 pub(crate) mod keeper;
 mod pins;
 pub(crate) mod read;

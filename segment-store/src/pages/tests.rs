@@ -289,12 +289,7 @@ fn the_foreground_waits_where_the_background_would_never_catch_up() {
         for _ in 0..8 {
             round(&node).await.expect("works");
         }
-        assert_eq!(
-            Brake::default().pause(&node, 64 << 10)
-            Duration::ZERO,
-            "{} budgets of log",
-            over(&node)
-        );
+        assert_eq!(Brake::default().pause(&node, 64 << 10), Duration::ZERO, "{} budgets of log", over(&node));
         check_all(&node, &writer, &[writer.last]).await;
     });
 }
