@@ -353,7 +353,7 @@ impl Node {
             let slot = store.segments().get(&segment).ok_or(SegmentError::UnknownSegment { segment })?;
             slot.pages.plan(page, at)
         };
-        read::make(self, segment, plan).await.0
+        read::make(self, segment, plan).await.0.map(|made| made.to_page())
     }
 
     /// Bytes that the page store holds of the device, and those of them that nothing is in.

@@ -213,5 +213,5 @@ pub(crate) async fn read(node: &Rc<Node>, page: u64, read_point: Lsn) -> Page {
         let slot = &store.segments()[&SEGMENT];
         slot.pages.plan(PageId(page), read_point.min(slot.segment.scl()))
     };
-    sealed(crate::pages::read::make(node, SEGMENT, plan).await.0.expect("a good page"))
+    sealed(crate::pages::read::make(node, SEGMENT, plan).await.0.expect("a good page").to_page())
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use sextant_redo::wire::{Request, SegmentError};
-use sextant_redo::{Lsn, Page, PageId, page};
+use sextant_redo::{Lsn, PageId, page};
 
 use crate::NodeError;
 use crate::disk::memory::MemoryDisk;
@@ -100,9 +100,9 @@ pub(super) async fn read(node: &Rc<Node>, number: u64, point: Lsn, model: &Write
         (slot.pages.plan(PageId(number), point), point)
     };
     match read::make(node, model.segment, plan).await.0 {
-        Ok(Page(mut bytes)) => {
-            page::seal(&mut bytes);
-            assert!(Page(bytes) == model.page(number, point), "page {number} at {point} is another");
+        Ok(mut made) => {
+            page::seal(&mut made);
+            assert!(made.to_page() == model.page(number, point), "page {number} at {point} is another");
             true
         }
         Err(SegmentError::Damaged { .. }) => false,

@@ -124,7 +124,7 @@ async fn make_image(
     drop(pin);
     let written = match made {
         Ok(image) => {
-            store::write(&*node.disk, file, base.slot, &image).await?;
+            store::write_slot(&*node.disk, file, base.slot, image.into_buffer()).await?;
             blocks::switch(node, segment, page, base).await
         }
         Err(error) => Err(error),

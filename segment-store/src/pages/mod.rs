@@ -9,6 +9,7 @@ mod digest;
 mod free_slots;
 pub(crate) mod images;
 pub(crate) mod keeper;
+pub(crate) mod page_buf;
 mod pins;
 pub(crate) mod read;
 #[cfg(test)]

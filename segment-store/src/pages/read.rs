@@ -8,7 +8,7 @@ use bytes::Bytes;
 use sextant_redo::codec::{DecodeError, Reader};
 use sextant_redo::record::MAX_RECORD;
 use sextant_redo::wire::{Reply, SegmentError};
-use sextant_redo::{Lsn, PAGE_SIZE, Page, PageId, Record, SegmentId, apply, page};
+use sextant_redo::{Lsn, PageId, Record, SegmentId, apply, page};
 use tokio::sync::oneshot;
 
 use crate::core::{PagePlan, PageWanted, PendingRecord, Ticket};
@@ -18,6 +18,8 @@ use crate::log::runs::runs;
 use crate::metrics::METRICS;
 use crate::node::Node;
 use crate::{health, host};
+
+use super::page_buf::PageBuf;
 
 /// How long a reader waits for a page that is being repaired: another copy answers sooner.
 const REPAIR_PATIENCE: Duration = Duration::from_millis(500);
@@ -32,7 +34,7 @@ pub(crate) fn serve(node: &Rc<Node>, ticket: Ticket, wanted: PageWanted, plan: P
         && let Some(records) = in_memory(node, &plan.records)
     {
         let source = if plan.records.is_empty() { "zero" } else { "memory" };
-        let made = replay(Page::zero(), &plan, &records);
+        let made = replay(PageBuf::zero(), &plan, &records);
         answer(node, ticket, made, source, started);
         return;
     }
@@ -54,7 +56,7 @@ pub(crate) fn serve(node: &Rc<Node>, ticket: Ticket, wanted: PageWanted, plan: P
 }
 
 /// The page once a peer has helped, if it does so soon: else the reader asks another copy, and the repair goes on.
-async fn repaired(node: &Rc<Node>, wanted: PageWanted) -> Option<Result<Page, SegmentError>> {
+async fn repaired(node: &Rc<Node>, wanted: PageWanted) -> Option<Result<PageBuf, SegmentError>> {
     let told = repair(node, wanted.segment, wanted.page)?;
     if !host::timeout(&*node.host, REPAIR_PATIENCE, told).await?.ok()? {
         return None;
@@ -73,13 +75,12 @@ pub(crate) fn repair(node: &Node, segment: SegmentId, page: PageId) -> Option<on
     health::repair::start(&health, (segment, page))
 }
 
-fn answer(node: &Node, ticket: Ticket, made: Result<Page, SegmentError>, source: &str, started: Duration) {
+fn answer(node: &Node, ticket: Ticket, made: Result<PageBuf, SegmentError>, source: &str, started: Duration) {
     match made {
         Ok(made) => {
             METRICS.page_reads.with_label_values(&[source]).inc();
             METRICS.page_read_seconds.observe((node.host.now() - started).as_secs_f64());
-            let image: Box<[u8]> = made.0;
-            node.reply(ticket, &Reply::Page { image: Bytes::from(image) });
+            node.reply(ticket, &Reply::Page { image: made.into_bytes() });
         }
         Err(error) => {
             tracing::error!(%error, "a page cannot be served from this copy");
@@ -97,7 +98,7 @@ pub(crate) async fn make(
     node: &Node,
     segment: SegmentId,
     mut plan: PagePlan,
-) -> (Result<Page, SegmentError>, &'static str) {
+) -> (Result<PageBuf, SegmentError>, &'static str) {
     let mut source = "memory";
     if let Err(error) = super::blocks::resolve(node, segment, &mut plan).await {
         return (Err(error), "page_store");
@@ -113,15 +114,17 @@ pub(crate) async fn make(
         Ok(records) => records,
         Err(error) => return (Err(error), source),
     };
-    let mut base = Page::zero();
-    if let Some(image) = plan.base {
-        source = "page_store";
-        let file = node.background.pages.borrow().file();
-        match super::store::read(&*node.disk, file, plan.page, image).await {
-            Ok(read) => base = read,
-            Err(error) => return (Err(error), source),
+    let base = match plan.base {
+        None => PageBuf::zero(),
+        Some(image) => {
+            source = "page_store";
+            let file = node.background.pages.borrow().file();
+            match super::store::read(&*node.disk, file, plan.page, image).await {
+                Ok(read) => read,
+                Err(error) => return (Err(error), source),
+            }
         }
-    }
+    };
     (replay(base, &plan, &records), source)
 }
 
@@ -147,7 +150,7 @@ async fn read_run(node: &Node, records: &[PendingRecord]) -> Result<Vec<Bytes>, 
     }
 }
 
-fn replay(mut target: Page, plan: &PagePlan, records: &[Bytes]) -> Result<Page, SegmentError> {
+fn replay(mut target: PageBuf, plan: &PagePlan, records: &[Bytes]) -> Result<PageBuf, SegmentError> {
     for (pending, bytes) in plan.records.iter().zip(records) {
         let damaged = |what: String| SegmentError::Damaged {
             what: format!("page {}, record {}: {what}", plan.page, pending.lsn),
@@ -156,12 +159,11 @@ fn replay(mut target: Page, plan: &PagePlan, records: &[Bytes]) -> Result<Page, 
         if record.page != plan.page || record.links.lsn != pending.lsn {
             return Err(damaged("the log holds another record in its place".into()));
         }
-        let image: &mut [u8; PAGE_SIZE] = &mut target.0;
-        apply(&record, image).map_err(|error| damaged(error.to_string()))?;
+        apply(&record, &mut target).map_err(|error| damaged(error.to_string()))?;
     }
     // An image that nothing was applied to is sealed as it came.
     if plan.base.is_none() || !records.is_empty() {
-        page::seal(&mut target.0);
+        page::seal(&mut target);
     }
     Ok(target)
 }

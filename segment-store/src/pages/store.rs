@@ -20,6 +20,7 @@ use crate::metrics::METRICS;
 use crate::recovery::RecoveryError;
 
 use super::free_slots::{FreeSlots, RUN, Run};
+use super::page_buf::PageBuf;
 
 /// Name of the file.
 pub(crate) const PAGE_FILE: &str = "pages.sxp";
@@ -203,8 +204,8 @@ fn offset_of(slot: Slot) -> u64 {
     u64::from(slot.0) * PAGE_SIZE as u64
 }
 
-/// Writes a sealed image; durable only behind a flush of the file.
-pub(crate) async fn write(disk: &dyn Disk, file: FileId, slot: Slot, image: &Page) -> Result<(), NodeError> {
+/// Writes the copy of a sealed image; durable only behind a flush of the file.
+pub(super) async fn write(disk: &dyn Disk, file: FileId, slot: Slot, image: &Page) -> Result<(), NodeError> {
     let mut buffer = AlignedBuf::for_overwrite(PAGE_SIZE);
     buffer.copy_from_slice(&image.0[..]);
     write_slot(disk, file, slot, buffer).await
@@ -243,7 +244,7 @@ pub(crate) async fn read(
     file: Option<FileId>,
     number: PageId,
     base: PageBase,
-) -> Result<Page, SegmentError> {
+) -> Result<PageBuf, SegmentError> {
     check(read_slot(disk, file, base.slot).await, number, base)
 }
 
@@ -253,7 +254,7 @@ pub(crate) async fn read_background(
     file: Option<FileId>,
     number: PageId,
     base: PageBase,
-) -> Result<Page, SegmentError> {
+) -> Result<PageBuf, SegmentError> {
     let read = match file {
         Some(file) => {
             let buffer = AlignedBuf::for_overwrite(PAGE_SIZE);
@@ -265,14 +266,13 @@ pub(crate) async fn read_background(
     check(read, number, base)
 }
 
-fn check(read: std::io::Result<AlignedBuf>, number: PageId, base: PageBase) -> Result<Page, SegmentError> {
+fn check(read: std::io::Result<AlignedBuf>, number: PageId, base: PageBase) -> Result<PageBuf, SegmentError> {
     let damaged = |what: String| SegmentError::Damaged {
         what: format!("page {number} in slot {} of the page store: {what}", base.slot.0),
     };
     let buffer = read.map_err(|error| damaged(error.to_string()))?;
-    let mut image = Page::zero();
-    image.0.copy_from_slice(&buffer);
-    page::verify(&image.0, number).map_err(|error| damaged(error.to_string()))?;
+    let image = PageBuf::of(buffer).ok_or_else(|| damaged("it is no page".into()))?;
+    page::verify(&image, number).map_err(|error| damaged(error.to_string()))?;
     if image.lsn() != base.lsn {
         return Err(damaged(format!("it is at LSN {}, not {}", image.lsn(), base.lsn)));
     }

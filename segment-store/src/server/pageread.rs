@@ -37,7 +37,7 @@ async fn images(node: &Rc<Node>, wanted: CopyWanted) -> Result<Reply, SegmentErr
             // The peer asks another one meanwhile.
             let _ = read::repair(node, wanted.segment, number);
         }
-        images.extend_from_slice(&made?.0[..]);
+        images.extend_from_slice(&made?[..]);
     }
     Ok(Reply::Pages(PagesReply { point, vdl, pgmrpl, next, images: Bytes::from(images) }))
 }
