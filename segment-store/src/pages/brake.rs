@@ -18,7 +18,7 @@ const LOG_END: f64 = 3.0;
 const MEMORY_URGENT: f64 = 0.75;
 const MEMORY_END: f64 = 1.0;
 /// How long a mebibyte of log waits at the end.
-const PER_MIB: Duration = Duration::from_millis(100);
+const PER_MIB: Duration = Duration::from_millis(60);
 /// How long a group waits at most: somebody waits for an answer.
 const MAX: Duration = Duration::from_millis(200);
 /// Shorter waits are put together: timers are no finer.
