@@ -141,7 +141,8 @@ pub struct Gossip {
     in_vain: usize,
     /// One of these peers is ahead, but has no log that reaches back.
     log_gone: bool,
-    /// The last step was to begin a copy of pages.
+    /// The last step was to ask for log, or to begin a copy of pages.
+    fetches: bool,
     begins_copy: bool,
     /// While pages are copied, log and pages take turns: the peers free log as time goes by.
     pages_next: bool,
@@ -194,7 +195,6 @@ impl Gossip {
                 }
             }
             Comparison::Step(step @ Step::Fetch { .. }) => {
-                self.begin_round();
                 let known = self.ahead;
                 self.ahead = known.max(theirs.scl);
                 if mine.copying.is_some() {
@@ -203,6 +203,7 @@ impl Gossip {
                     step
                 } else {
                     // Seen for the first time: most likely the writer's batch is on its way to this copy too.
+                    self.begin_round();
                     Step::Rest
                 }
             }
@@ -216,6 +217,7 @@ impl Gossip {
             Comparison::Step(step) => step,
         };
         self.pages_next = !matches!(step, Step::Copy { .. });
+        self.fetches = matches!(step, Step::Fetch { .. });
         self.begins_copy = matches!(step, Step::Copy { at: Lsn::ZERO, .. });
         step
     }
@@ -247,9 +249,11 @@ impl Gossip {
     /// A peer was asked and gave what was wanted: it is asked again after `pause`.
     pub fn on_progress(&mut self, now: Duration, pause: Duration) {
         (self.asked, self.pause) = (Some(now), pause);
-        if std::mem::take(&mut self.begins_copy) {
+        let fetched = std::mem::take(&mut self.fetches);
+        if std::mem::take(&mut self.begins_copy) || fetched {
             // Not before: should this peer fail, the next one is asked for its pages at once. Counting to all of them again
-            // would lead to the same one.
+            // would lead to the same one. And what a peer says it has of the log counts when it came: it may be damaged, and
+            // the other copies of it gone.
             self.begin_round();
         }
     }

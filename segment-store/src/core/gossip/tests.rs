@@ -451,6 +451,29 @@ fn peers_that_are_no_further_on_count_as_asked() {
     assert!(matches!(step(5), Step::Copy { at: Lsn::ZERO, .. }));
 }
 
+/// Seed 656: of five peers one said that it had the log, which was damaged there, and the others had freed it.
+#[test]
+fn log_that_nobody_can_give_is_not_waited_for() {
+    let (mut gossip, mine) = (Gossip::new(0), standing(SegmentKind::Full, 10));
+    let peers = [told(90, 50), told(90, 60), told(90, 5), told(90, 70), told(90, 50)];
+    let mut step = |n: usize, comes: bool| {
+        let step = gossip.on_state(&mine, &peers[n % 5], SegmentKind::Full, 5);
+        match step {
+            Step::Fetch { .. } if comes => gossip.on_progress(Duration::ZERO, Duration::ZERO),
+            _ => gossip.on_rest(Duration::ZERO),
+        }
+        step
+    };
+    let fetch = Step::Fetch { after: Lsn(10), up_to: Lsn(90) };
+    let rest = Step::Rest;
+    let answers: Vec<Step> = (0..5).map(|n| step(n, false)).collect();
+    assert_eq!(answers, [&rest, &rest, &fetch, &rest, &rest].map(Clone::clone));
+    assert!(matches!(step(5, false), Step::Copy { at: Lsn::ZERO, .. }));
+    // Where it comes after all, it is log that is waited for.
+    assert_eq!(step(7, true), fetch);
+    assert_eq!(step(8, true), rest);
+}
+
 /// One peer had a little log, and others are far ahead without any: that it has been fetched does not mean that all is well.
 #[test]
 fn whoever_got_a_part_goes_on_asking_soon() {
@@ -460,6 +483,7 @@ fn whoever_got_a_part_goes_on_asking_soon() {
     };
     assert_eq!(step(&mut gossip, 10, &told(90, 50)), Step::Rest);
     assert_eq!(step(&mut gossip, 10, &told(20, 0)), Step::Fetch { after: Lsn(10), up_to: Lsn(20) });
+    gossip.on_progress(Duration::ZERO, Duration::ZERO);
     assert_eq!(step(&mut gossip, 20, &told(20, 0)), Step::Rest);
     gossip.on_rest(Duration::ZERO);
     assert!(gossip.is_due(SOON, &standing(SegmentKind::Full, 20)));
