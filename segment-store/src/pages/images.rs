@@ -53,8 +53,9 @@ pub(super) async fn materialise(
     wanted: Wanted<'_>,
 ) -> Result<(), NodeError> {
     let mut running = VecDeque::with_capacity(at_once);
-    for (segment, page) in pages.iter().copied() {
-        if wants_checkpoint(node) {
+    for (n, (segment, page)) in pages.iter().copied().enumerate() {
+        // Not for each page: a checkpoint that cannot be written now is wanted behind the next one, too.
+        if n.is_multiple_of(at_once) && wants_checkpoint(node) {
             // Else the page store would grow by every image made meanwhile, and memory by every block of the page map.
             finish(node, &mut running, 0).await?;
             let oldest = node.log.borrow().first_file();
