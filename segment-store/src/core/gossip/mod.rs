@@ -141,9 +141,8 @@ pub struct Gossip {
     in_vain: usize,
     /// One of these peers is ahead, but has no log that reaches back.
     log_gone: bool,
-    /// The last step was to ask for log, or to begin a copy of pages.
-    fetches: bool,
-    begins_copy: bool,
+    /// The last step was to ask for log, or to begin a copy of pages: when something came, the peers are counted anew.
+    asks_anew: bool,
     /// While pages are copied, log and pages take turns: the peers free log as time goes by.
     pages_next: bool,
 }
@@ -217,8 +216,7 @@ impl Gossip {
             Comparison::Step(step) => step,
         };
         self.pages_next = !matches!(step, Step::Copy { .. });
-        self.fetches = matches!(step, Step::Fetch { .. });
-        self.begins_copy = matches!(step, Step::Copy { at: Lsn::ZERO, .. });
+        self.asks_anew = matches!(step, Step::Fetch { .. } | Step::Copy { at: Lsn::ZERO, .. });
         step
     }
 
@@ -249,8 +247,7 @@ impl Gossip {
     /// A peer was asked and gave what was wanted: it is asked again after `pause`.
     pub fn on_progress(&mut self, now: Duration, pause: Duration) {
         (self.asked, self.pause) = (Some(now), pause);
-        let fetched = std::mem::take(&mut self.fetches);
-        if std::mem::take(&mut self.begins_copy) || fetched {
+        if std::mem::take(&mut self.asks_anew) {
             // Not before: should this peer fail, the next one is asked for its pages at once. Counting to all of them again
             // would lead to the same one. And what a peer says it has of the log counts when it came: it may be damaged, and
             // the other copies of it gone.
