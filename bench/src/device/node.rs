@@ -61,7 +61,6 @@ pub(super) struct Node {
     settings: Settings,
     cluster: ClusterId,
     id: NodeId,
-    volume: Option<VolumeId>,
 }
 
 impl Node {
@@ -84,7 +83,6 @@ impl Node {
             settings,
             cluster: ClusterId(0),
             id: NodeId(0),
-            volume: None,
         };
         let started = Instant::now();
         (node.cluster, node.id) = loop {
@@ -163,7 +161,7 @@ impl Node {
     }
 
     /// Makes a volume in the metadata service. Its other five segments lie on nodes that were registered and never ran.
-    pub(super) fn create_volume(&mut self) -> Result<VolumeId, BenchError> {
+    pub(super) fn create_volume(&self) -> Result<VolumeId, BenchError> {
         let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
         let volume = self.ask_meta(async |meta| {
             for (at, az) in [0, 1, 1, 2, 2].into_iter().enumerate() {
@@ -172,16 +170,12 @@ impl Node {
             }
             meta.create_volume("bench", Geometry::DEFAULT, Segments::Full).await
         })?;
-        self.volume = Some(volume.id);
         Ok(volume.id)
     }
 
-    /// Drops the volume that was made; the node hears of it when it next asks.
-    pub(super) fn drop_volume(&self) -> Result<(), BenchError> {
-        match self.volume {
-            Some(volume) => self.ask_meta(async |meta| meta.drop_volume(volume).await),
-            None => Ok(()),
-        }
+    /// Drops it; the node hears of that when it next asks.
+    pub(super) fn drop_volume(&self, volume: VolumeId) -> Result<(), BenchError> {
+        self.ask_meta(async |meta| meta.drop_volume(volume).await)
     }
 
     fn ask_meta<T>(

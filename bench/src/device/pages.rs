@@ -44,7 +44,7 @@ pub(super) fn run(args: &BenchArgs, sextant: &Path) -> Result<Table, BenchError>
         "fio: O_DIRECT, io_uring, randread of 8 KiB over a file of the same size, one job".into(),
         format!("{rounds} rounds of {seconds} s each, node and fio by turns"),
     ];
-    let mut node = Node::start(sextant, SETTINGS)?;
+    let node = Node::start(sextant, SETTINGS)?;
     let volume = node.create_volume()?;
     let mut writer = Writer::new(node.client()?, volume.0, PAGES, true)?;
     fill(&node, &mut writer)?;
@@ -52,7 +52,7 @@ pub(super) fn run(args: &BenchArgs, sextant: &Path) -> Result<Table, BenchError>
     waiting_records(&mut table, &node, &mut writer, rounds)?;
     let update_s = args.seconds.unwrap_or(if args.quick { 20 } else { 600 });
     updates::run(&mut table, &node, &mut writer, (BATCH, PAGES, update_s))?;
-    updates::after_a_drop(&mut table, &node)?;
+    updates::after_a_drop(&mut table, &node, volume)?;
     drop(node);
     background(&mut table, sextant, (rounds, seconds))?;
     Ok(table)

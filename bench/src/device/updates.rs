@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use sextant_redo::VolumeId;
+
 use super::node::Node;
 use super::percentile;
 use super::writer::{Load, Writer};
@@ -94,10 +96,10 @@ pub(super) fn run(
     Ok(())
 }
 
-/// Drops the node's volume and waits until no more space comes back.
-pub(super) fn after_a_drop(table: &mut Table, node: &Node) -> Result<(), BenchError> {
+/// Drops the volume and waits until no more space comes back.
+pub(super) fn after_a_drop(table: &mut Table, node: &Node, volume: VolumeId) -> Result<(), BenchError> {
     let (before, log) = (node.disk_bytes()?, node.log_files_bytes()?);
-    node.drop_volume()?;
+    node.drop_volume(volume)?;
     let started = Instant::now();
     while node.metrics()?.total("segments_dropped_total") < 1.0 {
         if started.elapsed() > HEARS {
