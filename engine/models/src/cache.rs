@@ -76,6 +76,14 @@ impl World {
         assert_eq!(self.marks(page), Ok((page as u8, page as u8)), "page {page}");
     }
 
+    /// Whatever page a hint leads to now, if to any of those with marks.
+    fn is_what_it_says(&self, hint: u64) {
+        let Some((page, guard)) = self.pool.read_hinted(hint) else { return };
+        let front = guard[FRONT];
+        point();
+        assert!(page.0 == 0 || (front, guard[BACK]) == (page.0 as u8, page.0 as u8), "page {}", page.0);
+    }
+
     pub(crate) fn ended(self, threads: impl IntoIterator<Item = JoinHandle<()>>) {
         for thread in threads {
             thread.join().expect("a thread ends well");
@@ -116,6 +124,29 @@ pub fn pins_and_evictions() {
 /// Three pages in one frame: whoever looks around for room meets the frame that others look at.
 pub fn one_frame_for_all() {
     crowd(1, [&[1, 2, 1, 3], &[3, 2, 3, 1]], &[2, 3, 2, 1]);
+}
+
+/// Frames are read by hints while their pages come and go: what is read is the page that it is said to be.
+pub fn hints_against_evictions() {
+    const PAGES: u64 = 3;
+    let world = World::new(2, PAGES);
+    let follow = |order: [u64; 3]| {
+        world.spawn(move |world| {
+            for page in order {
+                let found = block_on(world.pool.run(|| {
+                    let guard = world.pool.read(PageId(page))?;
+                    world.pool.leave_hint(page, &guard);
+                    Ok(())
+                }));
+                assert_eq!(found, Ok(()));
+                point();
+                (1..=PAGES).for_each(|hint| world.is_what_it_says(hint));
+            }
+        })
+    };
+    let look = world.spawn(|world| [2, 3, 1, 2].into_iter().for_each(|page| world.holds_its_number(page)));
+    let threads = [follow([1, 2, 3]), follow([3, 1, 2]), look];
+    world.ended(threads);
 }
 
 /// Several want one page at once: one request, and all get it.

@@ -14,6 +14,11 @@ fn one_frame_for_all() {
 }
 
 #[test]
+fn hints_against_evictions() {
+    explore(10_000, cache::hints_against_evictions);
+}
+
+#[test]
 fn fetches_that_meet() {
     explore(3_000, cache::fetches_that_meet);
 }

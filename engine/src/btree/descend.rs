@@ -4,12 +4,15 @@
 //! - Left the tree: it is marked dead, or is another tree's, another level's, or starts behind what is looked for. Then
 //!   the search starts over at the root, which never moves; the entry that led there is gone by then, since parent and
 //!   child changed in one MTR.
+//!
+//! Nodes are believed no more than that, so a search for a leaf may as well begin at any page: where the last one ended
+//! ([`Near`]), or where one for the same or a neighbouring key did ([`hint`]).
 
 use sextant_redo::PageId;
 
 use super::Tree;
 use super::node::Node;
-use crate::buffer::{BufferPool, ReadGuard, Step, StorageError};
+use crate::buffer::{BufferPool, ReadGuard, Spot, Step, Stop, StorageError};
 use crate::mtr::{MiniTxn, PageHandle};
 
 /// A search that starts over so often is not unlucky: the tree is damaged.
@@ -18,9 +21,19 @@ const MAX_RESTARTS: usize = 1000;
 /// Where the last key of several was found: rows that an index names one after another often lie one behind the other.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Near {
-    leaf: Option<PageId>,
+    leaf: Option<Spot>,
     /// The entry behind the last one found.
     next: usize,
+    /// The last key was not near the one before.
+    apart: bool,
+}
+
+impl Near {
+    /// True when the last key was not near the one before, so that the next one is likely not to be either.
+    #[must_use]
+    pub fn is_apart(&self) -> bool {
+        self.apart
+    }
 }
 
 /// What is looked for.
@@ -118,16 +131,17 @@ impl Tree {
         key: &[u8],
         near: &mut Near,
     ) -> Step<(ReadGuard<'p>, Result<usize, usize>)> {
-        let (leaf, at) = match self.beside(pool, key, near) {
+        let beside = self.beside(pool, key, *near);
+        let apart = beside.is_none();
+        let (page, leaf, at) = match beside {
             Some(found) => found,
             None => {
                 let (page, leaf) = self.descend(pool, Target::At(key))?;
-                near.leaf = Some(page);
                 let at = Node(&leaf).search(key);
-                (leaf, at)
+                (page, leaf, at)
             }
         };
-        near.next = at.map_or_else(|n| n, |n| n + 1);
+        *near = Near { leaf: Some(leaf.spot(page)), next: at.map_or_else(|n| n, |n| n + 1), apart };
         Ok((leaf, at))
     }
 
@@ -138,31 +152,64 @@ impl Tree {
         &self,
         pool: &'p BufferPool,
         key: &[u8],
-        near: &mut Near,
-    ) -> Option<(ReadGuard<'p>, Result<usize, usize>)> {
-        let mut page = near.leaf?;
+        near: Near,
+    ) -> Option<(PageId, ReadGuard<'p>, Result<usize, usize>)> {
+        let (spot, mut next) = (near.leaf?, near.next);
+        let (mut page, mut leaf) = (spot.page, pool.read_at(spot)?);
         loop {
-            let leaf = pool.read(page).ok()?;
             let node = Node(&leaf);
-            if node.is_of(self.root) && node.level() == 0 && node.has_key(near.next, key) {
-                near.leaf = Some(page);
-                return Some((leaf, Ok(near.next)));
+            if node.is_of(self.root) && node.level() == 0 && node.has_key(next, key) {
+                return Some((page, leaf, Ok(next)));
             }
             match way(*self, node, Target::At(key), 0, Some(0)) {
                 Way::Here => {
-                    near.leaf = Some(page);
                     let at = node.search(key);
-                    return Some((leaf, at));
+                    return Some((page, leaf, at));
                 }
-                Way::Right(right) if near.next > 0 && near.next == node.count() => {
-                    (page, near.next) = (right, 0);
+                Way::Right(right) if next > 0 && next == node.count() => {
+                    drop(leaf);
+                    (page, leaf, next) = (right, pool.read_resident(right)?, 0);
                 }
                 _ => return None,
             }
         }
     }
 
+    /// Where the hint for a key leads: to its leaf, or to the left sibling of that.
+    pub(super) fn hinted<'p>(
+        &self,
+        pool: &'p BufferPool,
+        target: Target<'_>,
+    ) -> Option<(PageId, ReadGuard<'p>)> {
+        let (page, leaf) = pool.read_hinted(self.hint(target)?)?;
+        match way(*self, Node(&leaf), target, 0, Some(0)) {
+            Way::Here => Some((page, leaf)),
+            Way::Right(right) => {
+                drop(leaf);
+                let leaf = pool.read_resident(right)?;
+                (way(*self, Node(&leaf), target, 0, Some(0)) == Way::Here).then_some((right, leaf))
+            }
+            Way::Down(_) | Way::Restart => None,
+        }
+    }
+
+    /// The target's leaf, and a hint to it for the next search. Whoever reads keeps the tree from being freed.
     fn descend<'p>(&self, pool: &'p BufferPool, target: Target<'_>) -> Step<(PageId, ReadGuard<'p>)> {
+        if let Some(found) = self.hinted(pool, target) {
+            return Ok(found);
+        }
+        let (page, leaf) = self.descend_from_root(pool, target)?;
+        if let Some(hint) = self.hint(target) {
+            pool.leave_hint(hint, &leaf);
+        }
+        Ok((page, leaf))
+    }
+
+    fn descend_from_root<'p>(
+        &self,
+        pool: &'p BufferPool,
+        target: Target<'_>,
+    ) -> Step<(PageId, ReadGuard<'p>)> {
         for _ in 0..MAX_RESTARTS {
             let (mut page, mut expected) = (self.root, None);
             loop {
@@ -191,22 +238,33 @@ impl Tree {
         level: u8,
         wait: bool,
     ) -> Step<PageHandle> {
+        if level == 0
+            && let Some(leaf) = self.hint(target).and_then(|hint| mtr.pool().hinted(hint))
+        {
+            match self.try_find_to_change(mtr, target, level, wait, (leaf, Some(0))) {
+                Ok(None) | Err(Stop::Missing(_)) => {}
+                Ok(Some(found)) => return Ok(found),
+                Err(stop) => return Err(stop),
+            }
+        }
         for _ in 0..MAX_RESTARTS {
-            if let Some(found) = self.try_find_to_change(mtr, target, level, wait)? {
+            if let Some(found) = self.try_find_to_change(mtr, target, level, wait, (self.root, None))? {
                 return Ok(found);
             }
         }
         Err(self.damaged().into())
     }
 
+    /// One try from a page on, of which this is the level that the way there promised.
     fn try_find_to_change(
         &self,
         mtr: &mut MiniTxn<'_>,
         target: Target<'_>,
         level: u8,
         wait: bool,
+        from: (PageId, Option<u8>),
     ) -> Step<Option<PageHandle>> {
-        let (mut page, mut expected) = (self.root, None);
+        let (mut page, mut expected) = from;
         loop {
             if expected == Some(level) {
                 let (h, fresh) = if wait { mtr.latch_fresh(page)? } else { mtr.try_latch(page)? };
@@ -298,9 +356,13 @@ mod tests {
         assert_ne!(find(10), first);
         assert_eq!(find(500), first);
         // A page that is no leaf, and places where the key is not.
-        for wrong in
-            [Near { leaf: Some(tree.root), next: 0 }, Near { next: 3, ..near }, Near { next: 9999, ..near }]
-        {
+        let Ok(root) = pool.read(tree.root) else { panic!("the root is not resident") };
+        let root = root.spot(tree.root);
+        for wrong in [
+            Near { leaf: Some(root), ..Near::default() },
+            Near { next: 3, ..near },
+            Near { next: 9999, ..near },
+        ] {
             let key = 7u64.to_be_bytes();
             let Ok((leaf, at)) = tree.find_near(pool, &key, &mut { wrong }) else {
                 panic!("7 is not resident")

@@ -53,6 +53,10 @@ impl Tree {
             h = mtr.latch(last)?;
         }
         mtr.set(h, PAGE_TYPE, &[page_type::DEAD]);
+        if parent.is_none() {
+            // Its leaves still say whose they were, and this page may become the root of another tree.
+            mtr.pool().forget_hints();
+        }
         mtr.free(mtr.page(h))?;
         if let Some((parent, at)) = parent {
             remove(mtr, parent, at);

@@ -8,6 +8,7 @@
 //! | `change`, `diff` | changing one node by small patches |
 //! | `build` | writing a whole node |
 //! | `descend` | finding a leaf while others split and unlink |
+//! | `hint` | which keys share a hint to their leaf |
 //! | `read` | look-up, scans |
 //! | `edit`, `append` | one entry changed, a run of entries inserted |
 //! | `split`, `unlink`, `free` | nodes come and go |
@@ -27,6 +28,7 @@ mod descend;
 mod diff;
 mod edit;
 mod free;
+mod hint;
 mod node;
 mod read;
 mod split;

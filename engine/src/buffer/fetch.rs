@@ -98,6 +98,7 @@ impl BufferPool {
         if let Some(frame) = shard.frames.get(&page) {
             return Turn::Resident(self.arena.pin(*frame));
         }
+        shard.misses += 1;
         if let Some(sender) = shard.loading.get(&page) {
             return Turn::Wait(sender.subscribe());
         }

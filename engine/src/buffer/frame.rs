@@ -12,6 +12,7 @@
 //!   latch ([`Exclusive`]: read and write), or while claimed ([`Claimed`]: read and write).
 //! - A latch is only taken and held by someone who also holds a pin; a claim needs a pin count of zero and makes it
 //!   [`CLAIMED`], under which no pin is granted. So claim and latch exclude each other.
+//! - A frame that is neither free nor claimed holds the page that it says, and no other frame does.
 
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -29,12 +30,15 @@ const CLAIMED: u32 = 1 << 31;
 /// Page id of a frame that holds no page.
 const NO_PAGE: u64 = u64::MAX;
 
-/// What is known of one frame.
+/// What is known of one frame, in half a line of the processor's cache.
+#[repr(align(32))]
 struct Frame {
     latch: RawRwLock,
     pins: AtomicU32,
     referenced: AtomicBool,
     page: AtomicU64,
+    /// How often it was pinned for a page that it held.
+    hits: AtomicU64,
 }
 
 /// All frames.
@@ -71,6 +75,7 @@ impl Arena {
             pins: AtomicU32::new(0),
             referenced: AtomicBool::new(false),
             page: AtomicU64::new(NO_PAGE),
+            hits: AtomicU64::new(0),
         });
         Ok(Arena {
             base: map.as_mut_ptr(),
@@ -88,6 +93,11 @@ impl Arena {
     /// How many frames hold a page, or are about to.
     pub(super) fn used(&self) -> usize {
         self.len() - self.free.lock().len()
+    }
+
+    /// Pins so far.
+    pub(super) fn hits(&self) -> u64 {
+        self.frames.iter().map(|frame| frame.hits.load(Ordering::Relaxed)).sum()
     }
 
     fn frame(&self, n: u32) -> &Frame {
@@ -119,17 +129,49 @@ impl Arena {
         let frame = self.frame(n);
         let before = frame.pins.fetch_add(1, Ordering::Acquire);
         assert!(before < CLAIMED - 1, "a claimed frame is not pinned");
-        if !frame.referenced.load(Ordering::Relaxed) {
-            frame.referenced.store(true, Ordering::Relaxed);
-        }
+        frame.used();
         Pinned { arena: self, frame: n }
+    }
+
+    /// Pins frame `n` without its shard's lock, unless it is claimed or holds no page; says which page it holds.
+    pub(super) fn pin_unmapped(&self, n: u32) -> Option<(PageId, Pinned<'_>)> {
+        let frame = self.frames.get(n as usize)?;
+        let mut pins = frame.pins.load(Ordering::Relaxed);
+        loop {
+            if pins >= CLAIMED - 1 {
+                return None;
+            }
+            // Acquire: the page was written before the claim ended that put it here.
+            match frame.pins.compare_exchange_weak(pins, pins + 1, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(now) => pins = now,
+            }
+        }
+        let pinned = Pinned { arena: self, frame: n };
+        // Asked only now: pinned it keeps its page, and a free one stays free.
+        let page = self.page_of(n)?;
+        frame.used();
+        Some((page, pinned))
+    }
+
+    /// Has the processor fetch what is known of frame `n`, and the beginning of its page.
+    pub(super) fn prefetch(&self, n: u32) {
+        if let Some(frame) = self.frames.get(n as usize) {
+            prefetch(std::ptr::from_ref(frame).cast());
+            let page = self.at(n).cast::<u8>();
+            prefetch(page);
+            prefetch(page.wrapping_add(LINE));
+        }
     }
 
     /// Claims a frame that holds no page.
     pub(super) fn claim_free(&self) -> Option<Claimed<'_>> {
         let n = self.free.lock().pop()?;
         let claimed = self.claim(n);
-        debug_assert!(claimed.is_some(), "a free frame is neither pinned nor claimed");
+        if claimed.is_none() {
+            // Somebody follows a hint to it, and is about to see that it holds no page.
+            self.free.lock().push(n);
+        }
         claimed
     }
 
@@ -140,6 +182,30 @@ impl Arena {
         pins.compare_exchange(0, CLAIMED, Ordering::Acquire, Ordering::Relaxed).ok()?;
         Some(Claimed { arena: self, frame: n })
     }
+}
+
+impl Frame {
+    fn used(&self) {
+        self.hits.fetch_add(1, Ordering::Relaxed);
+        if !self.referenced.load(Ordering::Relaxed) {
+            self.referenced.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Bytes of a line of the processor's cache.
+const LINE: usize = 64;
+
+/// Has the processor fetch the line of its cache with this address, which may be any.
+pub(super) fn prefetch(address: *const u8) {
+    // SAFETY: a prefetch reads nothing that the program sees, and faults at no address.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
 }
 
 /// A pin: the frame keeps its page. No right to touch its bytes.
@@ -164,6 +230,12 @@ impl<'a> Pinned<'a> {
     pub(super) fn read(self) -> Shared<'a> {
         self.latch().lock_shared();
         Shared { pinned: self, not_send: PhantomData }
+    }
+
+    /// Latches for reading if that works at once.
+    pub(super) fn try_read(self) -> Option<Shared<'a>> {
+        let got = self.latch().try_lock_shared();
+        got.then(|| Shared { pinned: self, not_send: PhantomData })
     }
 
     /// Latches for reading if that works in time; `patience` is asked for only if it does not work at once.
@@ -195,6 +267,13 @@ impl<'a> Pinned<'a> {
 pub(super) struct Shared<'a> {
     pinned: Pinned<'a>,
     not_send: PhantomData<*const ()>,
+}
+
+impl Shared<'_> {
+    /// Which frame.
+    pub(super) fn frame(&self) -> u32 {
+        self.pinned.frame
+    }
 }
 
 impl Deref for Shared<'_> {

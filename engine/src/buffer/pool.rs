@@ -11,7 +11,8 @@ use std::time::Duration;
 use sextant_redo::{Lsn, PAGE_SIZE, PageId, page};
 use sextant_volume::LogStore;
 
-use super::frame::{Arena, Claimed, Exclusive, Pinned, Shared};
+use super::frame::{self, Arena, Claimed, Exclusive, Pinned, Shared};
+use super::hints::FrameHints;
 use super::table::PageTable;
 use super::{PoolStats, Step, Stop, StorageError, metrics};
 use crate::sync::{AtomicU64, AtomicUsize, Ordering};
@@ -24,6 +25,7 @@ pub struct BufferPool {
     pub(super) store: Arc<dyn LogStore>,
     pub(super) arena: Arena,
     pub(super) table: PageTable,
+    hints: FrameHints,
     hand: AtomicUsize,
     /// Every page below has a protection group.
     ensured: AtomicU64,
@@ -64,12 +66,26 @@ pub struct ReadGuard<'a> {
     shared: Shared<'a>,
 }
 
+impl ReadGuard<'_> {
+    /// Where this page is.
+    pub(crate) fn spot(&self, page: PageId) -> Spot {
+        Spot { page, frame: self.shared.frame() }
+    }
+}
+
 impl Deref for ReadGuard<'_> {
     type Target = [u8; PAGE_SIZE];
 
     fn deref(&self) -> &Self::Target {
         &self.shared
     }
+}
+
+/// A page and the frame that it was in: it most likely still is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Spot {
+    pub(crate) page: PageId,
+    frame: u32,
 }
 
 /// How long to wait for a latch.
@@ -108,6 +124,7 @@ impl BufferPool {
             store,
             arena: Arena::new(frames)?,
             table: PageTable::new(),
+            hints: FrameHints::new(frames),
             hand: AtomicUsize::new(0),
             ensured: AtomicU64::new(0),
             waits: AtomicU64::new(0),
@@ -126,11 +143,10 @@ impl BufferPool {
     /// Counts since the start.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
-        let (hits, misses) = self.table.counts();
         let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
         PoolStats {
-            hits,
-            misses,
+            hits: self.arena.hits(),
+            misses: self.table.misses(),
             evictions: load(&self.counters.evictions),
             undurable_skips: load(&self.counters.undurable_skips),
             full_waits: load(&self.counters.full_waits),
@@ -146,6 +162,52 @@ impl BufferPool {
         Ok(ReadGuard { shared })
     }
 
+    /// The same at the spot where the page was; `None` when it is not there any more.
+    pub(crate) fn read_at(&self, spot: Spot) -> Option<ReadGuard<'_>> {
+        let (page, pinned) = self.arena.pin_unmapped(spot.frame)?;
+        (page == spot.page).then(|| ReadGuard { shared: pinned.read() })
+    }
+
+    /// The same for who knows another way where the page is not resident.
+    pub(crate) fn read_resident(&self, page: PageId) -> Option<ReadGuard<'_>> {
+        let shared = self.pin_resident(page)?.read();
+        Some(ReadGuard { shared })
+    }
+
+    /// The page in which a search with this hash ended, if it is still there and its latch is free: whoever asks may hold
+    /// that of the page that came in its place.
+    pub(crate) fn read_hinted(&self, hash: u64) -> Option<(PageId, ReadGuard<'_>)> {
+        let (page, pinned) = self.arena.pin_unmapped(self.hints.get(hash)?)?;
+        Some((page, ReadGuard { shared: pinned.try_read()? }))
+    }
+
+    /// Which page that is. It may have left by the time that it is looked up.
+    pub(crate) fn hinted(&self, hash: u64) -> Option<PageId> {
+        self.arena.page_of(self.hints.get(hash)?)
+    }
+
+    /// A search with this hash ended at `page`. Whoever says so keeps the page's tree from being freed.
+    pub(crate) fn leave_hint(&self, hash: u64, page: &ReadGuard<'_>) {
+        self.hints.set(hash, page.shared.frame());
+    }
+
+    /// A root is about to be freed: there are no hints to any tree's pages any more.
+    pub(crate) fn forget_hints(&self) {
+        self.hints.clear();
+    }
+
+    /// Has the processor fetch what tells where the search with this hash ended.
+    pub(crate) fn prefetch_hint(&self, hash: u64) {
+        frame::prefetch(self.hints.address(hash));
+    }
+
+    /// Has the processor fetch the beginning of the page where it ended.
+    pub(crate) fn prefetch_hinted(&self, hash: u64) {
+        if let Some(frame) = self.hints.get(hash) {
+            self.arena.prefetch(frame);
+        }
+    }
+
     /// As [`BufferPool::read`] for someone who holds latches already and so must not wait for ever.
     pub(crate) fn read_impatiently(&self, page: PageId) -> Step<ReadGuard<'_>> {
         let shared = self.pin(page)?.read_within(|| self.patience());
@@ -159,10 +221,9 @@ impl BufferPool {
 
     /// As [`BufferPool::latch`], for a page that was never written: no need to ask storage for its zeros.
     pub(crate) fn latch_new(&self, page: PageId, wait: Wait) -> Step<Exclusive<'_>> {
-        let pinned = match self.pin(page) {
-            Ok(pinned) => pinned,
-            Err(Stop::Missing(_)) => self.pin_zero(page)?,
-            Err(stop) => return Err(stop),
+        let pinned = match self.pin_resident(page) {
+            Some(pinned) => pinned,
+            None => self.pin_zero(page)?,
         };
         self.latch_pinned(page, pinned, wait)
     }
@@ -189,18 +250,12 @@ impl BufferPool {
     }
 
     fn pin(&self, page: PageId) -> Step<Pinned<'_>> {
-        let mut shard = self.table.shard(page);
-        match shard.frames.get(&page) {
-            Some(frame) => {
-                let pinned = self.arena.pin(*frame);
-                shard.hits += 1;
-                Ok(pinned)
-            }
-            None => {
-                shard.misses += 1;
-                Err(Stop::Missing(page))
-            }
-        }
+        self.pin_resident(page).ok_or(Stop::Missing(page))
+    }
+
+    fn pin_resident(&self, page: PageId) -> Option<Pinned<'_>> {
+        let shard = self.table.shard(page);
+        Some(self.arena.pin(*shard.frames.get(&page)?))
     }
 
     /// Makes the zero page resident. `Missing` when there is no room, or someone is fetching it: a fetch then waits.

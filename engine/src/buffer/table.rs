@@ -48,9 +48,7 @@ pub(super) struct Shard {
     pub(super) frames: PageMap<u32>,
     /// Pages that are being fetched. While a page is in here only its fetcher may make it resident.
     pub(super) loading: PageMap<watch::Sender<Outcome>>,
-    /// Look-ups that found their page. Counted under the lock, which is cheaper than a shared counter.
-    pub(super) hits: u64,
-    /// Look-ups that did not.
+    /// Look-ups that did not find their page. Counted under the lock, which is cheaper than a shared counter.
     pub(super) misses: u64,
 }
 
@@ -74,11 +72,8 @@ impl PageTable {
         self.shards[at].lock()
     }
 
-    /// Hits and misses so far.
-    pub(super) fn counts(&self) -> (u64, u64) {
-        self.shards.iter().fold((0, 0), |(hits, misses), shard| {
-            let shard = shard.lock();
-            (hits + shard.hits, misses + shard.misses)
-        })
+    /// Misses so far.
+    pub(super) fn misses(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.lock().misses).sum()
     }
 }

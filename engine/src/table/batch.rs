@@ -48,6 +48,11 @@ impl RowBatch {
         (entry.row, &self.bytes[entry.start..entry.end])
     }
 
+    /// The id of the `n`-th row, if there are so many.
+    pub(crate) fn id(&self, n: usize) -> Option<RowId> {
+        self.entries.get(n).map(|entry| entry.row)
+    }
+
     /// All rows.
     pub fn iter(&self) -> impl Iterator<Item = (RowId, &[u8])> {
         (0..self.len()).map(|n| self.get(n))
