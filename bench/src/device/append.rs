@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::fio::Fio;
-use super::node::{Metrics, Node, Settings};
+use super::node::{Metrics, Node, Scrub, Settings};
 use super::percentile;
 use super::writer::{Load, Run, Writer};
 use crate::rounds::{Series, paired_ratio};
@@ -27,8 +27,12 @@ const PAGES: u64 = 128;
 /// Senders at most.
 const SENDERS: u64 = 16;
 /// The log's budget as it is by default, and the memory that its records need.
-const SETTINGS: Settings =
-    Settings { log_file_bytes: 64 << 20, log_budget_bytes: 1 << 30, memory_bytes: 1 << 30 };
+const SETTINGS: Settings = Settings {
+    log_file_bytes: 64 << 20,
+    log_budget_bytes: 1 << 30,
+    memory_bytes: 1 << 30,
+    scrub: Scrub::Weekly,
+};
 /// Log that is written before the first round, in budgets: by then files have come free, and were used again.
 const WARM_UP_BUDGETS: u64 = 4;
 /// How long it may take until then.

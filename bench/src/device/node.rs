@@ -1,4 +1,5 @@
-//! One storage node under test: its process, beside a metadata service of one member that gives it an identity.
+//! One storage node under test: its process, beside a metadata service of one member that gives it an identity; and a peer
+//! in the same cluster, where one is wanted.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -29,6 +30,16 @@ pub(super) struct Settings {
     pub(super) log_file_bytes: u64,
     pub(super) log_budget_bytes: u64,
     pub(super) memory_bytes: u64,
+    pub(super) scrub: Scrub,
+}
+
+/// How often everything is read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scrub {
+    /// Once a week, as by default.
+    Weekly,
+    /// Again as soon as it is through, at the default rate.
+    Always,
 }
 
 impl Settings {
@@ -55,8 +66,11 @@ struct Identity {
 pub(super) struct Node {
     sextant: PathBuf,
     folder: TempDir,
-    meta: Child,
+    /// The first node's of a cluster.
+    meta: Option<Child>,
+    meta_port: u16,
     node: Child,
+    az: u16,
     port: u16,
     settings: Settings,
     cluster: ClusterId,
@@ -73,12 +87,32 @@ impl Node {
         meta.args(["--log", "error", "meta", "--id", "1", "--listen", &at(port), "--http", &at(port + 1)]);
         meta.args(["--peer", &format!("1={}", at(port))]).arg("--data").arg(folder.path().join("meta"));
         let meta = spawn(meta)?;
-        let node = segment(sextant, folder.path(), port, settings)?;
+        Node::join(sextant, settings, folder, Some(meta), port, (0, port))
+    }
+
+    /// Starts another one in the same cluster, in zone 2.
+    pub(super) fn start_peer(&self) -> Result<Node, BenchError> {
+        let folder = tempfile::tempdir().map_err(BenchError::io("cannot make a temporary folder"))?;
+        Node::join(&self.sextant, self.settings, folder, None, self.meta_port, (2, free_ports(4)?))
+    }
+
+    /// Starts the node itself, with the third and fourth port from `port` on, and waits until it serves.
+    fn join(
+        sextant: &Path,
+        settings: Settings,
+        folder: TempDir,
+        meta: Option<Child>,
+        meta_port: u16,
+        (az, port): (u16, u16),
+    ) -> Result<Node, BenchError> {
+        let node = segment(sextant, folder.path(), meta_port, (az, port), settings)?;
         let mut node = Node {
             sextant: sextant.to_owned(),
             folder,
             meta,
+            meta_port,
             node,
+            az,
             port,
             settings,
             cluster: ClusterId(0),
@@ -142,7 +176,8 @@ impl Node {
             .kill()
             .and_then(|()| self.node.wait())
             .map_err(BenchError::io("cannot kill the storage node"))?;
-        self.node = segment(&self.sextant, self.folder.path(), self.port, self.settings)?;
+        self.node =
+            segment(&self.sextant, self.folder.path(), self.meta_port, (self.az, self.port), self.settings)?;
         Ok(())
     }
 
@@ -160,16 +195,22 @@ impl Node {
         Ok(Metrics(ask().map_err(BenchError::io(format!("cannot read http://{addr}/metrics")))?))
     }
 
-    /// Makes a volume in the metadata service. Its other five segments lie on nodes that were registered and never ran.
-    pub(super) fn create_volume(&self) -> Result<VolumeId, BenchError> {
+    /// Fills the cluster up to two nodes a zone with such as never run.
+    pub(super) fn register_absent(&self, zones: &[u16]) -> Result<(), BenchError> {
         let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
-        let volume = self.ask_meta(async |meta| {
-            for (at, az) in [0, 1, 1, 2, 2].into_iter().enumerate() {
-                meta.register_node(&format!("absent-{at}"), AzId(az), nobody, nobody, Some(self.cluster))
-                    .await?;
+        self.ask_meta(async |meta| {
+            for (at, az) in zones.iter().enumerate() {
+                let name = format!("absent-{at}");
+                meta.register_node(&name, AzId(*az), nobody, nobody, Some(self.cluster)).await?;
             }
-            meta.create_volume("bench", Geometry::DEFAULT, Segments::Full).await
-        })?;
+            Ok(())
+        })
+    }
+
+    /// Makes a volume in the metadata service, with a segment on each of its nodes.
+    pub(super) fn create_volume(&self, name: &str) -> Result<VolumeId, BenchError> {
+        let volume =
+            self.ask_meta(async |meta| meta.create_volume(name, Geometry::DEFAULT, Segments::Full).await)?;
         Ok(volume.id)
     }
 
@@ -184,7 +225,7 @@ impl Node {
     ) -> Result<T, BenchError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(BenchError::io("cannot start a runtime"))?;
-        let meta = MetaClient::new(vec![SocketAddr::from(([127, 0, 0, 1], self.port))]);
+        let meta = MetaClient::new(vec![SocketAddr::from(([127, 0, 0, 1], self.meta_port))]);
         let refused = |error| BenchError::Peer(format!("the metadata service refuses: {error}"));
         runtime.block_on(ask(meta)).map_err(refused)
     }
@@ -243,7 +284,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        for child in [&mut self.node, &mut self.meta] {
+        for child in [Some(&mut self.node), self.meta.as_mut()].into_iter().flatten() {
             // Its folder goes too: nothing is lost by ending it at once.
             let _ = child.kill();
             let _ = child.wait();
@@ -256,14 +297,23 @@ fn spawn(mut command: Command) -> Result<Child, BenchError> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().map_err(BenchError::io(what))
 }
 
-fn segment(sextant: &Path, folder: &Path, port: u16, settings: Settings) -> Result<Child, BenchError> {
+fn segment(
+    sextant: &Path,
+    folder: &Path,
+    meta_port: u16,
+    (az, port): (u16, u16),
+    settings: Settings,
+) -> Result<Child, BenchError> {
     let at = |port: u16| format!("127.0.0.1:{port}");
     let mut node = Command::new(sextant);
-    node.args(["--log", "error", "segment", "--az", "0", "--meta", &at(port)]);
+    node.args(["--log", "error", "segment", "--az", &az.to_string(), "--meta", &at(meta_port)]);
     node.args(["--listen", &at(port + 2), "--http", &at(port + 3)]).arg("--data").arg(folder.join("node"));
     node.args(["--log-file-bytes", &settings.log_file_bytes.to_string()]);
     node.args(["--log-budget-bytes", &settings.log_budget_bytes.to_string()]);
     node.args(["--memory-bytes", &settings.memory_bytes.to_string()]);
+    if settings.scrub == Scrub::Always {
+        node.args(["--scrub-period-hours", "0"]);
+    }
     spawn(node)
 }
 

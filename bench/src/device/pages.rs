@@ -11,15 +11,19 @@ use sextant_redo::wire::{Reply, Request};
 use super::append::at_once;
 use super::client::Client;
 use super::fio::Fio;
-use super::node::{Node, Settings};
+use super::node::{Node, Scrub, Settings};
 use super::writer::{Load, Writer, epochs};
 use super::{percentile, updates};
 use crate::rounds::{Series, paired_ratio};
 use crate::table::Table;
 use crate::{BenchArgs, BenchError};
 
-const SETTINGS: Settings =
-    Settings { log_file_bytes: 16 << 20, log_budget_bytes: 64 << 20, memory_bytes: 32 << 20 };
+const SETTINGS: Settings = Settings {
+    log_file_bytes: 16 << 20,
+    log_budget_bytes: 64 << 20,
+    memory_bytes: 32 << 20,
+    scrub: Scrub::Weekly,
+};
 /// Pages over which is read: four times the memory.
 const PAGES: u64 = 4 * SETTINGS.memory_bytes / 8192;
 /// Pages that get records on top of their image.
@@ -45,7 +49,9 @@ pub(super) fn run(args: &BenchArgs, sextant: &Path) -> Result<Table, BenchError>
         format!("{rounds} rounds of {seconds} s each, node and fio by turns"),
     ];
     let node = Node::start(sextant, SETTINGS)?;
-    let volume = node.create_volume()?;
+    // The volume's other five segments.
+    node.register_absent(&[0, 1, 1, 2, 2])?;
+    let volume = node.create_volume("bench")?;
     let mut writer = Writer::new(node.client()?, volume.0, PAGES, true)?;
     fill(&node, &mut writer)?;
     reads(&mut table, &node, &writer, (rounds, seconds))?;
@@ -184,19 +190,30 @@ fn waiting_records(
     Ok(())
 }
 
-/// Latency of appends on a node that makes pages all the while, beside one that never does.
+/// Senders of appends whose latency is measured.
+const SENDERS: u64 = 4;
+
+/// Latency of appends on a node that makes pages all the while, and on one that scrubs all the while and feeds a peer by gossip
+/// besides, beside one that does nothing of that.
 fn background(table: &mut Table, sextant: &Path, (rounds, seconds): (u32, u32)) -> Result<(), BenchError> {
-    const SENDERS: u64 = 4;
     let settings = Settings { memory_bytes: 8 << 20, ..SETTINGS };
     let quiet = Settings { log_budget_bytes: 64 << 30, memory_bytes: 4 << 30, ..SETTINGS };
-    let nodes = [Node::start(sextant, settings)?, Node::start(sextant, quiet)?];
-    let mut writers = Vec::new();
-    for (node, says_vdl) in nodes.iter().zip([true, false]) {
+    let busy = Node::start(sextant, Settings { scrub: Scrub::Always, ..settings })?;
+    let peer = busy.start_peer()?;
+    let nodes = [busy, Node::start(sextant, settings)?, Node::start(sextant, quiet)?];
+    let mut writers = vec![fed_by_gossip(&nodes[0], &peer)?];
+    for (node, says_vdl) in nodes[1..].iter().zip([true, false]) {
         let connect = |volume| Writer::new(node.client()?, volume, 2048, says_vdl);
         writers.push((1..=SENDERS).map(connect).collect::<Result<Vec<_>, BenchError>>()?);
     }
-    let mut p99 = [Series::default(), Series::default()];
-    let made = nodes[0].metrics()?.total("pages_materialised_total");
+    let mut p99 = [Series::default(), Series::default(), Series::default()];
+    let counts = || -> Result<[f64; 4], BenchError> {
+        let (busy, pages) = (nodes[0].metrics()?, nodes[1].metrics()?.total("pages_materialised_total"));
+        let scrubbed = busy.total("scrub_pages_total") * 8192.0 + busy.total("scrub_log_bytes_total");
+        let given = peer.metrics()?.total("gossip_fetched_bytes_total");
+        Ok([busy.total("pages_materialised_total"), scrubbed, given, pages])
+    };
+    let before = counts()?;
     for _ in 0..=rounds {
         for (writers, p99) in writers.iter_mut().zip(&mut p99) {
             let time = Duration::from_secs(u64::from(seconds));
@@ -210,13 +227,38 @@ fn background(table: &mut Table, sextant: &Path, (rounds, seconds): (u32, u32)) 
     for series in &mut p99 {
         series.values.remove(0);
     }
-    let made = nodes[0].metrics()?.total("pages_materialised_total") - made;
-    let ratio = paired_ratio(&p99[0], &p99[1]);
+    let after = counts()?;
+    let [made, scrubbed, given, pages] = std::array::from_fn(|n| after[n] - before[n]);
+    let [all, coalescing, without] = p99;
+    let ratios = [paired_ratio(&coalescing, &without), paired_ratio(&all, &without)];
+    let mib = |bytes: f64| bytes / f64::from(1 << 20);
     table.row(format!(
-        "appends of 4 KiB from {SENDERS} senders: p99 {:.0} us while pages are made ({made:.0} of them), {:.0} us without, ratio {ratio:.2}",
-        p99[0].median(),
-        p99[1].median()
+        "appends of 4 KiB from {SENDERS} senders: p99 {:.0} us while pages are made ({pages:.0} of them), {:.0} us without, ratio {:.2}",
+        coalescing.median(),
+        without.median(),
+        ratios[0]
     ));
-    table.figure("append_p99_with_coalescing", ratio, "ratio");
+    table.row(format!(
+        "  p99 {:.0} us while pages are made ({made:.0}), everything is scrubbed without end ({:.0} MiB) and a peer gets its log by gossip alone ({:.0} MiB), ratio {:.2}",
+        all.median(),
+        mib(scrubbed),
+        mib(given),
+        ratios[1]
+    ));
+    table.figure("append_p99_with_coalescing", ratios[0], "ratio");
+    table.figure("append_p99_with_all_background", ratios[1], "ratio");
     Ok(())
+}
+
+/// Writers to volumes that have a segment on both nodes and write to the first alone.
+fn fed_by_gossip(node: &Node, peer: &Node) -> Result<Vec<Writer>, BenchError> {
+    node.register_absent(&[0, 1, 1, 2])?;
+    let mut writers = Vec::new();
+    for n in 1..=SENDERS {
+        let volume = node.create_volume(&format!("bench-{n}"))?.0;
+        // Dropped unused: it makes the peer's segment.
+        Writer::new(peer.client()?, volume, 2048, true)?;
+        writers.push(Writer::new(node.client()?, volume, 2048, true)?);
+    }
+    Ok(writers)
 }

@@ -3,14 +3,18 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::node::{Metrics, Node, Settings};
+use super::node::{Metrics, Node, Scrub, Settings};
 use super::writer::{Load, Writer};
 use crate::rounds::Series;
 use crate::table::Table;
 use crate::{BenchArgs, BenchError};
 
-const SETTINGS: Settings =
-    Settings { log_file_bytes: 64 << 20, log_budget_bytes: 1 << 30, memory_bytes: 128 << 20 };
+const SETTINGS: Settings = Settings {
+    log_file_bytes: 64 << 20,
+    log_budget_bytes: 1 << 30,
+    memory_bytes: 128 << 20,
+    scrub: Scrub::Weekly,
+};
 
 /// How long the background may take to come within its bounds.
 const REST: Duration = Duration::from_secs(1800);
