@@ -32,7 +32,8 @@ impl Tree {
     }
 }
 
-pub(super) fn hash(root: PageId, key: &[u8]) -> u64 {
+/// What is the same for all keys of a tree that share a hint, and for others hardly ever.
+fn hash(root: PageId, key: &[u8]) -> u64 {
     let Some((last, front)) = key.split_last() else {
         return mix(root.0, u64::MAX);
     };
