@@ -17,6 +17,7 @@ const FRAME_MASK: u64 = 0xffff_ffff;
 
 /// See the module.
 pub(super) struct FrameHints {
+    /// A power of two of them.
     slots: Box<[AtomicU64]>,
 }
 
@@ -27,7 +28,8 @@ impl FrameHints {
     }
 
     fn slot(&self, hash: u64) -> &AtomicU64 {
-        &self.slots[hash as usize % self.slots.len()]
+        // A remainder would be a division, several times a row.
+        &self.slots[hash as usize & (self.slots.len() - 1)]
     }
 
     /// Where the entry for this hash lies.
