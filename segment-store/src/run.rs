@@ -154,13 +154,19 @@ async fn watch(node: Rc<Node>, health: SharedHealth, listen: SocketAddr) {
         METRICS.log_cache_bytes.set(node.cache.borrow().bytes() as i64);
         let full = node.device_full.get();
         let (page_bytes, page_free_bytes) = node.page_store_bytes();
+        // Files from the first on and before the active one are full, and kept.
+        let (log_first_file, log_active_file) = {
+            let log = node.log.borrow();
+            (log.first_file(), log.position().file)
+        };
         *health.lock() = Health {
             ok: !full,
             detail: json!({
                 "node": node.identity.node, "cluster": node.identity.cluster, "listen": listen.to_string(),
                 "device_full": full, "disk": node.disk.name(), "flush": node.flush.name(),
-                "log_bytes": node.log.borrow().bytes_used(), "page_bytes": page_bytes,
-                "page_free_bytes": page_free_bytes, "segments": segments,
+                "log_bytes": node.log.borrow().bytes_used(), "log_first_file": log_first_file,
+                "log_active_file": log_active_file, "page_bytes": page_bytes, "page_free_bytes": page_free_bytes,
+                "segments": segments,
             }),
         };
         tokio::time::sleep(WATCH).await;
