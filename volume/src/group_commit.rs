@@ -1,10 +1,12 @@
 //! Group commit: when the next round of log goes out. No clock here: whoever asks says what time it is.
 //!
 //! A round costs a request, a flush and an answer on each of six storage nodes whatever is in it, so it takes along as much as
-//! it can without keeping anybody waiting in vain (docs/decisions/0016, 0026):
+//! it can without keeping anybody waiting in vain (docs/decisions/0016, 0026, 0028):
 //! - what nobody waits for gathers for a moment, or until it is much;
 //! - a commit waits for company, for two rounds' time at most, while more transactions are open than wait to be durable:
 //!   with as many, those who are answered and those who work take turns, and waiting longer would leave both idle;
+//! - those whom the round before answered are likely back at once, and are waited for until most are, for as long at most: they
+//!   are not among the open ones before their next statement has come;
 //! - where nobody came, because those who are open are idle or only read, it is not tried again for some rounds, for twice
 //!   as many each time.
 //!
@@ -19,6 +21,9 @@ const GATHER: Duration = Duration::from_millis(10);
 pub(crate) const GATHERED_BYTES: u64 = 64 * 1024;
 /// How long a commit waits for company at most, however long rounds take.
 const PATIENCE_MAX: Duration = Duration::from_millis(4);
+/// Of those whom a round answered and those who waited for the next one then, so many quarters are to wait before that goes out.
+/// All of them would wait for the slowest.
+const MOST: usize = 3;
 /// After so many waits in vain in a row the pause grows no more: 127 rounds.
 const IN_VAIN_MAX: u32 = 7;
 
@@ -74,9 +79,18 @@ impl Why {
 /// Waiting for company.
 #[derive(Debug)]
 struct Wait {
-    until: Instant,
+    since: Instant,
     /// How many waited when it began.
     found: usize,
+}
+
+/// Those who commit one round after the other.
+#[derive(Debug)]
+struct Committers {
+    /// Most of them: so many are to wait.
+    most: usize,
+    /// Until then they are waited for.
+    until: Instant,
 }
 
 /// See the module.
@@ -85,8 +99,9 @@ pub(crate) struct GroupCommit {
     /// When what gathers goes out although nobody waits for it.
     gather_until: Option<Instant>,
     wait: Option<Wait>,
-    /// When the round that is on its way was sent.
-    sent: Option<Instant>,
+    /// The round that is on its way: when it was sent, and how many waited for it.
+    sent: Option<(Instant, usize)>,
+    committers: Option<Committers>,
     /// What a round takes as a rule.
     usual: Option<Duration>,
     /// Waits in a row in which nobody came.
@@ -104,15 +119,27 @@ impl GroupCommit {
         if log.waiting == 0 {
             return self.nobody_waits(now, log.bytes);
         }
-        if log.waiting >= log.open {
-            return Next::Now(Why::Together);
+        let since = self.wait.as_ref().map_or(now, |wait| wait.since);
+        let for_open = (log.waiting < log.open).then(|| since + self.patience());
+        if self.wait.is_none() {
+            self.committers.take_if(|committers| committers.until <= now);
         }
+        let for_back = self.committers.as_ref().filter(|of| log.waiting < of.most).map(|of| of.until);
+        let Some(until) = for_open.max(for_back) else { return Next::Now(Why::Together) };
         if self.pause > 0 {
             return Next::Now(Why::Alone);
         }
-        let patience = self.usual.map_or(Duration::ZERO, |usual| (2 * usual).min(PATIENCE_MAX));
-        let wait = self.wait.get_or_insert_with(|| Wait { until: now + patience, found: log.waiting });
-        if wait.until <= now { Next::Now(Why::Patient) } else { Next::At(wait.until) }
+        self.wait.get_or_insert(Wait { since, found: log.waiting });
+        if until <= now { Next::Now(Why::Patient) } else { Next::At(until) }
+    }
+
+    /// How many are to wait because those are expected back who committed in the round before.
+    pub(crate) fn expected(&self, now: Instant) -> usize {
+        self.committers.as_ref().filter(|of| of.until > now).map_or(0, |of| of.most)
+    }
+
+    fn patience(&self) -> Duration {
+        self.usual.map_or(Duration::ZERO, |usual| (2 * usual).min(PATIENCE_MAX))
     }
 
     fn nobody_waits(&mut self, now: Instant, bytes: u64) -> Next {
@@ -127,7 +154,8 @@ impl GroupCommit {
     /// A round goes out, for which so many wait.
     pub(crate) fn send(&mut self, now: Instant, waiting: usize) {
         self.gather_until = None;
-        self.sent = Some(now);
+        self.sent = Some((now, waiting));
+        self.committers = None;
         self.pause = self.pause.saturating_sub(1);
         if let Some(wait) = self.wait.take() {
             let came = waiting > wait.found;
@@ -136,11 +164,13 @@ impl GroupCommit {
         }
     }
 
-    /// The round that was on its way is durable.
-    pub(crate) fn end(&mut self, now: Instant) {
-        let Some(sent) = self.sent.take() else { return };
+    /// The round that was on its way is durable, and so many wait for the next one.
+    pub(crate) fn end(&mut self, now: Instant, waiting: usize) {
+        let Some((sent, answered)) = self.sent.take() else { return };
         let took = now.saturating_duration_since(sent);
         self.usual = Some(self.usual.map_or(took, |usual| (usual * 7 + took) / 8));
+        let most = ((answered + waiting) * MOST).div_ceil(4);
+        self.committers = Some(Committers { most, until: now + self.patience() });
     }
 }
 
@@ -154,11 +184,12 @@ mod tests {
         Gathered { bytes: 100, waiting, open }
     }
 
-    /// One whose rounds take `round`.
+    /// One whose rounds take `round`, and whose last one is so long ago that nobody is expected back.
     fn used_to(round: Duration, now: Instant) -> GroupCommit {
         let mut commits = GroupCommit::default();
-        commits.send(now, 1);
-        commits.end(now + round);
+        let sent = now - 100 * round;
+        commits.send(sent, 1);
+        commits.end(sent + round, 0);
         commits
     }
 
@@ -205,9 +236,46 @@ mod tests {
         for _ in 0..rounds {
             waits += usize::from(matches!(commits.next(now, gathered(1, 9)), Next::At(_)));
             commits.send(now, 1 + came);
-            commits.end(now + MS);
+            commits.end(now + MS, 0);
         }
         waits
+    }
+
+    #[test]
+    fn those_who_were_answered_are_waited_for_until_most_are_back() {
+        let now = Instant::now();
+        let mut commits = used_to(MS, now);
+        commits.send(now, 10);
+        commits.end(now + MS, 6);
+        assert_eq!(commits.expected(now + MS), 12, "of 16");
+        assert_eq!(commits.next(now + MS, gathered(6, 0)), Next::At(now + 3 * MS));
+        assert_eq!(commits.next(now + 2 * MS, gathered(11, 0)), Next::At(now + 3 * MS));
+        assert_eq!(commits.next(now + 2 * MS, gathered(12, 0)), Next::Now(Why::Together));
+        assert_eq!(commits.next(now + 2 * MS, gathered(12, 13)), Next::At(now + 3 * MS), "more are at work");
+        assert_eq!(commits.next(now + 3 * MS, gathered(11, 0)), Next::Now(Why::Patient));
+    }
+
+    #[test]
+    fn who_commits_long_after_a_round_waits_for_nobody() {
+        let now = Instant::now();
+        let mut commits = used_to(MS, now);
+        commits.send(now, 10);
+        commits.end(now + MS, 0);
+        assert_eq!(commits.expected(now + 4 * MS), 0);
+        assert_eq!(commits.next(now + 4 * MS, gathered(1, 0)), Next::Now(Why::Together));
+        commits.send(now + 4 * MS, 1);
+        commits.end(now + 5 * MS, 0);
+        assert_eq!(commits.next(now + 5 * MS, gathered(1, 0)), Next::Now(Why::Together), "back, and alone");
+    }
+
+    #[test]
+    fn two_go_together() {
+        let now = Instant::now();
+        let mut commits = used_to(MS, now);
+        commits.send(now, 1);
+        commits.end(now + MS, 1);
+        assert_eq!(commits.next(now + MS, gathered(1, 0)), Next::At(now + 3 * MS));
+        assert_eq!(commits.next(now + MS, gathered(2, 0)), Next::Now(Why::Together));
     }
 
     #[test]

@@ -6,8 +6,8 @@
 //! mini-transactions are appended under the lock.
 //!
 //! The sender looks at what has gathered ([`Log::gathered`]) when its first record is logged, when somebody waits for one,
-//! when it has become much and when as many wait as are at work; but not while a round is on its way, at whose end it looks
-//! anyhow. When it takes what is there is for [`crate::group_commit`] to say.
+//! when it has become much, and when as many wait as are at work and as it expects; but not while a round is on its way, at
+//! whose end it looks anyhow. When it takes what is there is for [`crate::group_commit`] to say.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -42,6 +42,8 @@ struct Wake {
     taken: AtomicU64,
     /// How many wait for a record above.
     waiting: AtomicUsize,
+    /// With fewer than so many the sender would wait on.
+    expected: AtomicUsize,
     /// A round is on its way: the sender looks at its end.
     busy: AtomicBool,
     notify: Notify,
@@ -110,6 +112,7 @@ impl Log {
             wake: Wake {
                 taken: AtomicU64::new(next.0),
                 waiting: AtomicUsize::new(0),
+                expected: AtomicUsize::new(0),
                 busy: AtomicBool::new(false),
                 notify: Notify::new(),
             },
@@ -173,9 +176,20 @@ impl Log {
             return;
         }
         let waiting = self.wake.waiting.fetch_add(1, SeqCst) + 1;
-        if waiting == 1 || waiting >= self.open.load(SeqCst) {
+        if waiting == 1 || self.is_company(waiting) {
             self.tell();
         }
+    }
+
+    fn is_company(&self, waiting: usize) -> bool {
+        waiting >= self.open.load(SeqCst) && waiting >= self.wake.expected.load(SeqCst)
+    }
+
+    /// The sender waits until so many wait, and as many as transactions are open. True when they may have come while they took
+    /// it to wait for more: it looks again.
+    pub(crate) fn expect(&self, waiting: usize) -> bool {
+        let before = self.wake.expected.swap(waiting, SeqCst);
+        before > waiting && self.is_company(self.wake.waiting.load(SeqCst))
     }
 
     /// What has gathered is worth a look. Whoever changes it does so before the sender is found to be busy, and the sender

@@ -316,7 +316,7 @@ impl Driver {
             let Some(tracker) = core.tracker.as_ref().filter(|_| !core.stopped) else { return };
             let (vcl, vdl) = (tracker.vcl(), tracker.vdl());
             if core.on_the_way.take_if(|last| *last <= vcl).is_some() {
-                core.commits.end(std::time::Instant::now());
+                core.commits.end(std::time::Instant::now(), shared.log.gathered().waiting);
                 shared.log.set_busy(false);
             }
             (vcl, vdl)

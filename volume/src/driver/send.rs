@@ -46,14 +46,20 @@ impl Driver {
         if core.stopped || core.on_the_way.is_some() {
             return;
         }
-        let (now, gathered) = (Instant::now(), shared.log.gathered());
-        let why = match core.commits.next(now, gathered) {
-            Next::Nothing => return,
-            Next::At(then) => return core.look_at = Some(then),
-            Next::Now(why) => why,
+        let (now, why, waiting) = loop {
+            let (now, gathered) = (Instant::now(), shared.log.gathered());
+            match core.commits.next(now, gathered) {
+                Next::Nothing => return,
+                Next::At(then) => {
+                    if !shared.log.expect(core.commits.expected(now)) {
+                        return core.look_at = Some(then);
+                    }
+                }
+                Next::Now(why) => break (now, why, gathered.waiting),
+            }
         };
         let Some(round) = shared.log.take() else { return };
-        core.commits.send(now, gathered.waiting);
+        core.commits.send(now, waiting);
         shared.log.set_busy(true);
         METRICS.rounds.with_label_values(&[why.name()]).inc();
         core.announce(self, round, shared.read_floor());
