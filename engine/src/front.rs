@@ -90,8 +90,8 @@ impl Probe {
 /// Serves SQL from `store` on `listener` until `shutdown`, or until the volume is lost. `volume` is shown in `/health`.
 ///
 /// # Errors
-/// [`EngineError::Database`] when the volume holds no database that can be opened, [`EngineError::Fenced`] and
-/// [`EngineError::Lost`] when the volume is no longer this engine's.
+/// [`EngineError::Database`] when the volume holds no database that can be opened, [`EngineError::Threads`] when there is no thread
+/// for sessions, [`EngineError::Fenced`] and [`EngineError::Lost`] when the volume is no longer this engine's.
 pub async fn serve(
     config: &EngineConfig,
     store: Arc<dyn LogStore>,
@@ -102,7 +102,7 @@ pub async fn serve(
 ) -> Result<(), EngineError> {
     let database =
         Database::open_with(Arc::clone(&store), config.cache_bytes, config.temp_dir.clone()).await?;
-    let server = Server::new(database, config.limits());
+    let server = Server::new(database, config.limits()).map_err(EngineError::Threads)?;
     let open = Open { server: Arc::clone(&server), store: Arc::clone(&store), volume };
     *probe.0.lock() = State { phase: "writer", open: Some(open) };
     tracing::info!(listen = %config.listen, volume = config.volume, "serving SQL");

@@ -31,6 +31,11 @@ pub enum EngineError {
     /// A port cannot be opened.
     #[error(transparent)]
     Listen(#[from] std::io::Error),
+    /// The operating system gives no threads to run sessions on.
+    #[error(
+        "no threads for sessions: {0}. Raise the limits of processes and open files, and start the engine again"
+    )]
+    Threads(#[source] std::io::Error),
     /// The volume cannot be opened, and trying again would not help.
     #[error("cannot open volume \"{volume}\": {source}")]
     Open {

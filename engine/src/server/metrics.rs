@@ -41,3 +41,12 @@ pub(super) static BYTES_IN: LazyLock<IntCounter> = LazyLock::new(|| {
 pub(super) static BYTES_OUT: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!("sextant_sql_sent_bytes_total", "Bytes sent to clients").expect("registered once")
 });
+
+/// Times that a session thread polled before sleeping, by what came of it.
+pub(super) static POLLS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let opts = Opts::new(
+        "sextant_sql_idle_polls_total",
+        "Times a session thread polled before sleeping: found, contended (others wanted the processor), nothing",
+    );
+    register_int_counter_vec!(opts, &["outcome"]).expect("registered once")
+});

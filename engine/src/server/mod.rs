@@ -5,8 +5,10 @@
 
 mod connection;
 mod metrics;
+mod polling;
 mod registry;
 mod startup;
+mod threads;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use tokio::sync::Semaphore;
 use crate::session::End;
 use crate::sql::Database;
 use registry::Registry;
+use threads::Threads;
 
 /// Connections that may be in their startup beyond those in a session: enough for cancel requests on a full server.
 const STARTUPS_EXTRA: usize = 64;
@@ -43,13 +46,17 @@ pub struct Server {
     database: Arc<Database>,
     registry: Arc<Registry>,
     limits: Limits,
+    threads: Threads,
 }
 
 impl Server {
     /// A server that listens to nobody yet.
-    #[must_use]
-    pub fn new(database: Arc<Database>, limits: Limits) -> Arc<Server> {
-        Arc::new(Server { database, registry: Registry::new(limits.connections_max), limits })
+    ///
+    /// # Errors
+    /// There are no threads to be had for sessions.
+    pub fn new(database: Arc<Database>, limits: Limits) -> std::io::Result<Arc<Server>> {
+        let registry = Registry::new(limits.connections_max);
+        Ok(Arc::new(Server { database, registry, limits, threads: Threads::start()? }))
     }
 
     /// Accepts clients for ever. Drop the future to accept no more; sessions go on until [`Server::end`].
@@ -63,10 +70,13 @@ impl Server {
                         continue;
                     };
                     let server = Arc::clone(&self);
-                    tokio::spawn(async move {
+                    let serve = async move |stream| {
                         connection::serve(stream, peer, server).await;
                         drop(permit);
-                    });
+                    };
+                    if let Err(error) = self.threads.spawn(stream, serve) {
+                        tracing::warn!(%peer, "a connection cannot be served: {error}");
+                    }
                 }
                 Err(error) => {
                     // Out of file descriptors, mostly: it passes when somebody leaves.

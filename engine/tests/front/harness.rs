@@ -36,7 +36,7 @@ impl Front {
     /// A server over a volume that exists.
     pub(crate) async fn over(store: Arc<MemoryStore>, limits: Limits) -> Front {
         let database = Database::open(store.clone(), 64 << 20).await.expect("the volume opens");
-        let server = Server::new(database, limits);
+        let server = Server::new(database, limits).expect("threads");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let addr = listener.local_addr().expect("an address");
         tokio::spawn(server.clone().accept(listener));

@@ -38,7 +38,7 @@ impl Stage {
 
     async fn over(store: Arc<MemoryStore>) -> Stage {
         let database = Database::open(store.clone(), 32 << 20).await.expect("the volume opens");
-        let server = Server::new(database.clone(), Limits::default());
+        let server = Server::new(database.clone(), Limits::default()).expect("threads");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         tokio::spawn(server.accept(listener));
