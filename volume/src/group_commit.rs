@@ -5,8 +5,8 @@
 //! - what nobody waits for gathers for a moment, or until it is much;
 //! - a commit waits for company, for two rounds' time at most, while more transactions are open than wait to be durable:
 //!   with as many, those who are answered and those who work take turns, and waiting longer would leave both idle;
-//! - those whom the round before answered are likely back at once, and are waited for until most are, for as long at most: they
-//!   are not among the open ones before their next statement has come;
+//! - those whom the round before answered are likely back at once, and are waited for until most are, for one round's time at
+//!   most: they are not among the open ones before their next statement has come;
 //! - where nobody came, because those who are open are idle or only read, it is not tried again for some rounds, for twice
 //!   as many each time.
 //!
@@ -19,6 +19,11 @@ use std::time::{Duration, Instant};
 const GATHER: Duration = Duration::from_millis(10);
 /// Log that goes out although nobody waits for it. Bytes.
 pub(crate) const GATHERED_BYTES: u64 = 64 * 1024;
+/// How long a commit waits for open transactions, in rounds' usual time.
+const FOR_OPEN: u32 = 2;
+/// The same for those whom the round before answered, from its end on. Clients that think are not back by then, and wait little for
+/// one another.
+const FOR_BACK: u32 = 1;
 /// How long a commit waits for company at most, however long rounds take.
 const PATIENCE_MAX: Duration = Duration::from_millis(4);
 /// Of those whom a round answered and those who waited for the next one then, so many quarters are to wait before that goes out.
@@ -120,7 +125,7 @@ impl GroupCommit {
             return self.nobody_waits(now, log.bytes);
         }
         let since = self.wait.as_ref().map_or(now, |wait| wait.since);
-        let for_open = (log.waiting < log.open).then(|| since + self.patience());
+        let for_open = (log.waiting < log.open).then(|| since + self.patience(FOR_OPEN));
         if self.wait.is_none() {
             self.committers.take_if(|committers| committers.until <= now);
         }
@@ -138,8 +143,8 @@ impl GroupCommit {
         self.committers.as_ref().filter(|of| of.until > now).map_or(0, |of| of.most)
     }
 
-    fn patience(&self) -> Duration {
-        self.usual.map_or(Duration::ZERO, |usual| (2 * usual).min(PATIENCE_MAX))
+    fn patience(&self, rounds: u32) -> Duration {
+        self.usual.map_or(Duration::ZERO, |usual| (rounds * usual).min(PATIENCE_MAX))
     }
 
     fn nobody_waits(&mut self, now: Instant, bytes: u64) -> Next {
@@ -170,7 +175,7 @@ impl GroupCommit {
         let took = now.saturating_duration_since(sent);
         self.usual = Some(self.usual.map_or(took, |usual| (usual * 7 + took) / 8));
         let most = ((answered + waiting) * MOST).div_ceil(4);
-        self.committers = Some(Committers { most, until: now + self.patience() });
+        self.committers = Some(Committers { most, until: now + self.patience(FOR_BACK) });
     }
 }
 
@@ -248,11 +253,12 @@ mod tests {
         commits.send(now, 10);
         commits.end(now + MS, 6);
         assert_eq!(commits.expected(now + MS), 12, "of 16");
-        assert_eq!(commits.next(now + MS, gathered(6, 0)), Next::At(now + 3 * MS));
-        assert_eq!(commits.next(now + 2 * MS, gathered(11, 0)), Next::At(now + 3 * MS));
-        assert_eq!(commits.next(now + 2 * MS, gathered(12, 0)), Next::Now(Why::Together));
-        assert_eq!(commits.next(now + 2 * MS, gathered(12, 13)), Next::At(now + 3 * MS), "more are at work");
-        assert_eq!(commits.next(now + 3 * MS, gathered(11, 0)), Next::Now(Why::Patient));
+        assert_eq!(commits.next(now + MS, gathered(6, 0)), Next::At(now + 2 * MS));
+        let soon = now + MS + MS / 2;
+        assert_eq!(commits.next(soon, gathered(11, 0)), Next::At(now + 2 * MS));
+        assert_eq!(commits.next(soon, gathered(12, 0)), Next::Now(Why::Together));
+        assert_eq!(commits.next(soon, gathered(12, 13)), Next::At(now + 3 * MS), "more are at work");
+        assert_eq!(commits.next(now + 2 * MS, gathered(11, 0)), Next::Now(Why::Patient));
     }
 
     #[test]
@@ -274,7 +280,7 @@ mod tests {
         let mut commits = used_to(MS, now);
         commits.send(now, 1);
         commits.end(now + MS, 1);
-        assert_eq!(commits.next(now + MS, gathered(1, 0)), Next::At(now + 3 * MS));
+        assert_eq!(commits.next(now + MS, gathered(1, 0)), Next::At(now + 2 * MS));
         assert_eq!(commits.next(now + MS, gathered(2, 0)), Next::Now(Why::Together));
     }
 
