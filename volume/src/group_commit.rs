@@ -14,6 +14,8 @@
 
 use std::time::{Duration, Instant};
 
+use sextant_node::tries::Tries;
+
 /// How long log that nobody waits for gathers. Far below what a replica may lag, far above the time between two commits
 /// of a busy engine, whose rounds take it along.
 const GATHER: Duration = Duration::from_millis(10);
@@ -29,8 +31,6 @@ const PATIENCE_MAX: Duration = Duration::from_millis(4);
 /// Of those whom a round answered and those who waited for the next one then, so many quarters are to wait before that goes out.
 /// All of them would wait for the slowest.
 const MOST: usize = 3;
-/// After so many waits in vain in a row the pause grows no more: 127 rounds.
-const IN_VAIN_MAX: u32 = 7;
 
 /// What there is to send.
 #[derive(Debug, Clone, Copy, Default)]
@@ -109,10 +109,8 @@ pub(crate) struct GroupCommit {
     committers: Option<Committers>,
     /// What a round takes as a rule.
     usual: Option<Duration>,
-    /// Waits in a row in which nobody came.
-    in_vain: u32,
-    /// Rounds that go out without waiting for company.
-    pause: u32,
+    /// Waiting for company, which is in vain when nobody comes: a round at a time.
+    tries: Tries,
 }
 
 impl GroupCommit {
@@ -131,7 +129,7 @@ impl GroupCommit {
         }
         let for_back = self.committers.as_ref().filter(|of| log.waiting < of.most).map(|of| of.until);
         let Some(until) = for_open.max(for_back) else { return Next::Now(Why::Together) };
-        if self.pause > 0 {
+        if !self.tries.is_due() {
             return Next::Now(Why::Alone);
         }
         self.wait.get_or_insert(Wait { since, found: log.waiting });
@@ -161,11 +159,9 @@ impl GroupCommit {
         self.gather_until = None;
         self.sent = Some((now, waiting));
         self.committers = None;
-        self.pause = self.pause.saturating_sub(1);
+        self.tries.pass();
         if let Some(wait) = self.wait.take() {
-            let came = waiting > wait.found;
-            self.in_vain = if came { 0 } else { (self.in_vain + 1).min(IN_VAIN_MAX) };
-            self.pause = (1 << self.in_vain) - 1;
+            self.tries.learn(waiting > wait.found);
         }
     }
 

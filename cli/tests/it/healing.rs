@@ -214,8 +214,9 @@ async fn nodes_heal_without_an_engine() {
     loop {
         // One that was freed before scrubbing came by was damaged for nothing; there is always another, until damage is found.
         let found = damage_in_log(log_of).await - found_before;
-        for file in full_log_files(log_of).await {
-            if found == 0.0 && rotten.insert(file.clone()) {
+        let full = if found == 0.0 { full_log_files(log_of).await } else { Vec::new() };
+        for file in full {
+            if rotten.insert(file.clone()) {
                 rot(&file, 1 << 20, 1 << 20, 2);
             }
         }

@@ -12,6 +12,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use sextant_node::tries::Tries;
 use tokio::sync::Notify;
 
 use super::metrics;
@@ -20,8 +21,6 @@ use super::metrics;
 const WINDOW: Duration = Duration::from_micros(50);
 /// Who offers the processor to others and gets it back later than this has not had it meanwhile.
 const OFFERED: Duration = Duration::from_micros(4);
-/// After so many times in a row without success the pause grows no more: 127 times.
-const IN_VAIN_MAX: u32 = 7;
 
 /// What came of polling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,31 +41,6 @@ impl Outcome {
             Outcome::Contended => "contended",
             Outcome::Nothing => "nothing",
         }
-    }
-}
-
-/// How often polling is tried.
-#[derive(Debug, Default)]
-struct Backoff {
-    /// Times in a row that brought nothing.
-    in_vain: u32,
-    /// So many times it is not tried.
-    pause: u32,
-}
-
-impl Backoff {
-    fn is_due(&mut self) -> bool {
-        let due = self.pause == 0;
-        self.pause = self.pause.saturating_sub(1);
-        due
-    }
-
-    fn learn(&mut self, outcome: Outcome) {
-        self.in_vain = match outcome {
-            Outcome::Found => 0,
-            Outcome::Contended | Outcome::Nothing => (self.in_vain + 1).min(IN_VAIN_MAX),
-        };
-        self.pause = (1 << self.in_vain) - 1;
     }
 }
 
@@ -101,15 +75,19 @@ impl Poller {
 
     /// A task of the thread's runtime, for as long as that lives.
     pub(super) async fn run(&self) {
-        let mut backoff = Backoff::default();
+        let mut tries = Tries::default();
         loop {
             self.idle.notified().await;
-            let outcome = if backoff.is_due() { Some(self.poll().await) } else { None };
-            if let Some(outcome) = outcome {
-                backoff.learn(outcome);
+            let mut found = false;
+            if tries.is_due() {
+                let outcome = self.poll().await;
+                found = outcome == Outcome::Found;
+                tries.learn(found);
                 metrics::POLLS.with_label_values(&[outcome.name()]).inc();
+            } else {
+                tries.pass();
             }
-            self.over.store(outcome != Some(Outcome::Found), Relaxed);
+            self.over.store(!found, Relaxed);
         }
     }
 
@@ -137,29 +115,6 @@ impl Poller {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// How many of `times` times polling is tried with that outcome.
-    fn tries(backoff: &mut Backoff, times: usize, outcome: Outcome) -> usize {
-        let due = (0..times).filter(|_| {
-            let due = backoff.is_due();
-            if due {
-                backoff.learn(outcome);
-            }
-            due
-        });
-        due.count()
-    }
-
-    #[test]
-    fn what_brings_nothing_is_tried_ever_more_rarely() {
-        for outcome in [Outcome::Nothing, Outcome::Contended] {
-            let mut backoff = Backoff::default();
-            assert!((6..=8).contains(&tries(&mut backoff, 200, outcome)), "1 + 2 + 4 + ... between two");
-            assert_eq!(tries(&mut backoff, 1280, outcome), 10, "and so it stays");
-            assert!(tries(&mut backoff, 128, Outcome::Found) >= 1, "but it is tried");
-            assert_eq!(tries(&mut backoff, 100, Outcome::Found), 100);
-        }
-    }
 
     #[test]
     fn polling_ends_by_itself_and_finds_what_runs() {
