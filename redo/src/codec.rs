@@ -97,7 +97,30 @@ impl<'a> Reader<'a> {
     }
 
     /// A LEB128 varint of at most 64 bits.
+    #[inline]
     pub fn varint(&mut self) -> Result<u64, DecodeError> {
+        match *self.rest {
+            [byte, ref rest @ ..] if byte < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    /// The same, all bytes of it at once where eight are there and it has no more.
+    fn long_varint(&mut self) -> Result<u64, DecodeError> {
+        let word = self.rest.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes));
+        let Some((word, ends)) = word.map(|word| (word, !word & TOP_BITS)).filter(|(_, ends)| *ends != 0)
+        else {
+            return self.varint_by_bytes();
+        };
+        let len = ends.trailing_zeros() / 8 + 1;
+        self.rest = &self.rest[len as usize..];
+        Ok(squeeze(word & (u64::MAX >> (64 - 8 * len))))
+    }
+
+    fn varint_by_bytes(&mut self) -> Result<u64, DecodeError> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.u8()?;
@@ -134,13 +157,66 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Appends `value` as a LEB128 varint.
-pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value as u8) | 0x80);
-        value >>= 7;
+/// The top bit of each byte: more bytes of the varint follow.
+const TOP_BITS: u64 = 0x8080_8080_8080_8080;
+
+/// The lower seven bits of each byte, side by side.
+fn squeeze(bytes: u64) -> u64 {
+    let pairs = (bytes & 0x007f_007f_007f_007f) | ((bytes & 0x7f00_7f00_7f00_7f00) >> 1);
+    let fours = (pairs & 0x0000_3fff_0000_3fff) | ((pairs & 0x3fff_0000_3fff_0000) >> 2);
+    (fours & 0x0fff_ffff) | ((fours & 0x0fff_ffff_0000_0000) >> 4)
+}
+
+/// Takes [`squeeze`] back, for values below 2^56.
+fn spread(value: u64) -> u64 {
+    let fours = (value & 0x0fff_ffff) | ((value & 0x00ff_ffff_f000_0000) << 4);
+    let pairs = (fours & 0x0000_3fff_0000_3fff) | ((fours & 0x0fff_c000_0fff_c000) << 2);
+    (pairs & 0x007f_007f_007f_007f) | ((pairs & 0x3f80_3f80_3f80_3f80) << 1)
+}
+
+/// Most bytes of a varint.
+const VARINT_MAX: usize = 10;
+/// Values below it take eight bytes at most.
+const EIGHT_BYTES: u64 = 1 << 56;
+
+/// Writes `value` to the start of `out`, over at least eight bytes of it, and says how many of them count.
+fn write_varint(out: &mut [u8], mut value: u64) -> usize {
+    if value < EIGHT_BYTES {
+        let len = varint_len(value);
+        let more = TOP_BITS & ((1 << (8 * (len - 1))) - 1);
+        out[..8].copy_from_slice(&(spread(value) | more).to_le_bytes());
+        return len;
     }
-    out.push(value as u8);
+    let mut len = 0;
+    while value >= 0x80 {
+        out[len] = (value as u8) | 0x80;
+        value >>= 7;
+        len += 1;
+    }
+    out[len] = value as u8;
+    len + 1
+}
+
+/// Appends `value` as a LEB128 varint.
+pub fn put_varint(out: &mut Vec<u8>, value: u64) {
+    if value < 0x80 {
+        out.push(value as u8);
+    } else {
+        put_varints(out, [value]);
+    }
+}
+
+/// Numbers that [`put_varints`] takes at most.
+const NUMBERS_MAX: usize = 8;
+
+/// Appends each of a few numbers as [`put_varint`] does, all together at once.
+pub fn put_varints<const N: usize>(out: &mut Vec<u8>, numbers: [u64; N]) {
+    const { assert!(N <= NUMBERS_MAX) }
+    let (mut bytes, mut len) = ([0; NUMBERS_MAX * VARINT_MAX], 0);
+    for number in numbers {
+        len += write_varint(&mut bytes[len..], number);
+    }
+    out.extend_from_slice(&bytes[..len]);
 }
 
 /// Bytes that [`put_varint`] writes for `value`.
@@ -170,6 +246,35 @@ mod tests {
             let mut reader = Reader::new(&out);
             prop_assert_eq!(reader.varint(), Ok(value));
             prop_assert!(reader.is_empty());
+        }
+
+        #[test]
+        fn numbers_of_every_length_are_what_they_are_byte_by_byte(bits in proptest::collection::vec((0..=64u32, any::<u64>()), 8)) {
+            let numbers: [u64; 8] = std::array::from_fn(|n| bits[n].1.checked_shr(bits[n].0).unwrap_or(0));
+            let mut by_bytes = Vec::new();
+            for mut value in numbers {
+                while value >= 0x80 {
+                    by_bytes.push((value as u8) | 0x80);
+                    value >>= 7;
+                }
+                by_bytes.push(value as u8);
+            }
+            let mut together = vec![7];
+            put_varints(&mut together, numbers);
+            prop_assert_eq!(&together[1..], &by_bytes[..]);
+            let mut reader = Reader::new(&by_bytes);
+            for number in numbers {
+                prop_assert_eq!(reader.varint(), Ok(number));
+            }
+            prop_assert!(reader.is_empty());
+        }
+
+        #[test]
+        fn any_bytes_read_as_they_do_byte_by_byte(bytes in proptest::collection::vec(any::<u8>(), 0..24)) {
+            let (mut reader, mut slow) = (Reader::new(&bytes), Reader::new(&bytes));
+            let read = reader.varint();
+            prop_assert_eq!(read, slow.varint_by_bytes());
+            prop_assert!(read.is_err() || reader.remaining() == slow.remaining());
         }
 
         #[test]

@@ -7,7 +7,7 @@
 //! first record: 0); `lsn - prev_volume`; `lsn - prev_pg`; `lsn - prev_page` (0: the page's first record); `page`;
 //! then the patches to the end.
 
-use crate::codec::{DecodeError, Reader, put_varint, varint_len};
+use crate::codec::{DecodeError, Reader, put_varints, varint_len};
 use crate::mtr::PageChange;
 use crate::patch::Patches;
 use crate::{Lsn, PageId};
@@ -53,13 +53,26 @@ impl<'a> Record<'a> {
 
     /// Reads the next record of a batch; `before` is the LSN of the record before it there.
     pub fn decode(reader: &mut Reader<'a>, before: Lsn) -> Result<Record<'a>, DecodeError> {
-        let mut body = Reader::new(reader.byte_string(MAX_RECORD, "record length")?);
+        let body = Reader::new(reader.byte_string(MAX_RECORD, "record length")?);
+        Record::decode_body(body, |distance| before.0.checked_add(distance))
+    }
+
+    /// Reads a record outside its batch, where its LSN, of which it says only the distance to the record before it, is known.
+    pub fn decode_alone(bytes: &'a [u8], lsn: Lsn) -> Result<Record<'a>, DecodeError> {
+        let body = Reader::new(Reader::new(bytes).byte_string(MAX_RECORD, "record length")?);
+        Record::decode_body(body, |distance| (distance <= lsn.0).then_some(lsn.0))
+    }
+
+    /// Reads what is behind the length; `lsn_at` gives the LSN at a distance from the record before it.
+    fn decode_body(
+        mut body: Reader<'a>,
+        lsn_at: impl FnOnce(u64) -> Option<u64>,
+    ) -> Result<Record<'a>, DecodeError> {
         let flags = body.u8()?;
         if flags & !FLAG_CPL != 0 {
             return Err(DecodeError::UnknownTag { what: "record flags", tag: u64::from(flags) });
         }
-        let lsn =
-            before.0.checked_add(body.varint()?).ok_or(DecodeError::OutOfRange { what: "record LSN" })?;
+        let lsn = lsn_at(body.varint()?).ok_or(DecodeError::OutOfRange { what: "record LSN" })?;
         let back = |distance: u64, what: &'static str| {
             lsn.checked_sub(distance).map(Lsn).ok_or(DecodeError::OutOfRange { what })
         };
@@ -84,16 +97,14 @@ impl<'a> Record<'a> {
 pub(crate) fn encode(out: &mut Vec<u8>, links: RecordLinks, before: Lsn, change: &PageChange) -> usize {
     let lsn = links.lsn;
     let prev_page = if change.prev_page == Lsn::ZERO { 0 } else { lsn.since(change.prev_page) };
-    let numbers =
-        [lsn.since(before), lsn.since(links.prev_volume), lsn.since(links.prev_pg), prev_page, change.page.0];
-    let head: usize = numbers.iter().map(|n| varint_len(*n)).sum();
-    let len = 1 + head + change.patches.len();
+    // A flag below 128 is a varint of one byte.
+    let flags = u64::from(if links.is_cpl { FLAG_CPL } else { 0 });
+    let (in_volume, in_pg) = (lsn.since(links.prev_volume), lsn.since(links.prev_pg));
+    let mut numbers = [0, flags, lsn.since(before), in_volume, in_pg, prev_page, change.page.0];
+    let head: usize = numbers[1..].iter().map(|n| varint_len(*n)).sum();
+    numbers[0] = (head + change.patches.len()) as u64;
     let start = out.len();
-    put_varint(out, len as u64);
-    out.push(if links.is_cpl { FLAG_CPL } else { 0 });
-    for number in numbers {
-        put_varint(out, number);
-    }
+    put_varints(out, numbers);
     out.extend_from_slice(&change.patches);
     out.len() - start
 }

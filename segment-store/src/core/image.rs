@@ -19,7 +19,7 @@
 
 use std::ops::Bound;
 
-use sextant_redo::codec::{DecodeError, Reader, put_varint};
+use sextant_redo::codec::{DecodeError, Reader, put_varint, put_varints};
 use sextant_redo::{Lsn, PageId, PgId, SegmentId, VolumeEpoch, VolumeId};
 
 use super::{LogAddress, PendingRecord, Segment, Store, StoredBatch};
@@ -98,9 +98,7 @@ impl ImageWriter {
 
 fn put_segment(out: &mut Vec<u8>, id: SegmentId, segment: &Segment) {
     out.push(SEGMENT);
-    put_varint(out, id.volume.0);
-    put_varint(out, u64::from(id.pg.0));
-    put_varint(out, segment.chain().batch_count() as u64);
+    put_varints(out, [id.volume.0, u64::from(id.pg.0), segment.chain().batch_count() as u64]);
     let mut before = Lsn::ZERO;
     for (batch, fresh) in segment.chain().stored() {
         let numbers = [
@@ -112,7 +110,7 @@ fn put_segment(out: &mut Vec<u8>, id: SegmentId, segment: &Segment) {
             u64::from(batch.len),
             fresh.len() as u64,
         ];
-        numbers.into_iter().for_each(|number| put_varint(out, number));
+        put_varints(out, numbers);
         let mut lsn_before = batch.first;
         for lsn in fresh {
             put_varint(out, lsn.0 - lsn_before.0);
@@ -124,13 +122,12 @@ fn put_segment(out: &mut Vec<u8>, id: SegmentId, segment: &Segment) {
 
 fn put_page(out: &mut Vec<u8>, page: u64, chain: &[PendingRecord]) {
     out.push(PAGE);
-    put_varint(out, page);
-    put_varint(out, chain.len() as u64);
+    put_varints(out, [page, chain.len() as u64]);
     let mut before = 0;
     for record in chain {
         let (len, place) = (u64::from(record.len), u64::from(record.offset));
         let numbers = [record.lsn.0 - before, record.batch.0, u64::from(record.batch_len), place, len];
-        numbers.into_iter().for_each(|number| put_varint(out, number));
+        put_varints(out, numbers);
         out.extend_from_slice(&record.crc.to_le_bytes());
         before = record.lsn.0;
     }
