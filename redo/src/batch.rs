@@ -23,7 +23,7 @@ use bytes::{Bytes, BytesMut};
 use crate::codec::{DecodeError, Reader};
 use crate::mtr::PageChange;
 use crate::record::{self, Record, RecordLinks};
-use crate::{Lsn, PgId, SegmentId, VolumeEpoch, VolumeId};
+use crate::{Lsn, PageId, PgId, SegmentId, VolumeEpoch, VolumeId};
 
 /// First bytes of every batch.
 pub const BATCH_MAGIC: [u8; 4] = *b"SXB1";
@@ -33,6 +33,8 @@ pub const BATCH_HEADER: usize = 80;
 pub const MAX_BATCH: usize = 4 * 1024 * 1024;
 
 const CRC_AT: usize = 76;
+/// Bytes of the shortest record: its length, its flags and five numbers.
+const RECORD_MIN: usize = 7;
 
 /// What is wrong with a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -138,11 +140,27 @@ fn checksum(bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&bytes[..CRC_AT]), &bytes[BATCH_HEADER..])
 }
 
+/// Where a record lies in its batch, and what a page index needs to know of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordAt {
+    /// Its LSN.
+    pub lsn: Lsn,
+    /// The page it changes.
+    pub page: PageId,
+    /// Where it starts in [`Batch::bytes`].
+    pub start: u32,
+    /// Bytes of it.
+    pub len: u32,
+    /// CRC32C of these bytes, so that one record can be read back and trusted without its whole batch.
+    pub crc: u32,
+}
+
 /// A batch whose checksum and records have been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     header: BatchHeader,
     bytes: Bytes,
+    contents: Vec<RecordAt>,
 }
 
 impl Batch {
@@ -160,32 +178,8 @@ impl Batch {
         if stored != computed {
             return Err(BatchError::Checksum { stored, computed });
         }
-        let batch = Batch { header, bytes };
-        batch.check_records()?;
-        Ok(batch)
-    }
-
-    fn check_records(&self) -> Result<(), BatchError> {
-        let inconsistent = |what| Err(BatchError::Inconsistent { what });
-        let (mut count, mut last, mut chain) = (0u32, Lsn::ZERO, self.header.prev_pg);
-        for located in self.records() {
-            let links = located?.1.links;
-            if count == 0 && links.lsn != self.header.first {
-                return inconsistent("the first LSN");
-            }
-            if links.lsn <= last || links.prev_pg != chain {
-                return inconsistent("the segment chain");
-            }
-            (last, chain) = (links.lsn, links.lsn);
-            count += 1;
-        }
-        if count == 0 || count != self.header.records {
-            return inconsistent("the number of records");
-        }
-        if last != self.header.last {
-            return inconsistent("the last LSN");
-        }
-        Ok(())
+        let contents = checked_contents(&header, &bytes)?;
+        Ok(Batch { header, bytes, contents })
     }
 
     /// The header.
@@ -200,11 +194,46 @@ impl Batch {
         &self.bytes
     }
 
+    /// Where the records lie, in order: found while they were checked, so that nobody has to walk them once more for that.
+    #[must_use]
+    pub fn contents(&self) -> &[RecordAt] {
+        &self.contents
+    }
+
     /// The records, each with its byte range inside [`Batch::bytes`].
     #[must_use]
     pub fn records(&self) -> BatchRecords<'_> {
         BatchRecords::new(&self.header, &self.bytes)
     }
+}
+
+/// Walks the records of a batch and checks that they are what its header says.
+fn checked_contents(header: &BatchHeader, bytes: &[u8]) -> Result<Vec<RecordAt>, BatchError> {
+    let inconsistent = |what| Err(BatchError::Inconsistent { what });
+    // The count may be wrong: no more memory is asked for than the shortest records would need.
+    let mut contents = Vec::with_capacity((header.records as usize).min(bytes.len() / RECORD_MIN));
+    let (mut last, mut chain) = (Lsn::ZERO, header.prev_pg);
+    for located in BatchRecords::new(header, bytes) {
+        let (range, record) = located?;
+        let lsn = record.links.lsn;
+        if contents.is_empty() && lsn != header.first {
+            return inconsistent("the first LSN");
+        }
+        if lsn <= last || record.links.prev_pg != chain {
+            return inconsistent("the segment chain");
+        }
+        (last, chain) = (lsn, lsn);
+        // MAX_BATCH bounds both.
+        let (start, len) = (range.start as u32, range.len() as u32);
+        contents.push(RecordAt { lsn, page: record.page, start, len, crc: crc32c::crc32c(&bytes[range]) });
+    }
+    if contents.is_empty() || contents.len() != header.records as usize {
+        return inconsistent("the number of records");
+    }
+    if last != header.last {
+        return inconsistent("the last LSN");
+    }
+    Ok(contents)
 }
 
 /// Iterates over the records of an encoded batch.
@@ -348,7 +377,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Mtr, PageId, patch::Patch};
+    use crate::{Mtr, patch::Patch};
 
     fn segment() -> SegmentId {
         SegmentId { volume: VolumeId(1), pg: PgId(2) }
@@ -379,6 +408,17 @@ mod tests {
         assert_eq!(pages, [PageId(0), PageId(1), PageId(2)]);
         let lengths: usize = batch.records().flatten().map(|(range, _)| range.len()).sum();
         assert_eq!(lengths, bytes.len() - BATCH_HEADER);
+        let walked = batch.records().flatten().map(|(range, record)| RecordAt {
+            lsn: record.links.lsn,
+            page: record.page,
+            start: range.start as u32,
+            len: range.len() as u32,
+            crc: crc32c::crc32c(&bytes[range]),
+        });
+        assert!(walked.eq(batch.contents().iter().copied()));
+        for (range, record) in batch.records().flatten() {
+            assert_eq!(Record::decode_alone(&bytes[range], record.links.lsn), Ok(record));
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub mod truncation;
 pub mod wire;
 
 pub use apply::{ApplyError, apply};
-pub use batch::{Batch, BatchBuilder, BatchError, BatchHeader};
+pub use batch::{Batch, BatchBuilder, BatchError, BatchHeader, RecordAt};
 pub use codec::DecodeError;
 pub use ids::{
     AzId, ClusterId, Geometry, GeometryEpoch, Lsn, MembershipEpoch, NodeId, PageId, PgId, SegmentId,

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use sextant_redo::{Lsn, TruncationRange, Truncations, VolumeEpoch};
+use sextant_redo::{Lsn, RecordAt, TruncationRange, Truncations, VolumeEpoch};
 
 use super::{Coverage, LogAddress};
 
@@ -88,9 +88,9 @@ impl Chain {
         self.log_start
     }
 
-    /// Adds a batch of which the records `lsns` are live (a prefix, not empty). True unless a copy with more live records
+    /// Adds a batch of which the records `live` are live (a prefix, not empty). True unless a copy with more live records
     /// is known: then that one counts. Of equal copies the newest counts, so that log can be moved.
-    pub fn insert(&mut self, batch: StoredBatch, lsns: &[Lsn], vdl: Lsn) -> bool {
+    pub fn insert(&mut self, batch: StoredBatch, live: &[RecordAt], vdl: Lsn) -> bool {
         self.coverage.insert(batch.prev, batch.last);
         if batch.last <= self.log_start {
             return true;
@@ -100,7 +100,7 @@ impl Chain {
         }
         self.batches.insert(batch.first, batch);
         if batch.last > vdl {
-            self.fresh.insert(batch.first, lsns.into());
+            self.fresh.insert(batch.first, live.iter().map(|record| record.lsn).collect());
         }
         true
     }

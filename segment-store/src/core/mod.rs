@@ -32,7 +32,7 @@ pub use entry::{Entry, EntryError, LogAddress};
 pub use image::{ImageError, ImageReader, ImageWriter};
 pub use index::{PageBase, PageIndex, PagePlan, PendingRecord, Slot};
 pub use map::{BLOCK_PAGES, BlockBytes, BlockOut, Looked, MapBlock, PageMap, WrongBlock};
-pub use segment::{Admission, LiveRecords, Segment, SegmentParts};
+pub use segment::{Admission, Segment, SegmentParts};
 pub use store::{Action, Answer, LogPlan, PageWanted, SegmentSlot, Store, Ticket, Wanted};
 
 #[cfg(test)]

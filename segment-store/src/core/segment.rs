@@ -13,11 +13,9 @@
 //! - a tail has no pages, serves none and makes none; its log goes only up to where every full segment has it
 //!   ([`super::tail`]).
 
-use std::ops::Range;
-
 use sextant_redo::wire::{Epochs, SegmentError, SegmentState};
 use sextant_redo::{
-    Batch, BatchHeader, Lsn, MembershipEpoch, PageId, SegmentId, SegmentKind, TruncationRange, Truncations,
+    Batch, BatchHeader, Lsn, MembershipEpoch, RecordAt, SegmentId, SegmentKind, TruncationRange, Truncations,
     VolumeEpoch,
 };
 
@@ -74,32 +72,6 @@ pub struct Segment {
     door: Epochs,
     /// The truncation list that waits to become durable.
     waiting: Option<Truncations>,
-}
-
-/// The live records of a batch that is being applied, found by one walk over it.
-#[derive(Debug, Clone, Default)]
-pub struct LiveRecords {
-    lsns: Vec<Lsn>,
-    places: Vec<(PageId, Range<usize>)>,
-}
-
-impl LiveRecords {
-    fn gather(&mut self, batch: &Batch, is_void: impl Fn(Lsn) -> bool) {
-        self.lsns.clear();
-        self.places.clear();
-        for (range, record) in batch.records().flatten() {
-            if is_void(record.links.lsn) {
-                break;
-            }
-            self.lsns.push(record.links.lsn);
-            self.places.push((record.page, range));
-        }
-    }
-
-    /// Each with its page and its bytes in the batch.
-    pub fn iter(&self) -> impl Iterator<Item = (Lsn, PageId, Range<usize>)> + '_ {
-        self.lsns.iter().zip(&self.places).map(|(lsn, (page, range))| (*lsn, *page, range.clone()))
-    }
 }
 
 impl Segment {
@@ -469,29 +441,29 @@ impl Segment {
         self.waiting = None;
     }
 
-    /// Applies a durable batch. `live` becomes its live records, which are its first ones. True when this copy of the batch
-    /// is the one that counts.
-    pub fn apply_batch(&mut self, batch: &Batch, at: LogAddress, live: &mut LiveRecords) -> bool {
+    /// Applies a durable batch: its live records, which are its first ones, and whether this copy of the batch is the one that
+    /// counts.
+    pub fn apply_batch<'a>(&mut self, batch: &'a Batch, at: LogAddress) -> (&'a [RecordAt], bool) {
         let header = batch.header();
-        live.gather(batch, |lsn| self.truncations.voids(header.epoch, lsn));
-        let lsns = &live.lsns[..];
-        let counts = match (lsns.first(), lsns.last()) {
+        let is_live = |record: &RecordAt| !self.truncations.voids(header.epoch, record.lsn);
+        let live = &batch.contents()[..batch.contents().iter().take_while(|record| is_live(record)).count()];
+        let counts = match (live.first(), live.last()) {
             (Some(first), Some(last)) => {
                 let stored = StoredBatch {
                     prev: header.prev_pg,
-                    first: *first,
-                    last: *last,
+                    first: first.lsn,
+                    last: last.lsn,
                     epoch: header.epoch,
                     at,
                     len: batch.bytes().len() as u32,
                 };
-                self.chain.insert(stored, lsns, self.vdl.max(header.vdl))
+                self.chain.insert(stored, live, self.vdl.max(header.vdl))
             }
             _ => false,
         };
         self.learn(header.vdl, header.pgmrpl);
         self.end_copy_when_complete();
-        counts
+        (live, counts)
     }
 
     /// Applies durable epochs.

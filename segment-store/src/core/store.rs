@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use sextant_redo::wire::{Append, Epochs, Reply, Request, SegmentError};
-use sextant_redo::{Batch, Lsn, PageId, SegmentId, SegmentKind};
+use sextant_redo::{Batch, Lsn, PageId, RecordAt, SegmentId, SegmentKind};
 
 use super::{
-    Admission, CopyPlan, CopyWanted, Entry, LiveRecords, LogAddress, MapBlock, PageIndex, PagePlan,
-    PendingRecord, Segment, SegmentParts, StoredBatch,
+    Admission, CopyPlan, CopyWanted, Entry, LogAddress, MapBlock, PageIndex, PagePlan, PendingRecord,
+    Segment, SegmentParts, StoredBatch,
 };
 
 /// Who is to be answered: a connection of the shell and the request's id on it.
@@ -97,8 +97,6 @@ pub struct SegmentSlot {
 #[derive(Debug, Clone, Default)]
 pub struct Store {
     segments: BTreeMap<SegmentId, SegmentSlot>,
-    /// Of the batch being applied; kept for its memory.
-    live: LiveRecords,
     /// How often log that was there was cut off.
     cuts: u64,
     /// Segments whose drop waits to become durable: nothing is taken for them any more.
@@ -362,21 +360,14 @@ impl Store {
         match entry {
             Entry::Batch(_) if at < slot.born => {}
             Entry::Batch(batch) => {
-                let counts = slot.segment.apply_batch(batch, at, &mut self.live);
+                let (live, counts) = slot.segment.apply_batch(batch, at);
                 if !slot.segment.kind().is_full() {
                     // A tail makes no pages, so nothing waits for any.
                     return Ok(());
                 }
-                let bytes = batch.bytes();
-                for (lsn, page, range) in self.live.iter() {
-                    let pending = PendingRecord {
-                        lsn,
-                        batch: at,
-                        batch_len: bytes.len() as u32,
-                        offset: range.start as u32,
-                        len: range.len() as u32,
-                        crc: crc32c::crc32c(&bytes[range]),
-                    };
+                let batch_len = batch.bytes().len() as u32;
+                for RecordAt { lsn, page, start, len, crc } in live.iter().copied() {
+                    let pending = PendingRecord { lsn, batch: at, batch_len, offset: start, len, crc };
                     on_chain(id, page, slot.pages.insert(page, pending, counts));
                 }
             }
