@@ -24,8 +24,9 @@ pub const fn align_down(n: u64) -> u64 {
 
 /// Bytes that a thread keeps at most: some groups of the log at their largest.
 const KEPT_BYTES: usize = 32 << 20;
-/// Buffers of up to so many blocks are as large as asked for; larger ones a little larger, so that few sizes are about.
-const EXACT_BLOCKS: usize = 16;
+/// Who asks for more than so many bytes is also given a buffer that is larger than needed, by a quarter at most: groups of
+/// the log are hardly ever of the same size.
+const EXACT_BYTES: usize = 16 * ALIGN;
 
 thread_local! {
     static KEPT: RefCell<Kept> = const { RefCell::new(Kept { buffers: VecDeque::new(), bytes: 0 }) };
@@ -38,12 +39,14 @@ struct Kept {
 }
 
 impl Kept {
-    fn take(&mut self, capacity: usize) -> Option<NonNull<u8>> {
+    /// A buffer of `len` bytes, whole blocks, or somewhat more.
+    fn take(&mut self, len: usize) -> Option<(NonNull<u8>, usize)> {
+        let fits = len..=if len > EXACT_BYTES { len + len / 4 } else { len };
         // The latest one is the likeliest to be in the processor's cache.
-        let at = self.buffers.iter().rposition(|(_, other)| *other == capacity)?;
-        let (memory, _) = self.buffers.remove(at)?;
+        let at = self.buffers.iter().rposition(|(_, capacity)| fits.contains(capacity))?;
+        let (memory, capacity) = self.buffers.remove(at)?;
         self.bytes -= capacity;
-        Some(memory)
+        Some((memory, capacity))
     }
 
     /// Keeps a buffer and gives up others, the oldest first: sizes that nobody asks for any more go.
@@ -67,16 +70,6 @@ impl Drop for Kept {
             unsafe { free(memory, capacity) };
         }
     }
-}
-
-/// Bytes of the buffer that serves `len` bytes: at most an eighth more.
-fn capacity_for(len: usize) -> usize {
-    let blocks = len.div_ceil(ALIGN).max(1);
-    if blocks <= EXACT_BLOCKS {
-        return blocks * ALIGN;
-    }
-    let step = blocks.next_power_of_two() / EXACT_BLOCKS;
-    blocks.next_multiple_of(step) * ALIGN
 }
 
 fn layout(capacity: usize) -> Layout {
@@ -103,6 +96,7 @@ unsafe fn free(memory: NonNull<u8>, capacity: usize) {
 pub struct AlignedBuf {
     memory: NonNull<u8>,
     len: usize,
+    capacity: usize,
 }
 
 // SAFETY: the buffer owns its memory; nothing else points to it.
@@ -135,21 +129,23 @@ impl AlignedBuf {
     }
 
     fn kept(len: usize) -> Option<AlignedBuf> {
-        let memory = KEPT.with_borrow_mut(|kept| kept.take(capacity_for(len)))?;
-        Some(AlignedBuf { memory, len: align_up(len.max(1)) })
+        let len = align_up(len.max(1));
+        let (memory, capacity) = KEPT.with_borrow_mut(|kept| kept.take(len))?;
+        Some(AlignedBuf { memory, len, capacity })
     }
 
     fn fresh(len: usize) -> AlignedBuf {
-        AlignedBuf { memory: allocate(capacity_for(len)), len: align_up(len.max(1)) }
+        let len = align_up(len.max(1));
+        AlignedBuf { memory: allocate(len), len, capacity: len }
     }
 }
 
 impl Drop for AlignedBuf {
     fn drop(&mut self) {
-        let (memory, capacity) = (self.memory, capacity_for(self.len));
+        let AlignedBuf { memory, capacity, .. } = *self;
         // The thread may be ending, its buffers gone already: then this one goes too.
         if KEPT.try_with(|kept| kept.borrow_mut().put(memory, capacity)).is_err() {
-            // SAFETY: allocated with this capacity, which the length tells, and not kept for another.
+            // SAFETY: allocated with this capacity, and not kept for another.
             unsafe { free(memory, capacity) }
         }
     }
@@ -202,9 +198,17 @@ mod tests {
             let at = buffer.as_ptr();
             drop(buffer);
             assert_eq!(AlignedBuf::for_overwrite(len).as_ptr(), at);
-            assert!(capacity_for(len) >= len && capacity_for(len) <= len + len / 8);
-            assert_eq!(capacity_for(align_up(len)), capacity_for(len), "the length tells the capacity");
         }
+        let at = AlignedBuf::for_overwrite(1200 * ALIGN).as_ptr();
+        let smaller = AlignedBuf::for_overwrite(1100 * ALIGN);
+        assert_eq!((smaller.as_ptr(), smaller.len()), (at, 1100 * ALIGN), "a larger one does");
+        let small = AlignedBuf::for_overwrite(500 * ALIGN);
+        assert_eq!(
+            (small.len(), small.capacity),
+            (500 * ALIGN, 500 * ALIGN),
+            "but not one of twice the size"
+        );
+        drop((smaller, small));
         let many: Vec<_> = (1..40).map(|mib| AlignedBuf::zeroed(mib << 20)).collect();
         drop(many);
         let kept = |kept: &RefCell<Kept>| {
