@@ -40,7 +40,8 @@ pub(crate) async fn batch(node: &Node, at: LogAddress, len: u32) -> Result<Bytes
     }
 }
 
-fn checked(record: &PendingRecord, bytes: Bytes) -> Result<Bytes, SegmentError> {
+/// The bytes, if they are those of the record.
+pub(crate) fn checked(record: &PendingRecord, bytes: Bytes) -> Result<Bytes, SegmentError> {
     let crc = crc32c::crc32c(&bytes);
     if crc == record.crc {
         return Ok(bytes);
@@ -49,12 +50,9 @@ fn checked(record: &PendingRecord, bytes: Bytes) -> Result<Bytes, SegmentError> 
     Err(damaged(record.at(), what))
 }
 
-/// The bytes of one record, if they are in memory and right there: what a long read brought back wrong may be right on the
-/// disk.
+/// The bytes of one record, if they are in memory and right there.
 pub(crate) fn record_in_memory(node: &Node, record: &PendingRecord) -> Option<Bytes> {
-    let (at, len) = (record.at(), record.len);
-    let found = node.cache.borrow().get(at, len);
-    let found = found.or_else(|| node.background.digesting.borrow().get(at, len));
+    let found = node.cache.borrow().get(record.at(), record.len);
     found.and_then(|bytes| checked(record, bytes).ok())
 }
 
@@ -99,10 +97,10 @@ pub(crate) async fn run(node: &Node, records: &[PendingRecord]) -> Result<Vec<By
     Ok(found)
 }
 
-/// What lies from the first of these records to the end of the last, as the disk has it, read in the background: unchecked.
+/// What lies from the first of two records to the end of the last, as the disk has it, read in the background: unchecked.
 /// `None` when it cannot be read. They lie in one file, in order.
-pub(crate) async fn stretch(node: &Node, records: &[PendingRecord]) -> Option<Bytes> {
-    let (first, last) = (records.first()?.at(), records.last()?);
+pub(crate) async fn stretch(node: &Node, first: &PendingRecord, last: &PendingRecord) -> Option<Bytes> {
+    let first = first.at();
     let start = align_down(u64::from(first.offset())) as u32;
     let (head, end) = ((first.offset() - start) as usize, last.at().offset() + last.len);
     let len = align_up((end - start) as usize);

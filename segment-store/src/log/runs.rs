@@ -2,6 +2,7 @@
 //! than one of 4 KiB, and every transfer has its price on the processor besides: a page whose records were written in a
 //! row costs a few reads then, not one a record.
 
+use std::borrow::Borrow;
 use std::ops::Range;
 
 use crate::core::PendingRecord;
@@ -24,11 +25,11 @@ pub(crate) fn runs(records: &[PendingRecord]) -> Vec<Range<usize>> {
 }
 
 /// The same for any records.
-pub(crate) fn runs_within(records: &[PendingRecord], limits: Limits) -> Vec<Range<usize>> {
+pub(crate) fn runs_within<R: Borrow<PendingRecord>>(records: &[R], limits: Limits) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
     for (at, record) in records.iter().enumerate() {
         match runs.last_mut() {
-            Some(run) if goes_on(&records[run.clone()], record, limits) => run.end = at + 1,
+            Some(run) if goes_on(&records[run.clone()], record.borrow(), limits) => run.end = at + 1,
             _ => runs.push(at..at + 1),
         }
     }
@@ -36,8 +37,9 @@ pub(crate) fn runs_within(records: &[PendingRecord], limits: Limits) -> Vec<Rang
 }
 
 /// True when `record` lies behind the others in the same file, and near.
-fn goes_on(run: &[PendingRecord], record: &PendingRecord, limits: Limits) -> bool {
+fn goes_on<R: Borrow<PendingRecord>>(run: &[R], record: &PendingRecord, limits: Limits) -> bool {
     let (Some(first), Some(last)) = (run.first(), run.last()) else { return false };
+    let (first, last): (&PendingRecord, &PendingRecord) = (first.borrow(), last.borrow());
     let (start, end) = (first.at().0, last.at().0 + u64::from(last.len));
     let at = record.at().0;
     record.at().file() == first.at().file()

@@ -4,6 +4,7 @@
 //! what lies in the oldest log. The records lie all over the log, so pages are taken by portions: as many as memory has room for
 //! the records of, which are picked out of the log in one walk through it.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, Range};
 use std::rc::Rc;
@@ -12,10 +13,12 @@ use bytes::Bytes;
 use sextant_redo::{PageId, PgId, SegmentId, VolumeId};
 
 use crate::core::{LogAddress, PendingRecord, SegmentSlot};
-use crate::disk::{AlignedBuf, LocalFuture, align_up, join_all};
+use crate::disk::{LocalFuture, join_all};
 use crate::log;
 use crate::log::runs::{Limits, runs_within};
 use crate::node::Node;
+
+use super::brought::Gathering;
 
 /// Pages with pending records looked at between two turns of the thread for others.
 const PAGES_A_STEP: usize = 1024;
@@ -47,19 +50,33 @@ pub(super) struct Share {
 pub(super) struct Portion {
     pub(super) pages: Vec<At>,
     /// Those of their records that have left memory, or may do so soon.
-    records: Vec<PendingRecord>,
+    records: Vec<Left>,
     bytes: u64,
     all_records: usize,
 }
 
+/// A record that has left memory, or may do so soon.
+#[derive(Debug, Clone, Copy)]
+struct Left {
+    record: PendingRecord,
+    /// Which of the portion's pages it is of.
+    page: usize,
+}
+
+impl Borrow<PendingRecord> for Left {
+    fn borrow(&self) -> &PendingRecord {
+        &self.record
+    }
+}
+
 impl Portion {
     fn add(&mut self, page: At, records: &[PendingRecord], in_memory_from: LogAddress) {
-        self.pages.push(page);
         self.all_records += records.len();
         for record in records.iter().filter(|record| record.batch < in_memory_from) {
-            self.records.push(*record);
+            self.records.push(Left { record: *record, page: self.pages.len() });
             self.bytes += u64::from(record.len);
         }
+        self.pages.push(page);
     }
 
     fn is_full(&self, share: Share) -> bool {
@@ -193,39 +210,46 @@ impl Lengths {
 /// Reads the records of a portion that are not in memory. What cannot be read is read record by record later.
 pub(super) async fn bring(node: &Rc<Node>, portion: &mut Portion, urgent: bool) {
     let mut records = std::mem::take(&mut portion.records);
-    records.sort_unstable_by_key(PendingRecord::at);
+    let mut gathered = room_for(portion.pages.len(), &records);
+    records.sort_unstable_by_key(|left| left.record.at());
     let at_once = if urgent { STRETCHES_AT_ONCE_URGENT } else { STRETCHES_AT_ONCE };
     for stretches in runs_within(&records, STRETCH).chunks(at_once) {
         let read = |stretch: &Range<usize>| -> LocalFuture<'_, _> {
             let records = &records[stretch.clone()];
-            Box::pin(async move { (records, log::read::stretch(node, records).await) })
+            Box::pin(async move { (records, stretch_of(node, records).await) })
         };
         for (records, bytes) in join_all(stretches.iter().map(read).collect()).await {
             if let Some(bytes) = bytes {
-                pick(node, records, &bytes);
+                pick(&mut gathered, records, &bytes);
             }
         }
     }
+    let pages = portion.pages.iter().copied().zip(gathered);
+    let brought = pages.map(|(page, gathering)| (page, Rc::new(gathering.finish()))).collect();
+    node.background.brought.replace(brought);
+}
+
+/// Room for the records of each page.
+fn room_for(pages: usize, records: &[Left]) -> Vec<Gathering> {
+    let mut sizes = vec![(0, 0); pages];
+    for Left { record, page } in records {
+        let (count, bytes) = &mut sizes[*page];
+        *count += 1;
+        *bytes += record.len as usize;
+    }
+    sizes.into_iter().map(|(records, bytes)| Gathering::with_capacity(records, bytes)).collect()
+}
+
+async fn stretch_of(node: &Node, records: &[Left]) -> Option<Bytes> {
+    log::read::stretch(node, &records.first()?.record, &records.last()?.record).await
 }
 
 /// Keeps the records out of what lies from the first one's start on, and nothing of what lies between.
-fn pick(node: &Node, records: &[PendingRecord], bytes: &Bytes) {
-    let Some(start) = records.first().map(|first| first.at().0) else { return };
-    let all: usize = records.iter().map(|record| record.len as usize).sum();
-    let mut picked = AlignedBuf::for_overwrite(align_up(all));
-    let mut to = 0;
-    for record in records {
+fn pick(gathered: &mut [Gathering], records: &[Left], bytes: &Bytes) {
+    let Some(start) = records.first().map(|first| first.record.at().0) else { return };
+    for Left { record, page } in records {
         let (from, len) = ((record.at().0 - start) as usize, record.len as usize);
-        picked[to..to + len].copy_from_slice(&bytes[from..from + len]);
-        to += len;
-    }
-    let picked = Bytes::from_owner(picked);
-    let mut digesting = node.background.digesting.borrow_mut();
-    let mut from = 0;
-    for record in records {
-        let to = from + record.len as usize;
-        digesting.insert(record.at(), picked.slice(from..to));
-        from = to;
+        gathered[*page].push(record.at(), &bytes[from..from + len]);
     }
 }
 

@@ -25,12 +25,13 @@ use crate::NodeError;
 use crate::core::{BLOCK_PAGES, Entry, LogAddress, PendingRecord, SegmentSlot};
 use crate::disk::FileId;
 use crate::host;
-use crate::log::{self, LogCache};
+use crate::log;
 use crate::metrics::METRICS;
 use crate::node::{Node, NodeOptions};
 
 use super::blocks;
 use super::brake::is_urgent;
+use super::brought::PageRecords;
 use super::digest::{self, Portion, Share, Wanted};
 use super::images::{PAGES_AT_ONCE, PAGES_AT_ONCE_URGENT, materialise, materialise_with_pauses};
 use super::pins::Pins;
@@ -66,8 +67,8 @@ pub(crate) struct Background {
     pub(crate) pins: Pins<Freed>,
     /// Log files with nothing in them, to be used again.
     pub(crate) empty_files: RefCell<Vec<(u32, FileId)>>,
-    /// Records that were read back to be put into images.
-    pub(crate) digesting: RefCell<LogCache>,
+    /// Records that were read back to be put into the images of these pages.
+    pub(super) brought: RefCell<BTreeMap<(SegmentId, PageId), Rc<PageRecords>>>,
     long: RefCell<BTreeSet<(SegmentId, PageId)>>,
     wake: Notify,
     /// Pages that cannot be made here: not tried again until the next start.
@@ -103,7 +104,7 @@ impl Background {
             pages: RefCell::new(pages),
             pins: Pins::new(),
             empty_files: RefCell::new(empty_files),
-            digesting: RefCell::new(LogCache::new(usize::MAX)),
+            brought: RefCell::default(),
             long: RefCell::default(),
             wake: Notify::new(),
             damaged: RefCell::default(),
@@ -519,7 +520,7 @@ async fn make_portion(node: &Rc<Node>, mut chosen: Portion) -> Result<(), NodeEr
             materialise_with_pauses(node, some, all).await
         };
     }
-    node.background.digesting.replace(LogCache::new(usize::MAX));
+    node.background.brought.take();
     done
 }
 

@@ -4,6 +4,7 @@
 
 pub(crate) mod blocks;
 pub(crate) mod brake;
+pub(crate) mod brought;
 pub(crate) mod checkpoint;
 mod digest;
 mod free_slots;

@@ -5,10 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sextant_redo::codec::{DecodeError, Reader};
-use sextant_redo::record::MAX_RECORD;
 use sextant_redo::wire::{Reply, SegmentError};
-use sextant_redo::{Lsn, PageId, Record, SegmentId, apply, page};
+use sextant_redo::{PageId, Record, SegmentId, apply, page};
 use tokio::sync::oneshot;
 
 use crate::core::{PagePlan, PageWanted, PendingRecord, Ticket};
@@ -19,6 +17,7 @@ use crate::metrics::METRICS;
 use crate::node::Node;
 use crate::{health, host};
 
+use super::brought::PageRecords;
 use super::page_buf::PageBuf;
 
 /// How long a reader waits for a page that is being repaired: another copy answers sooner.
@@ -31,7 +30,7 @@ pub(crate) fn serve(node: &Rc<Node>, ticket: Ticket, wanted: PageWanted, plan: P
     let started = node.host.now();
     if plan.base.is_none()
         && plan.block.is_none()
-        && let Some(records) = in_memory(node, &plan.records)
+        && let Some(records) = in_memory(node, brought(node, wanted.segment, &plan).as_deref(), &plan.records)
     {
         let source = if plan.records.is_empty() { "zero" } else { "memory" };
         let made = replay(PageBuf::zero(), &plan, &records);
@@ -89,8 +88,21 @@ fn answer(node: &Node, ticket: Ticket, made: Result<PageBuf, SegmentError>, sour
     }
 }
 
-fn in_memory(node: &Node, records: &[PendingRecord]) -> Option<Vec<Bytes>> {
-    records.iter().map(|record| log::read::record_in_memory(node, record)).collect()
+/// What was read back for the page, if anything was.
+fn brought(node: &Node, segment: SegmentId, plan: &PagePlan) -> Option<Rc<PageRecords>> {
+    node.background.brought.borrow().get(&(segment, plan.page)).cloned()
+}
+
+/// The records, if all of them are in memory and right there: what a long read brought back wrong may be right on the disk.
+fn in_memory(node: &Node, brought: Option<&PageRecords>, records: &[PendingRecord]) -> Option<Vec<Bytes>> {
+    let (mut all, mut next) = (Vec::with_capacity(records.len()), 0);
+    for record in records {
+        all.push(match brought.and_then(|brought| brought.get(record, &mut next)) {
+            Some(bytes) => log::read::checked(record, bytes).ok()?,
+            None => log::read::record_in_memory(node, record)?,
+        });
+    }
+    Some(all)
 }
 
 /// Makes the page, sealed, and says the slowest source that it needed. The caller holds a pin taken before the plan was made.
@@ -103,11 +115,12 @@ pub(crate) async fn make(
     if let Err(error) = super::blocks::resolve(node, segment, &mut plan).await {
         return (Err(error), "page_store");
     }
-    let records = match in_memory(node, &plan.records) {
+    let brought = brought(node, segment, &plan);
+    let records = match in_memory(node, brought.as_deref(), &plan.records) {
         Some(records) => Ok(records),
         None => {
             source = "log";
-            read_records(node, &plan).await
+            read_records(node, brought.as_deref(), &plan).await
         }
     };
     let records = match records {
@@ -129,11 +142,15 @@ pub(crate) async fn make(
 }
 
 /// Reads the records, several at once, so that a page costs hardly more time than one of them.
-async fn read_records(node: &Node, plan: &PagePlan) -> Result<Vec<Bytes>, SegmentError> {
+async fn read_records(
+    node: &Node,
+    brought: Option<&PageRecords>,
+    plan: &PagePlan,
+) -> Result<Vec<Bytes>, SegmentError> {
     let mut records = Vec::with_capacity(plan.records.len());
     for runs in runs(&plan.records).chunks(READS_AT_ONCE) {
         let read = |run: &Range<usize>| -> LocalFuture<'_, _> {
-            Box::pin(read_run(node, &plan.records[run.clone()]))
+            Box::pin(read_run(node, brought, &plan.records[run.clone()]))
         };
         for run in join_all(runs.iter().map(read).collect()).await {
             records.extend(run?);
@@ -143,8 +160,12 @@ async fn read_records(node: &Node, plan: &PagePlan) -> Result<Vec<Bytes>, Segmen
 }
 
 /// Records that lie close together: from memory when all of them are there.
-async fn read_run(node: &Node, records: &[PendingRecord]) -> Result<Vec<Bytes>, SegmentError> {
-    match in_memory(node, records) {
+async fn read_run(
+    node: &Node,
+    brought: Option<&PageRecords>,
+    records: &[PendingRecord],
+) -> Result<Vec<Bytes>, SegmentError> {
+    match in_memory(node, brought, records) {
         Some(found) => Ok(found),
         None => log::read::run(node, records).await,
     }
@@ -155,8 +176,8 @@ fn replay(mut target: PageBuf, plan: &PagePlan, records: &[Bytes]) -> Result<Pag
         let damaged = |what: String| SegmentError::Damaged {
             what: format!("page {}, record {}: {what}", plan.page, pending.lsn),
         };
-        let record = decode(bytes, pending.lsn).map_err(|error| damaged(error.to_string()))?;
-        if record.page != plan.page || record.links.lsn != pending.lsn {
+        let record = Record::decode_alone(bytes, pending.lsn).map_err(|error| damaged(error.to_string()))?;
+        if record.page != plan.page {
             return Err(damaged("the log holds another record in its place".into()));
         }
         apply(&record, &mut target).map_err(|error| damaged(error.to_string()))?;
@@ -166,14 +187,4 @@ fn replay(mut target: PageBuf, plan: &PagePlan, records: &[Bytes]) -> Result<Pag
         page::seal(&mut target);
     }
     Ok(target)
-}
-
-/// Decodes one record outside its batch. Its LSN is encoded as a distance from the record before it, and only the sum
-/// is known here.
-fn decode(bytes: &Bytes, lsn: Lsn) -> Result<Record<'_>, DecodeError> {
-    let mut head = Reader::new(Reader::new(bytes).byte_string(MAX_RECORD, "record length")?);
-    head.u8()?;
-    let distance = head.varint()?;
-    let before = lsn.0.checked_sub(distance).ok_or(DecodeError::OutOfRange { what: "record LSN" })?;
-    Record::decode(&mut Reader::new(bytes), Lsn(before))
 }
