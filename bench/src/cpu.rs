@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::process::{self, Stat, TICKS};
 
 /// The load generators: this process and its children that have been waited for.
-const CLIENT: &str = "client";
+pub(crate) const CLIENT: &str = "client";
 
 /// A process and what it is.
 #[derive(Debug, Clone, PartialEq, Eq)]

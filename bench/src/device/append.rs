@@ -51,6 +51,9 @@ struct Case {
     p99: Series,
     payload: Series,
     group: Series,
+    /// Processor time of the node and of the senders for a mebibyte of log, in microseconds.
+    node_us: Series,
+    senders_us: Series,
     /// Bytes written to the device for each byte of log.
     amplification: Series,
 }
@@ -143,6 +146,8 @@ impl Case {
             p99: none(),
             payload: none(),
             group: none(),
+            node_us: none(),
+            senders_us: none(),
             amplification: none(),
         }
     }
@@ -155,12 +160,12 @@ impl Case {
         seconds: u32,
     ) -> Result<(), BenchError> {
         // What fio is to be measured beside must not find the node at work.
-        let before = (node.metrics()?, node.settled_bytes()?);
+        let before = (node.metrics()?, node.settled_bytes()?, node.processor_seconds());
         let load = Load::Updates(self.kib * 1024 - OVERHEAD);
         let started = Instant::now();
         let runs = at_once(&mut writers[..self.senders], load, Duration::from_secs(u64::from(seconds)))?;
         let elapsed = started.elapsed().as_secs_f64();
-        let after = (node.metrics()?, node.settled_bytes()?);
+        let after = (node.metrics()?, node.settled_bytes()?, node.processor_seconds());
         check_keeps_up(&after.0)?;
         let new = |name| after.0.total(name) - before.0.total(name);
         let written = new("log_written_bytes_total");
@@ -173,6 +178,9 @@ impl Case {
         self.payload.values.push(payload as f64 / elapsed);
         self.group.values.push(group);
         self.amplification.values.push((after.1 - before.1) as f64 / written.max(1.0));
+        let us_a_mib = |seconds: f64| seconds * 1e6 / (written / f64::from(1 << 20)).max(1.0);
+        self.node_us.values.push(us_a_mib(after.2.0 - before.2.0));
+        self.senders_us.values.push(us_a_mib(after.2.1 - before.2.1));
         self.p50.values.push(percentile(&latencies, 0.5));
         self.p99.values.push(percentile(&latencies, 0.99));
         let device = fio.log_writes(block, SETTINGS.log_budget_bytes, &after.0.flush(), seconds)?;
@@ -184,7 +192,7 @@ impl Case {
     fn shown(&self) -> String {
         let mib = |series: &Series| series.median() / f64::from(1 << 20);
         format!(
-            "{:>2} KiB x {:>2} senders: {:>7.1} MiB/s written ({:.1} of batches), fio {:>7.1} MiB/s, ratio {:.2}; mean group {:.1} KiB, {:.2} bytes to the device a byte of log, p50 {:.0} us, p99 {:.0} us",
+            "{:>2} KiB x {:>2} senders: {:>7.1} MiB/s written ({:.1} of batches), fio {:>7.1} MiB/s, ratio {:.2}; mean group {:.1} KiB, {:.2} bytes to the device a byte of log, processor us a MiB node {:.0} senders {:.0}, p50 {:.0} us, p99 {:.0} us",
             self.kib,
             self.senders,
             mib(&self.ours),
@@ -193,6 +201,8 @@ impl Case {
             paired_ratio(&self.ours, &self.device),
             self.group.median() / 1024.0,
             self.amplification.median(),
+            self.node_us.median(),
+            self.senders_us.median(),
             self.p50.median(),
             self.p99.median()
         )

@@ -16,8 +16,10 @@ use tempfile::TempDir;
 
 use super::client::Client;
 use crate::BenchError;
+use crate::cpu::{self, Process};
 use crate::peer::free_ports;
 
+const NODE: &str = "node";
 const START_LIMIT: Duration = Duration::from_secs(120);
 /// A node that has written nothing for so long has nothing to do: its background looks for work every quarter of a second.
 const REST: Duration = Duration::from_millis(600);
@@ -88,6 +90,13 @@ impl Node {
         meta.args(["--peer", &format!("1={}", at(port))]).arg("--data").arg(folder.path().join("meta"));
         let meta = spawn(meta)?;
         Node::join(sextant, settings, folder, Some(meta), port, (0, port))
+    }
+
+    /// Processor seconds that the node and this process have used so far.
+    pub(super) fn processor_seconds(&self) -> (f64, f64) {
+        let node = Process { role: NODE.to_owned(), pid: self.node.id() };
+        let used = cpu::used(&[node]);
+        (used[NODE], used[cpu::CLIENT])
     }
 
     /// Starts another one in the same cluster, in zone 2.
