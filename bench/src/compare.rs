@@ -27,7 +27,7 @@ pub fn run(
     }
     eprintln!("starting Sextant, PostgreSQL quorum and PostgreSQL alone ...");
     let peers: Vec<Box<dyn Peer>> = vec![
-        Box::new(SextantCluster::start(sextant)?),
+        Box::new(SextantCluster::start(sextant, args.segments)?),
         Box::new(Postgres::start(Replication::Quorum)?),
         Box::new(Postgres::start(Replication::Alone)?),
     ];

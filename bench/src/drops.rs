@@ -44,7 +44,7 @@ pub(crate) fn run(args: &BenchArgs, sextant: &Path) -> Result<Table, BenchError>
     let rounds = args.rounds.unwrap_or(if args.quick { 1 } else { 3 }).max(1);
     let mib = args.mib.first().copied().unwrap_or(if args.quick { 128 } else { 1024 });
     let mut table = Table::new("A dropped table beside commits");
-    let cluster = SextantCluster::start(sextant)?;
+    let cluster = SextantCluster::start(sextant, args.segments)?;
     let postgres = Postgres::start(Replication::Quorum)?;
     let sides: [&dyn Peer; 2] = [&cluster, &postgres];
     table.configuration = sides.iter().map(|side| side.configuration()).collect();

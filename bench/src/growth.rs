@@ -32,7 +32,8 @@ pub(crate) fn run(args: &BenchArgs, sextant: &Path) -> Result<Report, BenchError
     sizes.sort_unstable();
     let smallest = sizes.first().copied().unwrap_or(1).max(1);
     let load = HotRows::new(args, i64::from(smallest))?;
-    let clusters = sizes.iter().map(|_| SextantCluster::start(sextant)).collect::<Result<Vec<_>, _>>()?;
+    let clusters =
+        sizes.iter().map(|_| SextantCluster::start(sextant, args.segments)).collect::<Result<Vec<_>, _>>()?;
     let mut sides: Vec<(&dyn Peer, Side)> = Vec::new();
     for (cluster, mib) in clusters.iter().zip(&sizes) {
         eprintln!("growth: loading {mib} MiB ...");

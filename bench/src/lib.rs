@@ -43,6 +43,7 @@ use std::path::PathBuf;
 pub use command::BenchError;
 pub use name::BenchName;
 pub use run::run;
+use sextant_redo::Segments;
 
 /// What to measure and where to write it.
 #[derive(Debug, Clone, clap::Args)]
@@ -90,6 +91,10 @@ pub struct BenchArgs {
     /// growth: data beside the working set (default 1024,4096; --quick 64,256). drop: of the table (default 1024; --quick 128).
     #[arg(long, value_delimiter = ',')]
     pub mib: Vec<u32>,
+    /// What the segments of Sextant's volumes are, as for `sextant dev`: with full-tail, pages lie on three nodes instead of
+    /// six, and data twice as large fits the disk. The report says so.
+    #[arg(long, value_name = "KIND", default_value_t)]
+    pub segments: Segments,
     /// Writes configuration and every round as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
+use sextant_redo::Segments;
 use tempfile::TempDir;
 
 use super::{Crash, Peer, Written, free_ports};
@@ -52,19 +53,21 @@ pub struct SextantCluster {
     supervisor: Child,
     folder: TempDir,
     port: u16,
+    segments: Segments,
 }
 
 impl SextantCluster {
-    /// Starts one with `sextant` and waits until it accepts connections.
-    pub fn start(sextant: &Path) -> Result<SextantCluster, BenchError> {
+    /// Starts one with `sextant`, whose volume has such segments, and waits until it accepts connections.
+    pub fn start(sextant: &Path, segments: Segments) -> Result<SextantCluster, BenchError> {
         let folder = tempfile::tempdir().map_err(BenchError::io("cannot make a temporary folder"))?;
         let port = free_ports(PORTS)?;
         let mut command = Command::new(sextant);
         command.arg("dev").arg("--data").arg(folder.path().join("cluster"));
-        command.args(["--base-port", &port.to_string()]).stdin(Stdio::null()).stdout(Stdio::null());
+        command.args(["--base-port", &port.to_string(), "--segments", &segments.to_string()]);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
         let what = format!("cannot start {}", sextant.display());
         let supervisor = command.spawn().map_err(BenchError::io(what))?;
-        let mut cluster = SextantCluster { supervisor, folder, port };
+        let mut cluster = SextantCluster { supervisor, folder, port, segments };
         cluster.wait_until_ready()?;
         Ok(cluster)
     }
@@ -137,8 +140,13 @@ impl Peer for SextantCluster {
     }
 
     fn configuration(&self) -> String {
-        "Sextant: 3 metadata processes, 6 storage nodes in 3 AZs, 1 writer, write quorum 4/6, defaults"
-            .to_owned()
+        let segments = match self.segments {
+            Segments::Full => "six full segments",
+            Segments::FullTail => "three full segments and three tails",
+        };
+        format!(
+            "Sextant: 3 metadata processes, 6 storage nodes in 3 AZs, 1 writer, write quorum 4/6, {segments}, defaults"
+        )
     }
 
     fn target(&self) -> Target {

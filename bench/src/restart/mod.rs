@@ -46,7 +46,7 @@ pub(crate) fn run(args: &BenchArgs, sextant: &Path) -> Result<Table, BenchError>
         sizes = if args.quick { vec![8, 32] } else { vec![64, 1024] };
     }
     let mut table = Table::new("Restart after a crash");
-    let cluster = SextantCluster::start(sextant)?;
+    let cluster = SextantCluster::start(sextant, args.segments)?;
     let postgres = Postgres::start(Replication::Alone)?;
     table.configuration = vec![
         cluster.configuration(),
