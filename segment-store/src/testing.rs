@@ -15,7 +15,7 @@ use sextant_redo::{
 };
 
 use crate::NodeError;
-use crate::core::Ticket;
+use crate::core::{LogAddress, PendingRecord, Ticket};
 use crate::disk::memory::{Image, MemoryDisk};
 use crate::disk::{Disk, Flush, LocalFuture};
 use crate::host::{Host, TokioHost};
@@ -40,6 +40,12 @@ pub(crate) fn options() -> NodeOptions {
         map_blocks_max: 4,
         pending_records_max: 8_000,
     }
+}
+
+/// A pending record of `len` bytes that starts at `at` in a log file.
+pub(crate) fn record_at(file: u32, at: u32, len: u32) -> PendingRecord {
+    let batch = LogAddress::new(file, at - 40);
+    PendingRecord { lsn: Lsn(1), batch, batch_len: len + 40, offset: 40, len, crc: 0 }
 }
 
 /// A volume's writer, and a naive model of its pages.

@@ -50,15 +50,8 @@ fn goes_on<R: Borrow<PendingRecord>>(run: &[R], record: &PendingRecord, limits: 
 
 #[cfg(test)]
 mod tests {
-    use sextant_redo::Lsn;
-
     use super::*;
-    use crate::core::LogAddress;
-
-    fn record(file: u32, at: u32, len: u32) -> PendingRecord {
-        let batch = LogAddress::new(file, at - 40);
-        PendingRecord { lsn: Lsn(1), batch, batch_len: len + 40, offset: 40, len, crc: 0 }
-    }
+    use crate::testing::record_at as record;
 
     #[test]
     fn neighbours_are_read_together_and_nothing_else_is() {

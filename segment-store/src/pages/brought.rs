@@ -55,14 +55,8 @@ impl Gathering {
 
 #[cfg(test)]
 mod tests {
-    use sextant_redo::Lsn;
-
     use super::*;
-
-    fn record(file: u32, at: u32, len: u32) -> PendingRecord {
-        let batch = LogAddress::new(file, at - 40);
-        PendingRecord { lsn: Lsn(1), batch, batch_len: len + 40, offset: 40, len, crc: 0 }
-    }
+    use crate::testing::record_at as record;
 
     #[test]
     fn each_is_found_whatever_was_asked_for_before() {
